@@ -1,0 +1,1 @@
+"""The processes: each imports `shared`, none imports another."""

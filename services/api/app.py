@@ -1,0 +1,71 @@
+"""The application factory."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from apiflask import APIFlask
+from flask import Response, g, redirect, request
+from flask_swagger_ui import get_swaggerui_blueprint
+
+from services.api import errors, openapi
+from services.api.context import EXTENSION, create_context
+from services.api.routes import health, jobs, models, results
+from services.api.uploads import SpoolingRequest
+from shared.settings import Settings
+
+_log = logging.getLogger(__name__)
+_DRAIN_CHUNK = 1024**2
+
+
+class _App(APIFlask):  # type: ignore[misc]
+    request_class = SpoolingRequest
+
+
+def create_app(settings: Settings) -> APIFlask:
+    """Build the API. Nothing connects before the first request."""
+    app = _App("hemotriage", title="hemotriage", version="1", docs_path=None)
+    app.config.update(MAX_CONTENT_LENGTH=settings.max_request_bytes, JSON_SORT_KEYS=False)
+    app.json.sort_keys = False
+    app.extensions[EXTENSION] = create_context(settings)
+    errors.init_app(app)
+    openapi.init_app(app)
+    for routes in (jobs, results, models, health):
+        app.register_blueprint(routes.bp)
+    app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json"), url_prefix="/docs")
+    app.add_url_rule("/", "root", lambda: redirect("/docs/"))
+    app.before_request(_start_clock)
+    app.after_request(_drain)
+    app.after_request(_log_request)
+    return app
+
+
+def _start_clock() -> None:
+    g.started = time.perf_counter()
+
+
+def _drain(response: Response) -> Response:
+    """Read what is left of a refused upload, so that its sender gets to read the answer.
+
+    A connection that is closed with unread bytes is reset, and the client would see that reset
+    in the place of the problem document. What is read is thrown away, and bounded.
+    """
+    if response.status_code >= 400 and request.method == "POST":
+        stream = request.environ["wsgi.input"]
+        length = request.content_length or 0
+        limit = 4 * (request.max_content_length or 0)
+        if length <= limit:
+            read = 0
+            while read < limit and (chunk := stream.read(_DRAIN_CHUNK)):
+                read += len(chunk)
+    return response
+
+
+def _log_request(response: Response) -> Response:
+    """The route's rule is logged and not its address, which may name a patient's accession."""
+    rule = request.url_rule.rule if request.url_rule else None
+    milliseconds = round((time.perf_counter() - g.started) * 1000, 1)
+    fields = {"method": request.method, "route": rule, "status": response.status_code}
+    _log.info("request", extra={**fields, "ms": milliseconds})
+    return response

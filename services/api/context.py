@@ -1,0 +1,47 @@
+"""What the routes work with, made once per process and hung on the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from shared.db.session import Sessions, create_database, create_sessions
+from shared.models.registry import ModelRegistry
+from shared.queue.app import create_celery
+from shared.queue.send import CelerySender
+from shared.settings import Settings
+from shared.storage import ObjectStore
+from shared.storage.s3 import S3Store
+
+EXTENSION = "hemotriage"
+
+
+@dataclass(frozen=True)
+class Context:
+    """The settings and the servers behind the API. Nothing of it connects before its first use."""
+
+    settings: Settings
+    sessions: Sessions
+    storage: ObjectStore
+    sender: CelerySender
+    registry: ModelRegistry
+
+
+def create_context(settings: Settings) -> Context:
+    """Build the context of one process."""
+    threads = settings.api_threads
+    celery = create_celery(settings, answer_timeout=settings.connect_timeout_seconds)
+    return Context(
+        settings=settings,
+        sessions=create_sessions(create_database(settings, pool_size=threads)),
+        storage=S3Store(settings, pool_size=threads),
+        sender=CelerySender(celery),
+        registry=ModelRegistry(settings.models_dir),
+    )
+
+
+def context() -> Context:
+    """The context of the running request's application."""
+    return cast(Context, current_app.extensions[EXTENSION])

@@ -1,0 +1,85 @@
+"""Every error leaves the API as a problem document (RFC 9457) with a stable `code`."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from apiflask import APIFlask, HTTPError
+from flask import Response, json, request
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from shared.errors import HemotriageError, PayloadTooLargeError, TransientError
+
+PROBLEM = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+_log = logging.getLogger(__name__)
+
+
+class DatabaseUnavailableError(TransientError):
+    """The database does not answer."""
+
+    code = "database_unavailable"
+
+
+def init_app(app: APIFlask) -> None:
+    """Register the one handler of each kind of error."""
+    app.register_error_handler(HemotriageError, problem)
+    app.register_error_handler(DBAPIError, _database_error)
+    app.register_error_handler(PoolTimeoutError, _database_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+    app.error_processor(_validation_error)
+
+
+def problem(error: HemotriageError) -> Response:
+    """Turn an error into its problem document."""
+    return _document(error.http_status, error.code, error.title, error.detail)
+
+
+def _document(
+    status: int, code: str, title: str, detail: str | None = None, **more: Any
+) -> Response:
+    body = {"type": f"urn:hemotriage:problem:{code}", "title": title, "status": int(status)}
+    body |= {"code": code, **({"detail": detail} if detail else {}), **more}
+    response = Response(json.dumps(body), status=int(status), content_type=PROBLEM)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _validation_error(error: HTTPError) -> tuple[Any, int, dict[str, str]]:
+    """APIFlask's own errors: a query or form field that does not validate."""
+    response = _document(
+        error.status_code, "validation_failed", "A field is not valid.", errors=error.detail
+    )
+    return response.get_data(), error.status_code, {"Content-Type": PROBLEM}
+
+
+def _http_error(error: HTTPException) -> Response:
+    if isinstance(error, RequestEntityTooLarge):
+        return problem(PayloadTooLargeError())
+    status = HTTPStatus(error.code or 500)
+    response = _document(status, status.name.lower(), status.phrase + ".", error.description)
+    if allowed := getattr(error, "valid_methods", None):
+        response.headers["Allow"] = ", ".join(sorted(allowed))
+    return response
+
+
+def _database_error(error: DBAPIError | PoolTimeoutError) -> Response:
+    lost = isinstance(error, PoolTimeoutError) or error.connection_invalidated
+    if lost or type(error).__name__ == "OperationalError":
+        _log.warning("database unavailable", extra={"path": request.path})
+        return problem(DatabaseUnavailableError())
+    return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> Response:
+    _log.error("unexpected error", exc_info=error, extra={"endpoint": request.endpoint})
+    return problem(HemotriageError())

@@ -1,0 +1,77 @@
+"""What the OpenAPI document says beyond what the routes say of themselves."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from apiflask import APIFlask
+
+from services.api.auth import SECURITY_SCHEMES
+from services.api.errors import PROBLEM
+from services.api.schemas import JobFields, Problem
+from shared.imaging.decode import MEDIA_TYPES
+from shared.triage.wording import DISCLAIMER
+
+DESCRIPTION = f"""\
+Triage of blood smear images for acute lymphoblastic leukaemia: {DISCLAIMER}.
+
+Post images to `/v1/jobs`, then poll the job at its `Location`. Errors are problem documents
+(RFC 9457) with a stable `code`.
+"""
+
+_BINARY = {"type": "string", "format": "binary"}
+_ANSWERS_OF_EVERY_CALL = (401, 403, 503)
+_ANSWERS_OF_AN_UPLOAD = (400, 409, 413, 415, 422)
+
+
+def init_app(app: APIFlask) -> None:
+    """Complete the document when it is made."""
+    app.config["SPEC_FORMAT"] = "json"
+    app.description = DESCRIPTION
+    app.security_schemes = SECURITY_SCHEMES
+    app.spec_processor(_complete)
+
+
+def _complete(spec: dict[str, Any]) -> dict[str, Any]:
+    schemas = spec.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = Problem.model_json_schema()
+    post = spec["paths"]["/v1/jobs"]["post"]
+    post["requestBody"] = _upload_body()
+    post.setdefault("parameters", []).append(_idempotency_header())
+    for path in spec["paths"].values():
+        for operation in path.values():
+            if isinstance(operation, dict) and operation.get("security"):
+                _add_problems(operation, _ANSWERS_OF_EVERY_CALL)
+    _add_problems(post, _ANSWERS_OF_AN_UPLOAD)
+    return spec
+
+
+def _add_problems(operation: dict[str, Any], statuses: tuple[int, ...]) -> None:
+    for status in statuses:
+        operation["responses"][str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+
+
+def _upload_body() -> dict[str, Any]:
+    fields = JobFields.model_json_schema(ref_template="#/components/schemas/{model}")
+    fields.pop("$defs", None)
+    images = {"type": "array", "items": _BINARY, "minItems": 1, "maxItems": 64}
+    form = {
+        **fields,
+        "properties": {"image": images, **fields["properties"]},
+        "required": ["image"],
+    }
+    raw = {media_type: {"schema": _BINARY} for media_type in MEDIA_TYPES.values()}
+    return {"required": True, "content": {"multipart/form-data": {"schema": form}, **raw}}
+
+
+def _idempotency_header() -> dict[str, Any]:
+    return {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "The same key and body give the same job; with another body, 409.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    }

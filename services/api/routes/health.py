@@ -1,0 +1,50 @@
+"""`/healthz` and `/readyz`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from apiflask import APIBlueprint
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.api.context import context
+from shared.errors import HemotriageError
+
+bp = APIBlueprint("health", __name__, tag="Health")
+
+
+@bp.get("/healthz")
+@bp.doc(summary="Liveness: this process answers; it asks nobody else")
+def healthz() -> dict[str, str]:
+    """Always `ok`."""
+    return {"status": "ok"}
+
+
+@bp.get("/readyz")
+@bp.doc(summary="Readiness: each server that the API depends on, by name", responses=[503])
+def readyz() -> tuple[dict[str, Any], int]:
+    """503 unless all of them answer."""
+    ctx = context()
+    checks = {
+        "database": _check(_ping_database),
+        "broker": _check(ctx.sender.ping),
+        "object_store": _check(ctx.storage.ping),
+        "models": _check(lambda: ctx.registry.resolve("champion")),
+    }
+    ready = all(state == "ok" for state in checks.values())
+    return {"status": "ok" if ready else "unavailable", "checks": checks}, 200 if ready else 503
+
+
+def _check(ask: Callable[[], object]) -> str:
+    try:
+        ask()
+    except (HemotriageError, SQLAlchemyError) as error:
+        return getattr(error, "code", None) or "unavailable"
+    return "ok"
+
+
+def _ping_database() -> None:
+    with context().sessions() as session:
+        session.execute(text("SELECT 1 FROM alembic_version"))

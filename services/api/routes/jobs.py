@@ -1,0 +1,160 @@
+"""`/v1/jobs`: post, read, list and cancel jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response, request
+from pydantic import ValidationError
+from werkzeug.wrappers import Response as BaseResponse
+
+from services.api.auth import current_key, requires
+from services.api.context import context
+from services.api.schemas import (
+    JobAccepted,
+    JobFields,
+    JobListOut,
+    JobListQuery,
+    JobOut,
+    JobQuery,
+    job_out,
+    links_of,
+)
+from services.api.uploads import check_upload, is_form, uploaded_streams
+from shared.auth.keys import Scope
+from shared.errors import BadRequestError, PermanentError
+from shared.jobs.cancel import cancel
+from shared.jobs.entities import Job, JobRequest
+from shared.jobs.queries import JobFilter, get_job, get_status, list_jobs
+from shared.jobs.submit import Upload, fingerprint, submit
+from shared.models.registry import ModelVersion
+
+bp = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", tag="Jobs")
+
+MAX_IDEMPOTENCY_KEY = 255
+_POLL_SECONDS = 0.05
+
+
+class FieldError(PermanentError):
+    """A form field is not valid."""
+
+    code = "validation_failed"
+
+
+class CallbackNotAllowedError(PermanentError):
+    """This service calls nobody back: no host is allowed as a callback. Poll the job instead."""
+
+    code = "callback_not_allowed"
+
+
+@bp.post("")
+@bp.output(JobAccepted, status_code=202, description="Accepted; its result is to be polled.")
+@bp.doc(
+    summary="Post smear images of one specimen",
+    responses={200: "The same request was accepted before, under this Idempotency-Key."},
+    security="bearer",
+)
+@requires(Scope.SUBMIT)
+def post_job() -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Stores 1 to 64 images and queues one job for them. Scope `submit`."""
+    ctx = context()
+    with uploaded_streams(ctx.settings) as streams:
+        fields = _fields()
+        model = ctx.registry.resolve(fields.model)
+        uploads = [_checked(index, stream) for index, stream in enumerate(streams)]
+        job_request = _job_request(fields, model, uploads)
+        submission = submit(ctx.sessions, ctx.storage, ctx.sender, job_request, uploads)
+    job = submission.job
+    links = links_of(job)
+    body = JobAccepted(id=str(job.id), status=job.status, links=links).model_dump(mode="json")
+    headers = {"Location": links.self, "Retry-After": "1"}
+    return body, 202 if submission.created else 200, headers
+
+
+def _fields() -> JobFields:
+    values = request.form if is_form() else request.args
+    try:
+        fields = JobFields.model_validate(values.to_dict())
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise FieldError("; ".join(faults)) from error
+    if fields.callback_url is not None:
+        raise CallbackNotAllowedError
+    return fields
+
+
+def _checked(index: int, stream: Any) -> Upload:
+    try:
+        return check_upload(stream, context().settings)
+    except PermanentError as error:
+        raise type(error)(f"Image {index}. {error.detail or ''}".strip()) from error
+
+
+def _job_request(fields: JobFields, model: ModelVersion, uploads: list[Upload]) -> JobRequest:
+    idempotency_key = request.headers.get("Idempotency-Key")
+    if idempotency_key is not None and not 0 < len(idempotency_key) <= MAX_IDEMPOTENCY_KEY:
+        raise BadRequestError(f"Idempotency-Key must have 1 to {MAX_IDEMPOTENCY_KEY} characters.")
+    described = sorted(fields.model_dump(mode="json").items())
+    return JobRequest(
+        api_key_id=current_key().id,
+        model_name=model.name,
+        model_version=model.version,
+        priority=fields.priority,
+        accession_number=fields.accession_number,
+        specimen_id=fields.specimen_id,
+        patient_ref=fields.patient_ref,
+        idempotency_key=idempotency_key,
+        request_sha256=fingerprint(described, [upload.sha256 for upload in uploads]),
+    )
+
+
+@bp.get("/<uuid:job_id>")
+@bp.input(JobQuery, location="query", arg_name="query")
+@bp.output(JobOut)
+@bp.doc(summary="Read a job", responses=[304, 404], security="bearer")
+@requires(Scope.READ)
+def read_job(job_id: uuid.UUID, query: JobQuery) -> BaseResponse:
+    """Status and, once it has succeeded, the result. Scope `read`."""
+    job = _wait_for_end(job_id, query.wait)
+    body = job_out(job).model_dump_json()
+    response = Response(body, content_type="application/json")
+    response.set_etag(hashlib.sha256(body.encode()).hexdigest()[:32])
+    if not job.status.is_final:
+        response.headers["Retry-After"] = "1"
+    return response.make_conditional(request)
+
+
+def _wait_for_end(job_id: uuid.UUID, seconds: float) -> Job:
+    sessions = context().sessions
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not get_status(sessions, job_id).is_final:
+        time.sleep(_POLL_SECONDS)
+    return get_job(sessions, job_id)
+
+
+@bp.get("")
+@bp.input(JobListQuery, location="query", arg_name="query")
+@bp.output(JobListOut)
+@bp.doc(summary="List jobs, newest first", security="bearer")
+@requires(Scope.READ)
+def read_jobs(query: JobListQuery) -> dict[str, Any]:
+    """Filtered by status, priority, accession number, urgency and time. Scope `read`."""
+    criteria = JobFilter(**query.model_dump(exclude={"cursor", "limit"}))
+    page = list_jobs(context().sessions, criteria, limit=query.limit, cursor=query.cursor)
+    out = JobListOut(jobs=[job_out(job) for job in page.jobs], next_cursor=page.next_cursor)
+    return out.model_dump(mode="json")
+
+
+@bp.delete("/<uuid:job_id>")
+@bp.output(JobOut)
+@bp.doc(summary="Cancel a queued job", responses=[404, 409], security="bearer")
+@requires(Scope.SUBMIT)
+def delete_job(job_id: uuid.UUID) -> dict[str, Any]:
+    """Takes a job back that no worker has claimed; 409 afterwards. Scope `submit`."""
+    sessions = context().sessions
+    cancel(sessions, job_id, actor=f"key:{current_key().id}")
+    return job_out(get_job(sessions, job_id)).model_dump(mode="json")

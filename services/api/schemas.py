@@ -1,0 +1,166 @@
+"""The API's own vocabulary, as it stands in the OpenAPI document."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from shared.jobs.entities import Job
+from shared.jobs.states import Priority, Status
+from shared.triage.policy import Urgency
+from shared.triage.result import TriageResult
+
+MAX_WAIT_SECONDS = 30
+
+Reference = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$"
+    ),
+]
+
+
+class JobFields(BaseModel):
+    """The form fields of a job, besides its images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accession_number: Reference | None = None
+    specimen_id: Reference | None = None
+    patient_ref: Reference | None = Field(
+        None, description="A pseudonym; never a name or a hospital number."
+    )
+    priority: Priority = Priority.ROUTINE
+    model: Reference = Field(
+        "champion", description="`champion`, `ensemble`, `NAME` or `NAME@VERSION`."
+    )
+    callback_url: Reference | None = None
+
+
+class Links(BaseModel):
+    """Where a job's parts are."""
+
+    self: str
+    result: str
+    images: list[str]
+
+
+class JobAccepted(BaseModel):
+    """The answer to a posted job."""
+
+    id: str
+    status: Status
+    links: Links
+
+
+class JobError(BaseModel):
+    """Why a job failed or died."""
+
+    code: str
+    detail: str | None
+
+
+class JobOut(BaseModel):
+    """A job as it stands."""
+
+    id: str
+    status: Status
+    priority: Priority
+    model: str
+    accession_number: str | None
+    specimen_id: str | None
+    patient_ref: str | None
+    submitted_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    attempts: int
+    error: JobError | None
+    result: TriageResult | None
+    links: Links
+
+
+class JobListOut(BaseModel):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobOut]
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the next page.")
+
+
+class JobQuery(BaseModel):
+    """The query of one job."""
+
+    wait: float = Field(
+        0,
+        ge=0,
+        le=MAX_WAIT_SECONDS,
+        description="Seconds to wait for the job's end before answering.",
+    )
+
+
+class JobListQuery(BaseModel):
+    """Filters and the page of a list of jobs."""
+
+    status: Status | None = None
+    priority: Priority | None = None
+    accession_number: Reference | None = None
+    urgency: Urgency | None = None
+    submitted_from: dt.datetime | None = Field(None, description="Inclusive, with a time zone.")
+    submitted_to: dt.datetime | None = Field(None, description="Exclusive, with a time zone.")
+    cursor: str | None = Field(None, max_length=256)
+    limit: int = Field(50, ge=1, le=200)
+
+
+class ModelVersionOut(BaseModel):
+    """A model version with the aliases that stand for it."""
+
+    name: str
+    version: int
+    aliases: list[str]
+    architecture: str
+    metrics: dict[str, Any]
+
+
+class ModelListOut(BaseModel):
+    """All model versions."""
+
+    models: list[ModelVersionOut]
+    aliases: dict[str, str]
+
+
+class Problem(BaseModel):
+    """An error, by RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    code: str = Field(description="Stable; made for programs.")
+    detail: str | None = None
+
+
+def links_of(job: Job) -> Links:
+    """The links of a job."""
+    base = f"/v1/jobs/{job.id}"
+    images = [f"{base}/images/{image.index}" for image in job.images]
+    return Links(self=base, result=f"{base}/result", images=images)
+
+
+def job_out(job: Job) -> JobOut:
+    """A job as clients see it."""
+    return JobOut(
+        id=str(job.id),
+        status=job.status,
+        priority=job.priority,
+        model=job.model,
+        accession_number=job.accession_number,
+        specimen_id=job.specimen_id,
+        patient_ref=job.patient_ref,
+        submitted_at=job.submitted_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        attempts=job.attempts,
+        error=JobError(code=job.error.code, detail=job.error.detail) if job.error else None,
+        result=TriageResult.model_validate(job.result) if job.result else None,
+        links=links_of(job),
+    )

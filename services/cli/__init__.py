@@ -1,0 +1,90 @@
+"""The command line: `hemotriage`.
+
+It is where the services are put together for a person at a prompt, so it may import any of them.
+Each command's module is imported when the command runs: `hemotriage submit` loads no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+import httpx
+import pydantic
+from sqlalchemy.exc import OperationalError
+
+from shared.errors import HemotriageError
+
+COMMANDS = {
+    "submit": "Post images to the service.",
+    "predict": "Classify images in this process, without a service.",
+    "evaluate": "Measure a model on a folder of labelled images.",
+    "study": "Train, evaluate and export a model.",
+    "models": "List and show model versions.",
+    "keys": "Make, list and revoke API keys.",
+    "migrate": "Bring the database and the object store to the newest form.",
+    "relay": "Run the relay and the sweeper.",
+    "up": "Run the whole service on this machine.",
+}
+"""Each is a module of this package with a click command `command`."""
+
+
+class _Commands(click.Group):
+    """Imports a command when it is asked for; the list of commands imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=_Commands)
+@click.version_option(package_name="hemotriage")
+def cli() -> None:
+    """Triage of blood smear images for acute lymphoblastic leukaemia.
+
+    Decision support; not a diagnosis; requires confirmation by a qualified haematologist.
+    """
+
+
+def main() -> None:
+    """Run a command. Exit code 0 only on success; an error is one line on standard error."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.Abort:
+        _fail("aborted", "Interrupted.", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except HemotriageError as error:
+        _fail(error.code, str(error))
+    except pydantic.ValidationError as error:
+        names = ", ".join(
+            f"HEMOTRIAGE_{'_'.join(map(str, e['loc'])).upper()}" for e in error.errors()
+        )
+        _fail("settings_invalid", f"Missing or wrong in the environment: {names}.")
+    except httpx.HTTPError as error:
+        _fail("service_unreachable", f"The service does not answer: {error}")
+    except OperationalError:
+        _fail("database_unavailable", "The database does not answer.")
+    except OSError as error:
+        _fail("io_error", str(error))
+
+
+def _fail(code: str, message: str, exit_code: int = 1) -> None:
+    click.echo(f"hemotriage: {code}: {' '.join(message.split())}", err=True)
+    sys.exit(exit_code)

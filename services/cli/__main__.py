@@ -1,0 +1,5 @@
+"""`python -m services.cli` is `hemotriage`."""
+
+from services.cli import main
+
+main()

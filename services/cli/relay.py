@@ -1,0 +1,28 @@
+"""`hemotriage relay`: the process that sends what waits in the outbox, and sweeps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import click
+
+from shared.db.session import create_database, create_sessions
+from shared.jobs.relay import run_relay
+from shared.logging import configure_logging
+from shared.queue.app import create_celery
+from shared.queue.send import CelerySender
+from shared.settings import Settings
+
+
+@click.command("relay")
+def command() -> None:
+    """Run until SIGTERM or SIGINT; any number of relays may run at once."""
+    settings = Settings()
+    configure_logging(settings.log_level, service="relay")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    celery = create_celery(settings, answer_timeout=settings.connect_timeout_seconds)
+    sessions = create_sessions(create_database(settings, pool_size=2))
+    run_relay(settings, sessions, CelerySender(celery), stop)

@@ -1,0 +1,1 @@
+"""The trainer: data set versions, splits, training, evaluation and export."""

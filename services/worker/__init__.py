@@ -1,0 +1,1 @@
+"""The inference worker: claims jobs, runs the model on them in batches, writes their results."""

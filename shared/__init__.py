@@ -1,0 +1,1 @@
+"""What the services share, a folder a domain. Nothing here imports `services`."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: the truth. Typed models, sessions and migrations."""

@@ -1,0 +1,193 @@
+"""The tables.
+
+Rows never leave their session: each domain folder turns its own into frozen entities. The allowed
+states stand here as CHECK constraints too, so that no bug and no hand at a prompt writes another.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+# The schema's own words. The enums of the domains are tested against them.
+STATUSES = ("queued", "running", "succeeded", "failed", "cancelled", "dead")
+PRIORITIES = ("stat", "urgent", "routine")
+URGENCIES = ("urgent", "priority", "review", "routine")
+SCOPES = ("submit", "read", "review", "admin")
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Base of all tables; every timestamp carries its zone."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar = {
+        dt.datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[str]: ARRAY(Text),
+        str: Text,
+    }
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class ApiKeyRow(Base):
+    """An API key; of its secret, only the hash is kept."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint(
+            f"scopes <@ ARRAY[{', '.join(repr(scope) for scope in SCOPES)}]::text[]",
+            name="scopes_known",
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str]
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[str]]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[dt.datetime | None]
+    revoked_at: Mapped[dt.datetime | None]
+
+
+class JobRow(Base):
+    """One accepted request: one specimen, one or more fields, one result."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", STATUSES), name="status_known"),
+        CheckConstraint(_one_of("priority", PRIORITIES), name="priority_known"),
+        CheckConstraint(
+            "(status = 'running') = (lease_expires_at IS NOT NULL)", name="lease_while_running"
+        ),
+        CheckConstraint("(status = 'running') = (worker IS NOT NULL)", name="worker_while_running"),
+        CheckConstraint(
+            "(status IN ('queued', 'running')) = (finished_at IS NULL)", name="finished_when_ended"
+        ),
+        CheckConstraint(
+            "status NOT IN ('failed', 'dead') OR error_code IS NOT NULL", name="failure_has_code"
+        ),
+        CheckConstraint("attempts >= 0", name="attempts_not_negative"),
+        UniqueConstraint("api_key_id", "idempotency_key"),
+        Index("ix_jobs_submitted_at_id", "submitted_at", "id"),
+        Index("ix_jobs_accession_number", "accession_number"),
+        Index("ix_jobs_lease", "lease_expires_at", postgresql_where=text("status = 'running'")),
+        Index("ix_jobs_queued", "queued_at", postgresql_where=text("status = 'queued'")),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    api_key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    idempotency_key: Mapped[str | None]
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(server_default="queued")
+    priority: Mapped[str]
+    model_name: Mapped[str]
+    model_version: Mapped[int]
+    accession_number: Mapped[str | None]
+    specimen_id: Mapped[str | None]
+    patient_ref: Mapped[str | None]
+    callback_url: Mapped[str | None]
+    submitted_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    queued_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[dt.datetime | None]
+    finished_at: Mapped[dt.datetime | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    worker: Mapped[str | None]
+    lease_expires_at: Mapped[dt.datetime | None]
+    error_code: Mapped[str | None]
+    error_detail: Mapped[str | None]
+
+    images: Mapped[list[JobImageRow]] = relationship(order_by="JobImageRow.index")
+    result: Mapped[ResultRow | None] = relationship()
+
+
+class JobImageRow(Base):
+    """One image of a job; its bytes are in the object store under `object_key`."""
+
+    __tablename__ = "job_images"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    index: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    object_key: Mapped[str]
+    sha256: Mapped[str] = mapped_column(String(64))
+    media_type: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    width: Mapped[int]
+    height: Mapped[int]
+
+
+class ResultRow(Base):
+    """The triage result of a job. Its primary key is what makes a second result impossible."""
+
+    __tablename__ = "results"
+    __table_args__ = (
+        CheckConstraint(_one_of("urgency", URGENCIES), name="urgency_known"),
+        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_is_probability"),
+        Index("ix_results_urgency", "urgency"),
+    )
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    prediction: Mapped[str]
+    confidence: Mapped[float]
+    urgency: Mapped[str]
+    requires_review: Mapped[bool]
+    policy_version: Mapped[str]
+    document: Mapped[dict[str, Any]]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class OutboxRow(Base):
+    """A message that must reach the broker, written in the transaction that makes it true."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        CheckConstraint(_one_of("queue", PRIORITIES), name="queue_known"),
+        Index("ix_outbox_send_after", "send_after"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"))
+    queue: Mapped[str]
+    send_after: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class AuditRow(Base):
+    """Who did what to which job, when. Only ever added to."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (Index("ix_audit_events_job_id", "job_id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    actor: Mapped[str]
+    action: Mapped[str]
+    job_id: Mapped[uuid.UUID | None]
+    details: Mapped[dict[str, Any]] = mapped_column(server_default="{}")

@@ -1,0 +1,112 @@
+"""What the job functions take and give: frozen, typed, free of any session."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from shared.db.models import JobImageRow, JobRow
+from shared.jobs.states import Priority, Status
+
+
+@dataclass(frozen=True)
+class JobImage:
+    """One image of a job. Width and height in pixels; index counts from 0."""
+
+    index: int
+    object_key: str
+    sha256: str
+    media_type: str
+    bytes: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What a client asks for, with nothing checked against the database yet."""
+
+    api_key_id: str
+    model_name: str
+    model_version: int
+    priority: Priority = Priority.ROUTINE
+    accession_number: str | None = None
+    specimen_id: str | None = None
+    patient_ref: str | None = None
+    callback_url: str | None = None
+    idempotency_key: str | None = None
+    request_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """Why a job failed or died."""
+
+    code: str
+    detail: str | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it stood when it was read."""
+
+    id: uuid.UUID
+    status: Status
+    priority: Priority
+    model_name: str
+    model_version: int
+    accession_number: str | None
+    specimen_id: str | None
+    patient_ref: str | None
+    callback_url: str | None
+    request_sha256: str
+    submitted_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    attempts: int
+    error: JobFailure | None
+    images: tuple[JobImage, ...]
+    result: dict[str, Any] | None
+
+    @property
+    def model(self) -> str:
+        """The model as clients name it."""
+        return f"{self.model_name}@{self.model_version}"
+
+
+def image_from_row(row: JobImageRow) -> JobImage:
+    """Copy an image row into its entity."""
+    return JobImage(
+        index=row.index,
+        object_key=row.object_key,
+        sha256=row.sha256,
+        media_type=row.media_type,
+        bytes=row.bytes,
+        width=row.width,
+        height=row.height,
+    )
+
+
+def job_from_row(row: JobRow) -> Job:
+    """Copy a job row, with its images and its result, into its entity."""
+    return Job(
+        id=row.id,
+        status=Status(row.status),
+        priority=Priority(row.priority),
+        model_name=row.model_name,
+        model_version=row.model_version,
+        accession_number=row.accession_number,
+        specimen_id=row.specimen_id,
+        patient_ref=row.patient_ref,
+        callback_url=row.callback_url,
+        request_sha256=row.request_sha256,
+        submitted_at=row.submitted_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        attempts=row.attempts,
+        error=JobFailure(row.error_code, row.error_detail) if row.error_code else None,
+        images=tuple(image_from_row(image) for image in row.images),
+        result=row.result.document if row.result else None,
+    )

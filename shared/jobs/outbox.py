@@ -1,0 +1,67 @@
+"""The outbox: messages that are true before they are sent.
+
+A message is written in the transaction that makes it true and removed once the broker has taken
+it. What a crash leaves behind, the relay sends; a message sent twice does no harm, since a job is
+claimed once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from shared.db.models import JobRow, OutboxRow
+from shared.db.session import Sessions
+from shared.queue.send import BrokerUnavailableError, Sender
+
+
+def announce(session: Session, job: JobRow, *, delay_seconds: float = 0) -> int:
+    """Write the message that a job waits in its queue; returns the message's id."""
+    delay = dt.timedelta(seconds=delay_seconds)
+    message = OutboxRow(job_id=job.id, queue=job.priority, send_after=func.now() + delay)
+    session.add(message)
+    session.flush()
+    return message.id
+
+
+def send_now(sessions: Sessions, sender: Sender, job_id: uuid.UUID) -> bool:
+    """Send a job's messages right after the commit that wrote them.
+
+    Returns:
+        Whether they are sent. Where the broker is down they stay, and the relay sends them.
+    """
+    try:
+        with sessions.begin() as session:
+            return send_due(session, sender, job_id=job_id, limit=1) > 0
+    except BrokerUnavailableError:
+        return False
+
+
+def send_due(
+    session: Session, sender: Sender, *, limit: int, job_id: uuid.UUID | None = None
+) -> int:
+    """Send the messages that are due, oldest first, passing over those another process holds.
+
+    Returns:
+        How many were sent.
+
+    Raises:
+        BrokerUnavailableError: Nothing of this transaction counts as sent.
+    """
+    statement = (
+        select(OutboxRow)
+        .where(OutboxRow.send_after <= func.now())
+        .order_by(OutboxRow.send_after)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    if job_id is not None:
+        statement = statement.where(OutboxRow.job_id == job_id)
+    messages = session.scalars(statement).all()
+    for message in messages:
+        sender(message.job_id, message.queue)
+    session.execute(delete(OutboxRow).where(OutboxRow.id.in_([m.id for m in messages])))
+    return len(messages)

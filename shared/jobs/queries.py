@@ -1,0 +1,118 @@
+"""Reads jobs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import Select, select, tuple_
+from sqlalchemy.orm import joinedload, selectinload
+
+from shared.db.models import JobRow, ResultRow
+from shared.db.session import Sessions
+from shared.errors import BadRequestError, NotFoundError
+from shared.jobs.entities import Job, job_from_row
+from shared.jobs.states import Priority, Status
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs to list; None means any. Times are of submission, from inclusive, to exclusive."""
+
+    status: Status | None = None
+    priority: Priority | None = None
+    accession_number: str | None = None
+    urgency: str | None = None
+    submitted_from: dt.datetime | None = None
+    submitted_to: dt.datetime | None = None
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """A page of jobs, newest first; `next_cursor` is None on the last."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None
+
+
+def get_job(sessions: Sessions, job_id: uuid.UUID) -> Job:
+    """Read one job with its images and its result.
+
+    Raises:
+        NotFoundError: There is no such job.
+    """
+    with sessions() as session:
+        row = session.scalars(_whole_jobs().where(JobRow.id == job_id)).unique().one_or_none()
+        if row is None:
+            raise NotFoundError(f"There is no job {job_id}.")
+        return job_from_row(row)
+
+
+def get_status(sessions: Sessions, job_id: uuid.UUID) -> Status:
+    """Read the status alone; the cheap read that waiting repeats.
+
+    Raises:
+        NotFoundError: There is no such job.
+    """
+    with sessions() as session:
+        status = session.scalar(select(JobRow.status).where(JobRow.id == job_id))
+    if status is None:
+        raise NotFoundError(f"There is no job {job_id}.")
+    return Status(status)
+
+
+def list_jobs(
+    sessions: Sessions, criteria: JobFilter, *, limit: int, cursor: str | None = None
+) -> JobPage:
+    """List jobs, newest first, a page at a time.
+
+    Raises:
+        BadRequestError: The cursor is none that a page gave.
+    """
+    statement = _filtered(criteria).order_by(JobRow.submitted_at.desc(), JobRow.id.desc())
+    if cursor is not None:
+        position = tuple_(JobRow.submitted_at, JobRow.id)
+        statement = statement.where(position < tuple_(*_decode_cursor(cursor)))
+    with sessions() as session:
+        rows = session.scalars(statement.limit(limit + 1)).unique().all()
+        jobs = tuple(job_from_row(row) for row in rows[:limit])
+    more = len(rows) > limit
+    return JobPage(jobs, _encode_cursor(jobs[-1]) if more else None)
+
+
+def _whole_jobs() -> Select[JobRow]:
+    return select(JobRow).options(selectinload(JobRow.images), joinedload(JobRow.result))
+
+
+def _filtered(criteria: JobFilter) -> Select[JobRow]:
+    statement = _whole_jobs()
+    if criteria.status is not None:
+        statement = statement.where(JobRow.status == criteria.status)
+    if criteria.priority is not None:
+        statement = statement.where(JobRow.priority == criteria.priority)
+    if criteria.accession_number is not None:
+        statement = statement.where(JobRow.accession_number == criteria.accession_number)
+    if criteria.urgency is not None:
+        statement = statement.join(ResultRow, ResultRow.job_id == JobRow.id).where(
+            ResultRow.urgency == criteria.urgency
+        )
+    if criteria.submitted_from is not None:
+        statement = statement.where(JobRow.submitted_at >= criteria.submitted_from)
+    if criteria.submitted_to is not None:
+        statement = statement.where(JobRow.submitted_at < criteria.submitted_to)
+    return statement
+
+
+def _encode_cursor(job: Job) -> str:
+    return base64.urlsafe_b64encode(f"{job.submitted_at.isoformat()} {job.id}".encode()).decode()
+
+
+def _decode_cursor(cursor: str) -> tuple[dt.datetime, uuid.UUID]:
+    try:
+        at, job_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        return dt.datetime.fromisoformat(at), uuid.UUID(job_id)
+    except (ValueError, binascii.Error) as error:
+        raise BadRequestError("The cursor is none that a page of jobs gave.") from error

@@ -1,0 +1,87 @@
+"""The state machine of a job. Every change of a status goes through `transition`.
+
+queued ──► running ──► succeeded
+  │  ▲       │  ├────► failed      the job itself is at fault; no retry helps
+  │  └───────┘  └────► dead        every attempt was used up
+  └──► cancelled
+"""
+
+from __future__ import annotations
+
+import uuid
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, update
+from sqlalchemy.orm import Session
+
+from shared.db.models import JobRow
+
+
+class Status(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"  # accepted and stored; waits for a worker
+    RUNNING = "running"  # claimed by one worker, under a lease
+    SUCCEEDED = "succeeded"  # has its one result
+    FAILED = "failed"  # cannot succeed; its error says why
+    CANCELLED = "cancelled"  # taken back before any worker claimed it
+    DEAD = "dead"  # tried as often as allowed, without an end
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens to the job by itself."""
+        return self not in (Status.QUEUED, Status.RUNNING)
+
+
+class Priority(StrEnum):
+    """How soon a job is to be run; each has a queue of the same name."""
+
+    STAT = "stat"  # at once
+    URGENT = "urgent"
+    ROUTINE = "routine"
+
+
+SOURCES: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.RUNNING}),
+    Status.RUNNING: frozenset({Status.QUEUED}),
+    Status.SUCCEEDED: frozenset({Status.RUNNING}),
+    Status.FAILED: frozenset({Status.RUNNING}),
+    Status.CANCELLED: frozenset({Status.QUEUED}),
+    Status.DEAD: frozenset({Status.RUNNING}),
+}
+"""From which states each state may be reached."""
+
+
+def transition(
+    session: Session,
+    job_id: uuid.UUID,
+    to: Status,
+    *conditions: ColumnElement[bool],
+    **values: Any,
+) -> JobRow | None:
+    """Move a job to another state in one guarded UPDATE.
+
+    A job that leaves `running` gives up its worker and its lease.
+
+    Args:
+        session: An open transaction.
+        job_id: The job.
+        to: The new state.
+        conditions: What must hold besides the state machine.
+        values: Other columns to set with it.
+
+    Returns:
+        The row as it is now, or None where the job is in no state that leads there or a condition
+        does not hold.
+    """
+    if to is not Status.RUNNING:
+        values |= {"worker": None, "lease_expires_at": None}
+    statement = (
+        update(JobRow)
+        .where(JobRow.id == job_id, JobRow.status.in_(SOURCES[to]), *conditions)
+        .values(status=to, **values)
+        .returning(JobRow)
+        .execution_options(populate_existing=True)
+    )
+    return session.scalars(statement).one_or_none()

@@ -1,0 +1,1 @@
+"""Model versions: architectures, artefacts, the registry and the engines that run them."""

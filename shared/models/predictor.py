@@ -1,0 +1,77 @@
+"""A loaded model with its calibration: pixels in, calibrated probabilities out.
+
+Worker, command line and evaluation all predict here, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.imaging import Pixels
+from shared.models.engines import Engine, create_engine
+from shared.models.registry import ModelVersion
+from shared.settings import InferenceSettings
+from shared.triage.calibration import apply_temperature
+from shared.triage.result import ModelReference
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Probabilities of a batch, each of shape (n, 4)."""
+
+    raw: NDArray[np.float32]
+    calibrated: NDArray[np.float64]
+
+
+class Predictor:
+    """One model version in one engine."""
+
+    def __init__(
+        self, version: ModelVersion, engine: Engine, *, temperature: float, batch_size: int
+    ) -> None:
+        self._version = version
+        self._engine = engine
+        self._temperature = temperature
+        self._batch_size = batch_size
+
+    @classmethod
+    def load(cls, version: ModelVersion, settings: InferenceSettings) -> Predictor:
+        """Load and warm up a version in the engine that the settings name.
+
+        Raises:
+            ModelArtefactError: The artefact is missing or altered.
+        """
+        return cls(
+            version,
+            create_engine(version, settings),
+            temperature=version.temperature,
+            batch_size=settings.batch_size,
+        )
+
+    def calibrated_by(self, temperature: float) -> Predictor:
+        """The same loaded model with another calibration temperature."""
+        return Predictor(
+            self._version, self._engine, temperature=temperature, batch_size=self._batch_size
+        )
+
+    @property
+    def reference(self) -> ModelReference:
+        """What a result says of this model."""
+        return ModelReference(
+            name=self._version.name,
+            version=self._version.version,
+            sha256=self._engine.artefact_sha256,
+            engine=self._engine.name,
+            precision=self._engine.precision,
+        )
+
+    def predict(self, images: Pixels) -> Prediction:
+        """Predict any number of images, shape (n, 224, 224, 3), in batches of bounded size."""
+        step = self._batch_size
+        raw = np.concatenate(
+            [self._engine.predict(images[i : i + step]) for i in range(0, len(images), step)]
+        )
+        return Prediction(raw, apply_temperature(raw, self._temperature))

@@ -1,0 +1,83 @@
+"""Every setting of hemotriage, read once from the environment.
+
+Each field is the environment variable `HEMOTRIAGE_` + its name in capitals. A process builds one
+`Settings` in its `main` (or `create_app`) and hands it down; nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+EngineName = Literal["openvino", "tensorflow"]
+
+
+class InferenceSettings(BaseSettings):
+    """What running a model in a process needs, with no server at hand."""
+
+    model_config = SettingsConfigDict(env_prefix="HEMOTRIAGE_", frozen=True, extra="ignore")
+
+    models_dir: Path = Field(
+        default=PROJECT_ROOT / "models", description="Folder of the shipped model versions."
+    )
+    engine: EngineName = Field(default="openvino", description="Inference engine of the worker.")
+    inference_threads: int = Field(
+        default=0, ge=0, description="Threads of one model call; 0 takes all cores."
+    )
+    batch_size: int = Field(default=16, ge=1, le=256, description="Most images in one model call.")
+    max_pixels: int = Field(
+        default=50_000_000, ge=1, description="Largest width x height of an accepted image."
+    )
+    pretrained_dir: Path | None = Field(
+        default=None, description="Folder of pretrained weights where Keras cannot fetch its own."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe level that is logged."
+    )
+
+
+class Settings(InferenceSettings):
+    """What a service needs: its servers, its limits and its timing."""
+
+    database_url: SecretStr = Field(description="PostgreSQL, `postgresql+psycopg2://...`.")
+    broker_url: SecretStr = Field(description="Valkey or Redis, `redis://:password@host:port/0`.")
+    s3_endpoint: str = Field(description="Object store, `host:port`.")
+    s3_access_key: SecretStr = Field(description="Access key of the object store.")
+    s3_secret_key: SecretStr = Field(description="Secret key of the object store.")
+    s3_bucket: str = Field(default="hemotriage", description="Bucket for images and artefacts.")
+    s3_secure: bool = Field(default=False, description="Speak TLS to the object store.")
+
+    api_host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
+    api_port: int = Field(default=8000, ge=0, le=65535, description="Port of the API.")
+    api_processes: int = Field(default=2, ge=1, description="Processes of the API.")
+    api_threads: int = Field(
+        default=16, ge=2, description="Requests that one process of the API serves at once."
+    )
+
+    max_files: int = Field(default=64, ge=1, description="Most images in one job.")
+    max_file_bytes: int = Field(
+        default=32 * 1024**2, ge=1, description="Largest accepted image file, in bytes."
+    )
+    max_request_bytes: int = Field(
+        default=256 * 1024**2, ge=1, description="Largest accepted request body, in bytes."
+    )
+
+    worker_threads: int = Field(default=16, ge=1, description="Jobs that one worker holds at once.")
+    lease_seconds: int = Field(
+        default=60, ge=1, description="Time after which a silent worker loses its job."
+    )
+    max_attempts: int = Field(default=3, ge=1, description="Tries before a job is dead.")
+    relay_interval_seconds: float = Field(
+        default=1.0, gt=0, description="Pause between two passes of the relay and the sweeper."
+    )
+    requeue_after_seconds: int = Field(
+        default=120, ge=1, description="Age of an unclaimed job that is announced again."
+    )
+    connect_timeout_seconds: float = Field(
+        default=3.0, gt=0, description="Longest wait for a server to answer a connection."
+    )

@@ -1,0 +1,82 @@
+"""The object store over S3, by the minio SDK; any S3 endpoint serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+
+from shared.settings import Settings
+from shared.storage import ObjectMissingError, StorageUnavailableError
+
+_READ_TIMEOUT_SECONDS = 20
+
+
+class S3Store:
+    """One bucket of an S3 service; safe to share between threads."""
+
+    def __init__(self, settings: Settings, *, pool_size: int) -> None:
+        self._bucket = settings.s3_bucket
+        self._client = Minio(
+            settings.s3_endpoint,
+            access_key=settings.s3_access_key.get_secret_value(),
+            secret_key=settings.s3_secret_key.get_secret_value(),
+            secure=settings.s3_secure,
+            # A fixed region spares the look-up that the SDK would make for each bucket.
+            region="us-east-1",
+            http_client=urllib3.PoolManager(
+                maxsize=pool_size,
+                timeout=urllib3.Timeout(
+                    connect=settings.connect_timeout_seconds, read=_READ_TIMEOUT_SECONDS
+                ),
+                retries=urllib3.Retry(total=1, backoff_factor=0.1, status_forcelist=[502, 503]),
+            ),
+        )
+
+    def put(self, key: str, data: BinaryIO, length: int, media_type: str) -> None:
+        """See `ObjectStore.put`."""
+        with _translated(key):
+            self._client.put_object(self._bucket, key, data, length, content_type=media_type)
+
+    def get(self, key: str) -> bytes:
+        """See `ObjectStore.get`."""
+        with _translated(key):
+            response = self._client.get_object(self._bucket, key)
+            try:
+                return bytes(response.data)
+            finally:
+                response.close()
+                response.release_conn()
+
+    def delete(self, key: str) -> None:
+        """See `ObjectStore.delete`."""
+        with _translated(key):
+            self._client.remove_object(self._bucket, key)
+
+    def ensure_bucket(self) -> None:
+        """See `ObjectStore.ensure_bucket`."""
+        with _translated(self._bucket):
+            if not self._client.bucket_exists(self._bucket):
+                self._client.make_bucket(self._bucket)
+
+    def ping(self) -> None:
+        """See `ObjectStore.ping`."""
+        with _translated(self._bucket):
+            if not self._client.bucket_exists(self._bucket):
+                raise StorageUnavailableError(f"The bucket {self._bucket} is missing.")
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except S3Error as error:
+        if error.code == "NoSuchKey":
+            raise ObjectMissingError(key) from error
+        raise StorageUnavailableError(error.code) from error
+    except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise StorageUnavailableError(type(error).__name__) from error

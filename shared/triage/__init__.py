@@ -1,0 +1,1 @@
+"""From probabilities to a triage result: labels, calibration, policy and wording."""

@@ -1,0 +1,140 @@
+"""The triage policy: a versioned table and one pure function that evaluates it.
+
+The table is data (`POLICIES`); a result names the version that decided it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.triage.labels import Label
+
+
+class Urgency(StrEnum):
+    """How soon somebody must look, most urgent first."""
+
+    URGENT = "urgent"
+    PRIORITY = "priority"
+    REVIEW = "review"
+    ROUTINE = "routine"
+
+    @property
+    def rank(self) -> int:
+        """0 for the most urgent."""
+        return list(Urgency).index(self)
+
+
+class Reason(StrEnum):
+    """Why a result asks for a human's review; each forces `requires_review`."""
+
+    LOW_CONFIDENCE = "low_confidence"  # the table's row itself asks for a look
+    SUBTYPE_UNCERTAIN = "subtype_uncertain"  # malignant without doubt, which subtype is open
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of the table: applies where `above` < p of the predicted class <= `up_to`."""
+
+    malignant: bool
+    above: float
+    up_to: float
+    urgency: Urgency
+    recommended_action: str
+    timeline: str
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A version of the table. `otherwise` applies where no rule does."""
+
+    version: str
+    rules: tuple[Rule, ...]
+    otherwise: Rule
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the policy says of one smear field."""
+
+    urgency: Urgency
+    recommended_action: str
+    timeline: str
+    requires_review: bool
+    reasons: tuple[Reason, ...]
+
+
+POLICIES = {
+    "1": Policy(
+        version="1",
+        rules=(
+            Rule(False, 0.95, 1.0, Urgency.ROUTINE, "routine follow-up", "standard"),
+            Rule(False, 0.90, 0.95, Urgency.REVIEW, "manual verification", "24-48 h"),
+            Rule(
+                True,
+                0.90,
+                1.0,
+                Urgency.URGENT,
+                "immediate specialist referral (haematology)",
+                "immediate",
+            ),
+            Rule(
+                True,
+                0.80,
+                0.90,
+                Urgency.PRIORITY,
+                "priority review and confirmation",
+                "12-24 h",
+            ),
+        ),
+        otherwise=Rule(
+            False,
+            0.0,
+            1.0,
+            Urgency.REVIEW,
+            "manual review required, specialist consultation",
+            "24 h",
+        ),
+    )
+}
+
+CURRENT_VERSION = "1"
+SUBTYPE_DOUBT_ABOVE = 0.90
+"""P(malignant) above which an unsure prediction is a doubt between subtypes of ALL alone."""
+
+
+def decide(
+    label: Label, confidence: float, p_malignant: float, version: str = CURRENT_VERSION
+) -> Decision:
+    """Evaluate the policy for one smear field.
+
+    Args:
+        label: The predicted class.
+        confidence: Its calibrated probability.
+        p_malignant: 1 - P(Benign), calibrated.
+        version: Version of the policy.
+
+    Raises:
+        KeyError: There is no such version.
+    """
+    policy = POLICIES[version]
+    rule = next(
+        (
+            rule
+            for rule in policy.rules
+            if rule.malignant is label.is_malignant and rule.above < confidence <= rule.up_to
+        ),
+        policy.otherwise,
+    )
+    reasons = []
+    if rule.urgency in (Urgency.REVIEW, Urgency.PRIORITY):
+        reasons.append(Reason.LOW_CONFIDENCE)
+        if label.is_malignant and p_malignant > SUBTYPE_DOUBT_ABOVE:
+            reasons.append(Reason.SUBTYPE_UNCERTAIN)
+    return Decision(
+        urgency=rule.urgency,
+        recommended_action=rule.recommended_action,
+        timeline=rule.timeline,
+        requires_review=bool(reasons),
+        reasons=tuple(reasons),
+    )
