@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import click
 import numpy as np
@@ -52,7 +52,7 @@ def command(paths: tuple[Path, ...], model: str, jsonl: Path | None) -> None:
 
 
 def _predict_all(
-    predictor: Predictor, paths: tuple[Path, ...], settings: InferenceSettings, out: TextIO
+    predictor: Predictor, paths: tuple[Path, ...], settings: InferenceSettings, out: IO[str]
 ) -> int:
     faults = 0
     chunk: list[tuple[Path, Pixels]] = []
@@ -82,7 +82,7 @@ def _files(paths: tuple[Path, ...]) -> Iterator[tuple[Path, bool]]:
             yield path, True
 
 
-def _write(predictor: Predictor, chunk: list[tuple[Path, Pixels]], out: TextIO) -> None:
+def _write(predictor: Predictor, chunk: list[tuple[Path, Pixels]], out: IO[str]) -> None:
     prediction = predictor.predict(np.stack([pixels for _, pixels in chunk]))
     for (path, _), raw, calibrated in zip(
         chunk, prediction.raw, prediction.calibrated, strict=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -48,11 +49,12 @@ from shared.settings import InferenceSettings
 @click.option("--models-dir", type=click.Path(file_okay=False, path_type=Path), help="Where to.")
 def command(
     folder: Path,
+    *,
     architecture: str,
     protocol: str,
     split_seed: int,
     seeds: str,
-    precision: str,
+    precision: Literal["float32", "mixed_bfloat16"],
     max_epochs: int,
     images_per_class: int,
     work: Path,

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from shared.errors import ModelArtefactError
-from shared.imaging import Pixels
+from shared.imaging import INPUT_SIZE, Pixels
 
 ARTEFACTS = {"keras": "model.keras", "onnx": "model.onnx"}
 PARITY_TOLERANCE = 1e-4
@@ -26,6 +26,8 @@ def export_artefacts(model: keras.Model, folder: Path) -> dict[str, dict[str, An
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / ARTEFACTS["keras"])
+    # Keras exports only a graph that has run once.
+    model(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), dtype=np.uint8), training=False)
     model.export(str(folder / ARTEFACTS["onnx"]), format="onnx", verbose=False)
     onnx.checker.check_model(str(folder / ARTEFACTS["onnx"]))
     return {kind: _describe(folder / name) for kind, name in ARTEFACTS.items()}

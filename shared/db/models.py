@@ -11,6 +11,7 @@ import uuid
 from typing import Any, ClassVar
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -114,7 +115,6 @@ class JobRow(Base):
     accession_number: Mapped[str | None]
     specimen_id: Mapped[str | None]
     patient_ref: Mapped[str | None]
-    callback_url: Mapped[str | None]
     submitted_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     queued_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[dt.datetime | None]
@@ -160,7 +160,8 @@ class ResultRow(Base):
     urgency: Mapped[str]
     requires_review: Mapped[bool]
     policy_version: Mapped[str]
-    document: Mapped[dict[str, Any]]
+    # JSON and not JSONB: the classes keep their order.
+    document: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
 

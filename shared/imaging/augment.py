@@ -59,4 +59,5 @@ def _change_contrast(image: Pixels, factor: float) -> Pixels:
     """Stretch each channel about its mean, as Keras' RandomContrast does."""
     values = image.astype(np.float32)
     mean = values.mean(axis=(0, 1), keepdims=True)
-    return np.clip((values - mean) * factor + mean, 0, 255).round().astype(np.uint8)
+    stretched: Pixels = np.clip((values - mean) * factor + mean, 0, 255).round().astype(np.uint8)
+    return stretched

@@ -35,7 +35,6 @@ class JobRequest:
     accession_number: str | None = None
     specimen_id: str | None = None
     patient_ref: str | None = None
-    callback_url: str | None = None
     idempotency_key: str | None = None
     request_sha256: str = ""
 
@@ -60,7 +59,6 @@ class Job:
     accession_number: str | None
     specimen_id: str | None
     patient_ref: str | None
-    callback_url: str | None
     request_sha256: str
     submitted_at: dt.datetime
     started_at: dt.datetime | None
@@ -100,7 +98,6 @@ def job_from_row(row: JobRow) -> Job:
         accession_number=row.accession_number,
         specimen_id=row.specimen_id,
         patient_ref=row.patient_ref,
-        callback_url=row.callback_url,
         request_sha256=row.request_sha256,
         submitted_at=row.submitted_at,
         started_at=row.started_at,

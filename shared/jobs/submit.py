@@ -122,7 +122,6 @@ def _insert(
         accession_number=request.accession_number,
         specimen_id=request.specimen_id,
         patient_ref=request.patient_ref,
-        callback_url=request.callback_url,
         images=[
             JobImageRow(
                 index=index,

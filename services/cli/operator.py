@@ -1,0 +1,45 @@
+"""Where commands find the service when the environment does not say."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from shared.errors import BadRequestError
+from shared.local.secrets import load_secrets
+from shared.local.servers import environment
+from shared.settings import PROJECT_ROOT, Settings
+
+LOCAL_ROOT = PROJECT_ROOT / "var"
+_DATABASE_URL = "HEMOTRIAGE_DATABASE_URL"
+
+
+class NoServiceError(BadRequestError):
+    """No service is known: set HEMOTRIAGE_URL and HEMOTRIAGE_API_KEY, or run `make run`."""
+
+    code = "no_service"
+
+
+def service_address(root: Path = LOCAL_ROOT) -> tuple[str, str]:
+    """Address and key from the environment, or those of the service that `make run` started.
+
+    Raises:
+        NoServiceError: There is neither.
+    """
+    url, key = os.environ.get("HEMOTRIAGE_URL"), os.environ.get("HEMOTRIAGE_API_KEY")
+    if url and key:
+        return url, key
+    try:
+        local = json.loads((root / "local.json").read_text())
+    except FileNotFoundError as error:
+        raise NoServiceError from error
+    return url or local["url"], key or local["api_key"]
+
+
+def operator_settings(root: Path = LOCAL_ROOT) -> Settings:
+    """Settings from the environment, or those of the servers that `make run` started."""
+    made = load_secrets(root / "secrets.json")
+    if _DATABASE_URL not in os.environ and made is not None:
+        os.environ.update(environment(root, made))
+    return Settings()

@@ -1,0 +1,36 @@
+"""Shows a triage result at a prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+
+def result_table(result: dict[str, Any], *, title: str) -> Table:
+    """The triage result of a job as a table."""
+    table = Table("triage result", "", title=title)
+    probabilities = ", ".join(f"{label} {p:.3f}" for label, p in result["probabilities"].items())
+    models = ", ".join(
+        f"{model['name']}@{model['version']} ({model['engine']}, {model['precision']})"
+        for model in result["models"]
+    )
+    rows = {
+        "prediction": result["display"],
+        "confidence": f"{result['confidence']:.3f}",
+        "P(malignant)": f"{result['p_malignant']:.3f}",
+        "probabilities": probabilities,
+        "urgency": result["urgency"],
+        "recommended action": result["recommended_action"],
+        "timeline": result["timeline"],
+        "requires review": "yes" if result["requires_review"] else "no",
+        "reasons": ", ".join(result["reasons"]) or "-",
+        "images": str(len(result["images"])),
+        "model": models,
+        "policy version": result["policy_version"],
+        "please note": result["disclaimer"],
+        "limits": result["limits"],
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table

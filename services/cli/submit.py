@@ -1,0 +1,65 @@
+"""`hemotriage submit`: post images to the service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from services.cli.operator import service_address
+from services.cli.rendering import result_table
+from shared.client import Client
+from shared.jobs.states import Priority
+
+
+@click.command("submit")
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="FILE...",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@click.option("--model", default="champion", show_default=True, help="Alias, NAME or NAME@VERSION.")
+@click.option(
+    "--priority",
+    type=click.Choice([str(priority) for priority in Priority]),
+    default=str(Priority.ROUTINE),
+    show_default=True,
+)
+@click.option("--accession-number", help="Of the order, kept with the job.")
+@click.option("--wait", is_flag=True, help="Wait for the result and print it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    files: tuple[Path, ...],
+    *,
+    model: str,
+    priority: str,
+    accession_number: str | None,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Post images, the fields of one specimen, as one job.
+
+    Goes to the service of HEMOTRIAGE_URL and HEMOTRIAGE_API_KEY, or to that of `make run`.
+    """
+    client = Client(*service_address())
+    fields = {"model": model, "priority": priority}
+    if accession_number:
+        fields["accession_number"] = accession_number
+    accepted = client.submit(files, fields=fields)
+    job = client.wait(accepted["id"]) if wait else accepted
+    if as_json:
+        click.echo(json.dumps(job))
+    elif job.get("result"):
+        Console().print(result_table(job["result"], title=f"Job {job['id']}"))
+    else:
+        click.echo(f"{job['id']} {job['status']}")
+    if job["status"] in ("failed", "dead", "cancelled"):
+        error = job.get("error") or {}
+        click.echo(
+            f"hemotriage: {error.get('code', job['status'])}: {error.get('detail')}", err=True
+        )
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,90 @@
+"""A client of the service over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from shared.errors import HemotriageError, TransientError
+
+_WAIT_SECONDS = 20
+_TIMEOUT_SECONDS = 60
+
+
+class RefusedError(HemotriageError):
+    """The service refused the request."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        self.code = str(problem.get("code", HemotriageError.code))
+        super().__init__(f"{problem.get('title', '')} {problem.get('detail') or ''}".strip())
+
+
+class NotFinishedError(TransientError):
+    """The job did not end in time; it goes on, and can be asked for later."""
+
+    code = "not_finished"
+
+
+class Client:
+    """Speaks to one service with one key."""
+
+    def __init__(self, url: str, api_key: str) -> None:
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {api_key}"},
+            timeout=_TIMEOUT_SECONDS,
+        )
+
+    def submit(
+        self,
+        files: Sequence[Path],
+        *,
+        fields: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Post the fields of one specimen as one job; returns `id`, `status` and `links`.
+
+        Raises:
+            RefusedError: The service refused it, with the service's own code.
+        """
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        with ExitStack() as stack:
+            # The files' names stay here: they may hold a patient's.
+            images = [
+                ("image", (f"image-{index}", stack.enter_context(path.open("rb"))))
+                for index, path in enumerate(files)
+            ]
+            response = self._http.post("/v1/jobs", data=fields, files=images, headers=headers)
+        return _body(response)
+
+    def job(self, job_id: str, *, wait: float = 0) -> dict[str, Any]:
+        """Read a job, waiting up to `wait` seconds for its end."""
+        return _body(self._http.get(f"/v1/jobs/{job_id}", params={"wait": wait}))
+
+    def wait(self, job_id: str, *, timeout: float = 300) -> dict[str, Any]:
+        """Wait for a job's end, in seconds.
+
+        Raises:
+            NotFinishedError: It did not end in time.
+        """
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            job = self.job(job_id, wait=round(min(left, _WAIT_SECONDS), 1))
+            if job["status"] not in ("queued", "running"):
+                return job
+        raise NotFinishedError(f"Job {job_id}.")
+
+
+def _body(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body: dict[str, Any] = response.json()
+    except ValueError:
+        body = {"title": f"HTTP status {response.status_code} without a readable body."}
+    if response.is_error:
+        raise RefusedError(body)
+    return body

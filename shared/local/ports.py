@@ -1,0 +1,47 @@
+"""Free ports on the loopback interface."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+from shared.local.errors import LocalServiceError
+
+HOST = "127.0.0.1"
+GRPC_OFFSET = 10_000
+"""SeaweedFS looks for the gRPC port of a component this far above its HTTP port."""
+
+_FIRST, _LAST = 20_000, 29_999
+_TRIES = 1000
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int, *, paired: bool = False) -> list[int]:
+    """Find ports that are free, all different.
+
+    Args:
+        count: How many.
+        paired: The port `GRPC_OFFSET` above each must be free too.
+
+    Raises:
+        LocalServiceError: None were found.
+    """
+    found: list[int] = []
+    for _ in range(_TRIES):
+        port = random.randint(_FIRST, _LAST)  # noqa: S311 - no secret
+        if port in found or not is_free(port) or (paired and not is_free(port + GRPC_OFFSET)):
+            continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise LocalServiceError("No free ports were found.")

@@ -1,0 +1,148 @@
+"""One child process: started, asked whether it is ready, stopped."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from shared.local.errors import LocalServiceError
+
+_POLL_SECONDS = 0.02
+_TAIL_BYTES = 2000
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """How to run a process. `is_ready` may be called often; it must not raise."""
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    is_ready: Callable[[], bool] = lambda: True
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    user: str | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    grace_seconds: float = 15.0
+    start_seconds: float = 60.0
+
+
+class LocalProcess:
+    """A process of its own session. Start it from the main thread: its life is bound to that."""
+
+    def __init__(self, spec: ProcessSpec) -> None:
+        self.spec = spec
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id; raises LocalServiceError where the process was never started."""
+        if self._process is None:
+            raise LocalServiceError(f"{self.spec.name} was not started.")
+        return self._process.pid
+
+    @property
+    def created(self) -> float:
+        """When the process was created, in seconds since the epoch; tells reused ids apart."""
+        return psutil.Process(self.pid).create_time()
+
+    def is_running(self) -> bool:
+        """Whether the process was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process; returns at once."""
+        spec = self.spec
+        spec.log.parent.mkdir(parents=True, exist_ok=True)
+        with spec.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command lines
+                spec.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **spec.environment},
+                cwd=spec.cwd,
+                user=spec.user,
+                extra_groups=[] if spec.user else None,
+                start_new_session=True,
+                preexec_fn=_dying_with_parent(spec.stop_signal),  # noqa: PLW1509
+            )
+
+    def wait_ready(self) -> None:
+        """Wait until the process answers.
+
+        Raises:
+            LocalServiceError: It ended, or did not answer in time; the end of its log is told.
+        """
+        deadline = time.monotonic() + self.spec.start_seconds
+        while not self.spec.is_ready():
+            if not self.is_running():
+                raise LocalServiceError(f"{self.spec.name} ended at once. {self._log_tail()}")
+            if time.monotonic() > deadline:
+                raise LocalServiceError(f"{self.spec.name} does not answer. {self._log_tail()}")
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self) -> None:
+        """Ask the process to end; kill its group when the grace period is over."""
+        self.ask_to_stop()
+        self.wait_stopped()
+
+    def ask_to_stop(self) -> None:
+        """Send the stop signal; returns at once."""
+        if self.is_running():
+            os.kill(self.pid, self.spec.stop_signal)
+
+    def wait_stopped(self) -> None:
+        """Wait for the end that was asked for, and enforce it when the grace period is over."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(self.spec.grace_seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill the process and its group at once, as a crash would."""
+        self._signal_group(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+
+    def pause(self) -> None:
+        """Freeze the process and its group."""
+        self._signal_group(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen process go on."""
+        self._signal_group(signal.SIGCONT)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        if self.is_running():
+            os.killpg(self.pid, number)
+
+    def _log_tail(self) -> str:
+        if not self.spec.log.is_file():
+            return ""
+        tail = self.spec.log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
+        return f"The end of {self.spec.log}: {tail}"
+
+
+def _dying_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """Have the kernel end the child when its launcher is killed; Linux only.
+
+    Elsewhere, and for what escapes it, the next start ends what was left over.
+    """
+    if _LIBC is None:
+        return None
+    libc = _LIBC
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, int(number)) and None

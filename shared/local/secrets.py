@@ -1,0 +1,79 @@
+"""Passwords and ports of the local servers: made at the first start and kept for the owner."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from shared.local.ports import GRPC_OFFSET, free_ports, is_free
+
+_SEAWEEDFS_COMPONENTS = ("master", "volume", "filer", "s3", "admin")
+
+
+@dataclass(frozen=True)
+class LocalSecrets:
+    """What the servers of one folder were given."""
+
+    postgres_password: str
+    valkey_password: str
+    s3_access_key: str
+    s3_secret_key: str
+    postgres_port: int
+    valkey_port: int
+    seaweedfs_ports: dict[str, int]
+
+
+def load_secrets(path: Path) -> LocalSecrets | None:
+    """Read what an earlier start made; None where there was none."""
+    if not path.is_file():
+        return None
+    return LocalSecrets(**json.loads(path.read_text()))
+
+
+def load_or_make_secrets(path: Path) -> LocalSecrets:
+    """Read or make passwords and ports; ports that others took meanwhile are chosen anew."""
+    found = load_secrets(path)
+    kept = _with_free_ports(found) if found else _make()
+    write_private(path, json.dumps(asdict(kept), indent=1))
+    return kept
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def _make() -> LocalSecrets:
+    postgres, valkey = free_ports(2)
+    return LocalSecrets(
+        postgres_password=secrets.token_urlsafe(24),
+        valkey_password=secrets.token_urlsafe(24),
+        s3_access_key=secrets.token_hex(10),
+        s3_secret_key=secrets.token_urlsafe(30),
+        postgres_port=postgres,
+        valkey_port=valkey,
+        seaweedfs_ports=_seaweedfs_ports(),
+    )
+
+
+def _seaweedfs_ports() -> dict[str, int]:
+    ports = free_ports(len(_SEAWEEDFS_COMPONENTS), paired=True)
+    return dict(zip(_SEAWEEDFS_COMPONENTS, ports, strict=True))
+
+
+def _with_free_ports(found: LocalSecrets) -> LocalSecrets:
+    if not is_free(found.postgres_port):
+        found = replace(found, postgres_port=free_ports(1)[0])
+    if not is_free(found.valkey_port):
+        found = replace(found, valkey_port=free_ports(1)[0])
+    ports = found.seaweedfs_ports.values()
+    if not all(is_free(port) and is_free(port + GRPC_OFFSET) for port in ports):
+        found = replace(found, seaweedfs_ports=_seaweedfs_ports())
+    return found

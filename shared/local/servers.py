@@ -1,0 +1,165 @@
+"""The three servers together."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from shared.local.leftovers import RunFolder
+from shared.local.postgres import Postgres
+from shared.local.process import LocalProcess
+from shared.local.seaweedfs import BUCKET, SeaweedFS
+from shared.local.secrets import LocalSecrets, load_or_make_secrets
+from shared.local.valkey import Valkey
+
+_log = logging.getLogger(__name__)
+
+
+class LocalServers:
+    """PostgreSQL, Valkey and SeaweedFS with their data under one folder, on 127.0.0.1.
+
+    Use it from the main thread. As a context manager it starts them and stops them.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+        self.run_folder = RunFolder(self._root / "run")
+        self._secrets: LocalSecrets | None = None
+        self.processes: dict[str, LocalProcess] = {}
+
+    @property
+    def postgres(self) -> LocalProcess:
+        """The PostgreSQL process."""
+        return self.processes["postgres"]
+
+    @property
+    def valkey(self) -> LocalProcess:
+        """The Valkey process."""
+        return self.processes["valkey"]
+
+    @property
+    def seaweedfs(self) -> LocalProcess:
+        """The SeaweedFS process."""
+        return self.processes["seaweedfs"]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the servers side by side and wait until all of them answer.
+
+        What an earlier launcher of this folder left running is ended first.
+
+        Raises:
+            AlreadyRunningError: Another launcher runs in this folder.
+            LocalServiceError: A server does not come up.
+        """
+        self.run_folder.lock()
+        for name in self.run_folder.end_leftovers():
+            _log.warning("ended a leftover process", extra={"server": name})
+        self._secrets = load_or_make_secrets(self._root / "secrets.json")
+        try:
+            self._start_all(self._secrets)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the servers side by side."""
+        for process in self.processes.values():
+            process.ask_to_stop()
+        for process in self.processes.values():
+            process.wait_stopped()
+        self.run_folder.unlock()
+
+    def ensure_alive(self) -> list[str]:
+        """Start a server that died again, on its port and its data; returns the names of those."""
+        dead = [process for process in self.processes.values() if not process.is_running()]
+        for process in dead:
+            _log.warning("restarting", extra={"server": process.spec.name})
+            start_patiently(process)
+        if dead:
+            self.run_folder.remember(self.processes.values())
+        return [process.spec.name for process in dead]
+
+    def environment(self) -> dict[str, str]:
+        """The settings that lead a process of the service to these servers."""
+        made = self._secrets or load_or_make_secrets(self._root / "secrets.json")
+        return environment(self._root, made)
+
+    def _start_all(self, made: LocalSecrets) -> None:
+        postgres, valkey, seaweedfs = _servers(self._root, made)
+        # The first two come up while the database cluster is made.
+        for server in (valkey, seaweedfs, postgres):
+            spec = server.spec()
+            process = self.processes[spec.name] = LocalProcess(spec)
+            process.start()
+            self.run_folder.remember(self.processes.values())
+        for process in (self.valkey, self.seaweedfs):
+            process.wait_ready()
+        seaweedfs.make_durable()
+        if not self.postgres.is_running():
+            start_patiently(self.postgres)
+        self.postgres.wait_ready()
+        postgres.create_database()
+
+
+def start_patiently(process: LocalProcess, *, tries: int = 20) -> None:
+    """Start a process that may have to wait for what a killed one left behind.
+
+    PostgreSQL refuses to start while a backend of its killed predecessor still holds the shared
+    memory; that takes moments.
+
+    Raises:
+        LocalServiceError: It never came up.
+    """
+    for left in reversed(range(tries)):
+        process.start()
+        try:
+            process.wait_ready()
+        except Exception:
+            if process.is_running() or left == 0:
+                raise
+        else:
+            return
+
+
+def environment(root: Path, made: LocalSecrets) -> dict[str, str]:
+    """The settings that lead to the servers of a folder, by the names of `shared.settings`."""
+    postgres, valkey, seaweedfs = _servers(root, made)
+    return {
+        "HEMOTRIAGE_DATABASE_URL": postgres.url,
+        "HEMOTRIAGE_BROKER_URL": valkey.url,
+        "HEMOTRIAGE_S3_ENDPOINT": seaweedfs.endpoint,
+        "HEMOTRIAGE_S3_ACCESS_KEY": made.s3_access_key,
+        "HEMOTRIAGE_S3_SECRET_KEY": made.s3_secret_key,
+        "HEMOTRIAGE_S3_BUCKET": BUCKET,
+    }
+
+
+def _servers(root: Path, made: LocalSecrets) -> tuple[Postgres, Valkey, SeaweedFS]:
+    data, log = root / "data", root / "log"
+    return (
+        Postgres(
+            data / "postgres", log / "postgres.log", made.postgres_port, made.postgres_password
+        ),
+        Valkey(data / "valkey", log / "valkey.log", made.valkey_port, made.valkey_password),
+        SeaweedFS(
+            data / "seaweedfs",
+            log / "seaweedfs.log",
+            made.seaweedfs_ports,
+            made.s3_access_key,
+            made.s3_secret_key,
+        ),
+    )

@@ -1,0 +1,184 @@
+"""The whole service on this machine: the servers, and our own processes on top of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from shared.local.errors import LocalServiceError
+from shared.local.ports import HOST, free_ports, is_free
+from shared.local.process import LocalProcess, ProcessSpec
+from shared.local.secrets import write_private
+from shared.local.servers import LocalServers
+
+_log = logging.getLogger(__name__)
+
+APPLICATIONS = {
+    "api": ("services.api.main",),
+    "worker": ("services.worker.main",),
+    "trainer": ("services.trainer.main",),
+    "relay": ("services.cli", "relay"),
+}
+"""Our processes by name, each as the arguments of `python -m`."""
+
+LOCAL_KEY_SCOPES = "submit,read,review,admin"
+_COMMAND_LINE = "services.cli"
+_PREFERRED_PORT = 8000
+_SUPERVISION_SECONDS = 0.5
+_RESTART_PAUSE_SECONDS = 2.0
+
+
+class LocalService:
+    """Servers, API, worker, trainer and relay; everything they keep is under one folder.
+
+    Use it from the main thread.
+    """
+
+    def __init__(self, root: Path, *, settings: Mapping[str, str] | None = None) -> None:
+        """Prepare a service.
+
+        Args:
+            root: The folder.
+            settings: Environment variables for our processes, besides those of this process.
+        """
+        self._root = root.resolve()
+        self._settings = dict(settings or {})
+        self.servers = LocalServers(self._root)
+        self.applications: dict[str, LocalProcess] = {}
+        self._started_at: dict[str, float] = {}
+        self.url = ""
+        self.api_key = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start everything and wait until the API is ready.
+
+        Raises:
+            LocalServiceError: A process does not come up; the end of its log is told.
+        """
+        self.servers.start()
+        try:
+            self._run("migrate")
+            earlier = self._earlier()
+            port = self._choose_port(earlier)
+            self.url = f"http://{HOST}:{port}"
+            for name, module in APPLICATIONS.items():
+                self._start_application(name, module, port)
+            self.applications["api"].wait_ready()
+            self.api_key = self._usable_key(earlier)
+            document = json.dumps({"url": self.url, "api_key": self.api_key})
+            write_private(self._root / "local.json", document)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop our processes, then the servers."""
+        for process in self.applications.values():
+            process.ask_to_stop()
+        for process in self.applications.values():
+            process.wait_stopped()
+        self.servers.stop()
+
+    def supervise(self, stop: threading.Event) -> None:
+        """Restart what dies until `stop` is set."""
+        while not stop.wait(_SUPERVISION_SECONDS):
+            self.ensure_alive()
+
+    def ensure_alive(self) -> None:
+        """Restart what has died; one that keeps dying is started at a measured pace."""
+        self.servers.ensure_alive()
+        for name, process in self.applications.items():
+            waited = time.monotonic() - self._started_at[name]
+            if not process.is_running() and waited > _RESTART_PAUSE_SECONDS:
+                _log.warning("restarting", extra={"application": name})
+                self._launch(process)
+
+    def environment(self) -> dict[str, str]:
+        """The settings of our processes."""
+        return {**self.servers.environment(), **self._settings}
+
+    def _start_application(self, name: str, module: tuple[str, ...], port: int) -> None:
+        ready_url = f"{self.url}/readyz"
+        spec = ProcessSpec(
+            name=name,
+            command=[sys.executable, "-m", *module],
+            log=self._root / "log" / f"{name}.log",
+            environment={**self.environment(), "HEMOTRIAGE_API_PORT": str(port)},
+            is_ready=lambda: _answers_ok(ready_url),
+        )
+        self.applications[name] = LocalProcess(spec)
+        self._launch(self.applications[name])
+
+    def _launch(self, process: LocalProcess) -> None:
+        process.start()
+        self._started_at[process.spec.name] = time.monotonic()
+        running = [*self.servers.processes.values(), *self.applications.values()]
+        self.servers.run_folder.remember(running)
+
+    def _earlier(self) -> dict[str, str]:
+        """Address and key of the last run; empty where there was none."""
+        path = self._root / "local.json"
+        found: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+        return found
+
+    def _choose_port(self, earlier: dict[str, str]) -> int:
+        configured = self.environment().get("HEMOTRIAGE_API_PORT") or os.environ.get(
+            "HEMOTRIAGE_API_PORT"
+        )
+        if configured:
+            return int(configured)
+        last = httpx.URL(earlier.get("url", "")).port
+        for port in (last, _PREFERRED_PORT):
+            if port is not None and is_free(port):
+                return port
+        return free_ports(1)[0]
+
+    def _usable_key(self, earlier: dict[str, str]) -> str:
+        """The key of the last run if it still works, or a new one."""
+        key = earlier.get("api_key")
+        if key and _answers_ok(f"{self.url}/v1/jobs?limit=1", key):
+            return key
+        return self._run("keys", "create", "--name=local", f"--scopes={LOCAL_KEY_SCOPES}").strip()
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run(  # noqa: S603 - our own command line
+            [sys.executable, "-m", _COMMAND_LINE, *arguments],
+            env={**os.environ, **self.environment()},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise LocalServiceError(f"hemotriage {arguments[0]} failed: {done.stderr}")
+        return done.stdout
+
+
+def _answers_ok(url: str, key: str | None = None) -> bool:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        return httpx.get(url, headers=headers, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
