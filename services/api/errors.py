@@ -10,7 +10,6 @@ from apiflask import APIFlask, HTTPError
 from flask import Response, json, request
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from shared.errors import HemotriageError, PayloadTooLargeError, TransientError
 
@@ -31,9 +30,8 @@ def init_app(app: APIFlask) -> None:
     app.register_error_handler(HemotriageError, problem)
     app.register_error_handler(DBAPIError, _database_error)
     app.register_error_handler(PoolTimeoutError, _database_error)
-    app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
-    app.error_processor(_validation_error)
+    app.error_processor(_http_error)
 
 
 def problem(error: HemotriageError) -> Response:
@@ -54,21 +52,17 @@ def _document(
     return response
 
 
-def _validation_error(error: HTTPError) -> tuple[Any, int, dict[str, str]]:
-    """APIFlask's own errors: a query or form field that does not validate."""
-    response = _document(
-        error.status_code, "validation_failed", "A field is not valid.", errors=error.detail
-    )
-    return response.get_data(), error.status_code, {"Content-Type": PROBLEM}
-
-
-def _http_error(error: HTTPException) -> Response:
-    if isinstance(error, RequestEntityTooLarge):
+def _http_error(error: HTTPError) -> Response:
+    """What APIFlask and Werkzeug raise: an unknown address, a query that does not validate."""
+    status = HTTPStatus(error.status_code)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return problem(PayloadTooLargeError())
-    status = HTTPStatus(error.code or 500)
-    response = _document(status, status.name.lower(), status.phrase + ".", error.description)
-    if allowed := getattr(error, "valid_methods", None):
-        response.headers["Allow"] = ", ".join(sorted(allowed))
+    if error.detail:
+        fields = {"errors": error.detail}
+        return _document(status, "validation_failed", "A field is not valid.", **fields)
+    response = _document(status, status.name.lower(), f"{status.phrase}.")
+    if allowed := error.headers.get("Allow"):
+        response.headers["Allow"] = allowed
     return response
 
 

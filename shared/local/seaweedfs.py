@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import urllib3
+from minio import Minio
+from minio.error import MinioException
 
 from shared.local.errors import LocalServiceError
 from shared.local.ports import GRPC_OFFSET, HOST
@@ -15,6 +18,8 @@ from shared.local.process import ProcessSpec
 
 BUCKET = "hemotriage"
 _SHELL_SECONDS = 30
+_PROBE = "readiness"
+_PROBE_SECONDS = 2
 _FSYNC = "fs.configure -locationPrefix=/buckets/ -fsync=true -apply\n"
 
 
@@ -97,9 +102,24 @@ class SeaweedFS:
             raise LocalServiceError(f"fs.configure failed: {done.stdout} {done.stderr}")
 
     def _is_ready(self) -> bool:
+        """Whether an object can be written and read back.
+
+        `/healthz` answers earlier, while the volumes are not yet known and every read fails.
+        """
+        client = Minio(
+            self.endpoint,
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            secure=False,
+            region="us-east-1",
+            http_client=urllib3.PoolManager(timeout=_PROBE_SECONDS, retries=False),
+        )
         try:
-            return httpx.get(f"http://{self.endpoint}/healthz", timeout=1).status_code == 200
-        except httpx.HTTPError:
+            if not client.bucket_exists(_PROBE):
+                client.make_bucket(_PROBE)
+            client.put_object(_PROBE, _PROBE, io.BytesIO(b"ready"), 5)
+            return client.get_object(_PROBE, _PROBE).data == b"ready"
+        except (MinioException, urllib3.exceptions.HTTPError, OSError):
             return False
 
 

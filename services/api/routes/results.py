@@ -33,7 +33,8 @@ class NoResultError(ConflictError):
 @requires(Scope.READ)
 def read_result(job_id: uuid.UUID) -> dict[str, Any]:
     """The result of a job that has succeeded; 409 for any other. Scope `read`."""
-    if request.accept_mimetypes.best_match([_JSON]) is None:
+    accepted = request.accept_mimetypes
+    if accepted and accepted.best_match([_JSON]) is None:
         raise NotAcceptableError(f"It is available as {_JSON}.")
     job = get_job(context().sessions, job_id)
     if job.result is None:

@@ -1,0 +1,90 @@
+"""What all tests share: the real servers, and the real images where they are."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from shared.db.migrate import upgrade
+from shared.db.models import Base
+from shared.db.session import Sessions, create_database, create_sessions
+from shared.local.servers import LocalServers
+from shared.queue.app import create_celery
+from shared.queue.send import CelerySender
+from shared.settings import Settings
+from shared.storage.s3 import S3Store
+from tests.factories import DATASET
+
+
+@pytest.fixture(scope="session")
+def service_folder() -> Iterator[Path]:
+    """A folder for servers; below the system's own, so that its path is short."""
+    folder = Path(tempfile.mkdtemp(prefix="hemotriage-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def servers(service_folder: Path) -> Iterator[LocalServers]:
+    """Real PostgreSQL, Valkey and SeaweedFS for the whole test run."""
+    with LocalServers(service_folder / "servers") as running:
+        yield running
+
+
+def settings_of(environment: dict[str, str], **overrides: object) -> Settings:
+    """Settings from what a launcher gives, with some of them changed."""
+    prefix = "HEMOTRIAGE_"
+    values = {name.removeprefix(prefix).lower(): value for name, value in environment.items()}
+    return Settings.model_validate({**values, **overrides})
+
+
+@pytest.fixture(scope="session")
+def settings(servers: LocalServers) -> Settings:
+    """Settings that lead to the test servers."""
+    return settings_of(servers.environment(), api_threads=4)
+
+
+@pytest.fixture(scope="session")
+def database(settings: Settings) -> Iterator[Engine]:
+    """The migrated database."""
+    engine = create_database(settings, pool_size=20)
+    upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(database: Engine) -> Sessions:
+    """Sessions on an empty database."""
+    names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    with database.begin() as connection:
+        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+    return create_sessions(database)
+
+
+@pytest.fixture(scope="session")
+def storage(settings: Settings) -> S3Store:
+    """The object store, with its bucket."""
+    store = S3Store(settings, pool_size=8)
+    store.ensure_bucket()
+    return store
+
+
+@pytest.fixture(scope="session")
+def sender(settings: Settings) -> CelerySender:
+    """The real sender to the real broker."""
+    return CelerySender(create_celery(settings, answer_timeout=5))
+
+
+@pytest.fixture(scope="session")
+def dataset() -> Path:
+    """The folder of the real images; the test is skipped where it is absent."""
+    if not DATASET.is_dir():
+        pytest.skip(f"the real smear images are not beside the project ({DATASET.parent.name})")
+    return DATASET

@@ -1,0 +1,282 @@
+"""The life of a job in the real database: accepted once, claimed once, ended once."""
+
+import datetime as dt
+import io
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select, text
+
+from shared.auth.keys import Scope, create_key
+from shared.db.models import AuditRow, JobRow, OutboxRow, ResultRow
+from shared.db.session import Sessions
+from shared.errors import (
+    ConflictError,
+    CorruptImageError,
+    IdempotencyConflictError,
+    NotFoundError,
+)
+from shared.jobs.cancel import cancel
+from shared.jobs.claim import Claim, claim
+from shared.jobs.complete import complete, give_up
+from shared.jobs.entities import Job, JobRequest
+from shared.jobs.outbox import send_due
+from shared.jobs.queries import JobFilter, get_job, list_jobs
+from shared.jobs.states import Priority, Status
+from shared.jobs.submit import Submission, Upload, submit
+from shared.jobs.sweep import sweep
+from shared.queue.send import BrokerUnavailableError
+from shared.storage import StorageUnavailableError
+from shared.storage.s3 import S3Store
+from shared.triage.result import ModelReference, field_result, triage_result
+from tests.factories import smear_bytes
+
+LEASE = 60
+MAX_ATTEMPTS = 3
+
+
+class Recorder:
+    """A broker that takes messages, or is down."""
+
+    def __init__(self, *, down: bool = False) -> None:
+        self.sent: list[tuple[uuid.UUID, str]] = []
+        self.down = down
+
+    def __call__(self, job_id: uuid.UUID, queue: str) -> None:
+        if self.down:
+            raise BrokerUnavailableError
+        self.sent.append((job_id, queue))
+
+
+@pytest.fixture
+def key_id(sessions: Sessions) -> str:
+    return create_key(sessions, "test", [Scope.SUBMIT])[0].id
+
+
+def upload(seed: int = 1) -> Upload:
+    data = smear_bytes(seed)
+    return Upload(io.BytesIO(data), f"{seed:064d}", "image/png", len(data), 224, 224)
+
+
+def post(
+    sessions: Sessions,
+    storage: S3Store,
+    key_id: str,
+    broker: Recorder | None = None,
+    **changes: object,
+) -> Submission:
+    request = JobRequest(api_key_id=key_id, model_name="cnn_custom", model_version=1)
+    request = replace(request, **changes)
+    return submit(sessions, storage, broker or Recorder(), request, [upload()])
+
+
+def take(sessions: Sessions, job: Job, worker: str = "w1", lease: float = LEASE) -> Claim | None:
+    return claim(sessions, job.id, worker=worker, lease_seconds=lease)
+
+
+def a_result(job_id: uuid.UUID):
+    row = np.array([0.97, 0.01, 0.01, 0.01])
+    model = ModelReference(name="m", version=1, sha256="", engine="openvino", precision="f32")
+    fields = [field_result(0, row.astype(np.float32), row)]
+    now = dt.datetime.now(dt.UTC)
+    return triage_result(str(job_id), fields, [model], created_at=now, timings_ms={})
+
+
+def count(sessions: Sessions, table: type) -> int:
+    with sessions() as session:
+        return session.scalar(select(func.count()).select_from(table))
+
+
+def test_a_job_is_stored_announced_and_read_back(sessions, storage, key_id) -> None:
+    broker = Recorder()
+    job = post(sessions, storage, key_id, broker, priority=Priority.STAT).job
+    assert broker.sent == [(job.id, "stat")]
+    assert count(sessions, OutboxRow) == 0
+    assert get_job(sessions, job.id) == job
+    assert storage.get(job.images[0].object_key) == smear_bytes(1)
+
+
+def test_intake_goes_on_while_the_broker_is_down_and_the_relay_catches_up(
+    sessions, storage, key_id
+) -> None:
+    job = post(sessions, storage, key_id, Recorder(down=True)).job
+    assert count(sessions, OutboxRow) == 1
+    broker = Recorder()
+    with sessions.begin() as session:
+        assert send_due(session, broker, limit=10) == 1
+    assert broker.sent == [(job.id, "routine")]
+    assert count(sessions, OutboxRow) == 0
+
+
+def test_nothing_is_accepted_while_the_object_store_is_down(
+    sessions, storage, key_id, settings
+) -> None:
+    unreachable = S3Store(settings.model_copy(update={"s3_endpoint": "127.0.0.1:9"}), pool_size=1)
+    with pytest.raises(StorageUnavailableError):
+        post(sessions, unreachable, key_id)
+    assert count(sessions, JobRow) == 0
+    assert count(sessions, OutboxRow) == 0
+
+
+def test_the_same_idempotency_key_gives_the_same_job(sessions, storage, key_id) -> None:
+    first = post(sessions, storage, key_id, idempotency_key="a", request_sha256="1")
+    again = post(sessions, storage, key_id, idempotency_key="a", request_sha256="1")
+    assert (first.created, again.created) == (True, False)
+    assert first.job.id == again.job.id
+    with pytest.raises(IdempotencyConflictError):
+        post(sessions, storage, key_id, idempotency_key="a", request_sha256="2")
+    assert count(sessions, JobRow) == 1
+
+
+def test_racing_requests_with_one_idempotency_key_make_one_job(sessions, storage, key_id) -> None:
+    def send(_: int) -> uuid.UUID:
+        return post(sessions, storage, key_id, idempotency_key="r", request_sha256="1").job.id
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(send, range(16)))
+    assert len(ids) == 1
+    assert count(sessions, JobRow) == 1
+
+
+def test_a_job_is_claimed_by_one_worker_alone(sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(lambda n: take(sessions, job, f"w{n}"), range(8)))
+    assert len([held for held in claims if held]) == 1
+    assert get_job(sessions, job.id).status is Status.RUNNING
+
+
+def test_a_result_is_written_once_with_its_audit_event(sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    held = take(sessions, job)
+    assert complete(sessions, held, a_result(job.id))
+    assert not complete(sessions, held, a_result(job.id))
+    done = get_job(sessions, job.id)
+    assert done.status is Status.SUCCEEDED
+    assert done.result["prediction"] == "Benign"
+    assert list(done.result["probabilities"]) == ["Benign", "Early", "Pre", "Pro"]
+    with sessions() as session:
+        actions = session.scalars(
+            select(AuditRow.action).where(AuditRow.job_id == job.id).order_by(AuditRow.id)
+        ).all()
+    assert actions == ["job.submitted", "job.succeeded"]
+
+
+def test_a_worker_that_lost_its_lease_cannot_complete(sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    late = take(sessions, job, "slow", lease=0)
+    swept = sweep(sessions, max_attempts=MAX_ATTEMPTS, requeue_after_seconds=60)
+    assert (swept.requeued, swept.dead) == (1, 0)
+    current = take(sessions, job, "quick")
+    assert current.attempt == 2
+    assert not complete(sessions, late, a_result(job.id))
+    assert complete(sessions, current, a_result(job.id))
+    assert count(sessions, ResultRow) == 1
+
+
+def test_a_job_whose_workers_all_fall_silent_is_dead_with_a_reason(
+    sessions, storage, key_id
+) -> None:
+    job = post(sessions, storage, key_id).job
+    for _ in range(MAX_ATTEMPTS):
+        assert take(sessions, job, lease=0)
+        sweep(sessions, max_attempts=MAX_ATTEMPTS, requeue_after_seconds=60)
+    dead = get_job(sessions, job.id)
+    assert (dead.status, dead.error.code) == (Status.DEAD, "lease_expired")
+    assert take(sessions, job) is None
+
+
+def test_a_permanent_error_fails_the_job_at_once(sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    give_up(sessions, take(sessions, job), CorruptImageError("x"), max_attempts=MAX_ATTEMPTS)
+    failed = get_job(sessions, job.id)
+    assert (failed.status, failed.error.code) == (Status.FAILED, "corrupt_image")
+
+
+def test_a_transient_error_is_tried_again_later_and_not_for_ever(sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        held = take(sessions, job)
+        assert held.attempt == attempt
+        give_up(sessions, held, StorageUnavailableError(), max_attempts=MAX_ATTEMPTS)
+        if attempt == 1:
+            with sessions.begin() as session:
+                assert send_due(session, Recorder(), limit=10) == 0, "it waits before it is sent"
+    dead = get_job(sessions, job.id)
+    assert (dead.status, dead.error.code) == (Status.DEAD, "storage_unavailable")
+
+
+def test_a_job_whose_message_the_broker_lost_is_announced_again(sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    sweep_now = {"max_attempts": MAX_ATTEMPTS, "requeue_after_seconds": 60}
+    assert sweep(sessions, **sweep_now).announced == 0
+    with sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET queued_at = now() - interval '61 seconds'"))
+    assert sweep(sessions, **sweep_now).announced == 1
+    assert sweep(sessions, **sweep_now).announced == 0, "once is enough"
+    broker = Recorder()
+    with sessions.begin() as session:
+        send_due(session, broker, limit=10)
+    assert broker.sent == [(job.id, "routine")]
+
+
+def test_two_relays_send_each_message_once(sessions, storage, key_id) -> None:
+    for _ in range(20):
+        post(sessions, storage, key_id, Recorder(down=True))
+    broker = Recorder()
+
+    def relay(_: int) -> int:
+        with sessions.begin() as session:
+            return send_due(session, broker, limit=5)
+
+    with ThreadPoolExecutor(4) as pool:
+        sent = sum(pool.map(relay, range(4)))
+    with sessions.begin() as session:
+        sent += send_due(session, broker, limit=100)
+    assert sent == 20
+    assert len(set(broker.sent)) == len(broker.sent) == 20
+
+
+def test_only_a_queued_job_can_be_cancelled(sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    cancel(sessions, job.id, actor="test")
+    assert get_job(sessions, job.id).status is Status.CANCELLED
+    assert take(sessions, job) is None
+    with pytest.raises(ConflictError, match="cancelled"):
+        cancel(sessions, job.id, actor="test")
+    running = post(sessions, storage, key_id).job
+    take(sessions, running)
+    with pytest.raises(ConflictError, match="running"):
+        cancel(sessions, running.id, actor="test")
+    with pytest.raises(NotFoundError):
+        cancel(sessions, uuid.uuid4(), actor="test")
+
+
+def test_pages_list_every_job_once_newest_first(sessions, storage, key_id) -> None:
+    posted = [post(sessions, storage, key_id).job.id for _ in range(7)]
+    listed, cursor = [], None
+    while True:
+        page = list_jobs(sessions, JobFilter(), limit=3, cursor=cursor)
+        listed += [job.id for job in page.jobs]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert listed == posted[::-1]
+
+
+def test_jobs_are_filtered(sessions, storage, key_id) -> None:
+    stat = post(sessions, storage, key_id, priority=Priority.STAT, accession_number="A-1").job
+    other = post(sessions, storage, key_id).job
+    complete(sessions, take(sessions, other), a_result(other.id))
+
+    def ids(**criteria: object) -> set[uuid.UUID]:
+        return {job.id for job in list_jobs(sessions, JobFilter(**criteria), limit=10).jobs}
+
+    now = dt.datetime.now(dt.UTC)
+    assert ids(priority=Priority.STAT) == ids(accession_number="A-1") == {stat.id}
+    assert ids(status=Status.SUCCEEDED) == ids(urgency="routine") == {other.id}
+    assert ids(urgency="urgent") == ids(submitted_from=now) == set()
+    assert ids(submitted_to=now) == {stat.id, other.id}

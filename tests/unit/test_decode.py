@@ -1,0 +1,96 @@
+"""Images are told by their bytes, and every unusable one is refused with its own code."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shared.errors import ImageError
+from shared.imaging import INPUT_SIZE
+from shared.imaging.decode import decode_image, resize, to_model_input
+from shared.imaging.mask import MASK_COLOUR, MASK_SIZE, mask_scale_bar
+from shared.local.synthetic import draw_smear
+from tests.factories import BAD_IMAGES, encode, smear_bytes
+
+MAX_PIXELS = 50_000_000
+
+
+@pytest.mark.parametrize("kind", BAD_IMAGES)
+def test_an_unusable_image_is_refused_with_its_code(kind: str) -> None:
+    data, status, code = BAD_IMAGES[kind]
+    with pytest.raises(ImageError) as refused:
+        decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+    assert (refused.value.code, refused.value.http_status) == (code, status)
+
+
+@pytest.mark.parametrize(
+    ("image_format", "options", "media_type"),
+    [
+        ("PNG", {}, "image/png"),
+        ("TIFF", {}, "image/tiff"),
+        ("BMP", {}, "image/bmp"),
+        ("WEBP", {"lossless": True}, "image/webp"),
+    ],
+)
+def test_lossless_formats_give_the_same_pixels(
+    image_format: str, options: dict[str, bool], media_type: str
+) -> None:
+    drawn = draw_smear(3)
+    data = encode(drawn, image_format, **options)
+    decoded, found = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+    assert found == media_type
+    assert np.array_equal(np.asarray(decoded), np.asarray(drawn))
+
+
+def test_a_jpeg_is_accepted_and_stays_near_its_original() -> None:
+    drawn = draw_smear(3)
+    data = encode(drawn, "JPEG", quality=95)
+    decoded, found = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+    difference = np.abs(np.asarray(decoded, dtype=int) - np.asarray(drawn, dtype=int))
+    assert found == "image/jpeg"
+    assert difference.mean() < 5
+
+
+def test_a_transparent_or_palette_image_is_read_as_rgb() -> None:
+    for mode in ("RGBA", "P"):
+        data = encode(draw_smear(1).convert(mode))
+        decoded, _ = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+        assert decoded.mode == "RGB"
+
+
+def test_the_pixel_limit_is_the_one_given() -> None:
+    data = smear_bytes()
+    decode_image(io.BytesIO(data), max_pixels=224 * 224)
+    with pytest.raises(ImageError, match="more than 50175 pixels"):
+        decode_image(io.BytesIO(data), max_pixels=224 * 224 - 1)
+
+
+def test_model_input_keeps_a_field_of_the_right_size_but_for_the_masked_corner() -> None:
+    drawn = draw_smear(5)
+    pixels = to_model_input(drawn)
+    outside = np.ones((INPUT_SIZE, INPUT_SIZE), dtype=bool)
+    outside[-MASK_SIZE:, -MASK_SIZE:] = False
+    assert np.array_equal(pixels[outside], np.asarray(drawn)[outside])
+    assert (pixels[~outside] == MASK_COLOUR).all()
+
+
+def test_a_large_field_is_reduced_as_a_whole() -> None:
+    large = Image.new("RGB", (1600, 1200), (250, 250, 250))
+    large.paste((90, 40, 160), (0, 0, 800, 600))
+    pixels = resize(large)
+    assert pixels.shape == (INPUT_SIZE, INPUT_SIZE, 3)
+    assert tuple(pixels[50, 50]) == (90, 40, 160)
+    assert tuple(pixels[50, 200]) == (250, 250, 250)
+
+
+def test_the_mask_hides_whatever_stands_in_the_corner() -> None:
+    one, other = (np.full((2, 224, 224, 3), shade, dtype=np.uint8) for shade in (0, 255))
+    other[:, :-MASK_SIZE] = 0
+    other[:, :, :-MASK_SIZE] = 0
+    assert np.array_equal(mask_scale_bar(one), mask_scale_bar(other))
+
+
+def test_the_mask_refuses_other_sizes() -> None:
+    with pytest.raises(ValueError, match="expected shape"):
+        mask_scale_bar(np.zeros((100, 100, 3), dtype=np.uint8))
