@@ -76,7 +76,7 @@ class Settings(InferenceSettings):
         default=1.0, gt=0, description="Pause between two passes of the relay and the sweeper."
     )
     requeue_after_seconds: int = Field(
-        default=120, ge=1, description="Age of an unclaimed job that is announced again."
+        default=30, ge=1, description="Age of an unclaimed job that is announced again."
     )
     connect_timeout_seconds: float = Field(
         default=3.0, gt=0, description="Longest wait for a server to answer a connection."
