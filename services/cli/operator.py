@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 
 from shared.errors import BadRequestError
-from shared.local.secrets import load_secrets
-from shared.local.servers import environment
 from shared.settings import PROJECT_ROOT, Settings
 
 LOCAL_ROOT = PROJECT_ROOT / "var"
@@ -39,7 +37,7 @@ def service_address(root: Path = LOCAL_ROOT) -> tuple[str, str]:
 
 def operator_settings(root: Path = LOCAL_ROOT) -> Settings:
     """Settings from the environment, or those of the servers that `make run` started."""
-    made = load_secrets(root / "secrets.json")
-    if _DATABASE_URL not in os.environ and made is not None:
-        os.environ.update(environment(root, made))
+    local = root / "environment.json"
+    if _DATABASE_URL not in os.environ and local.is_file():
+        os.environ.update(json.loads(local.read_text()))
     return Settings()

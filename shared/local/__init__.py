@@ -6,5 +6,6 @@
     log/             one log a process
     run/             the lock, and which processes were started
     secrets.json     passwords and ports, made at the first start
+    environment.json the settings that lead to the servers
     local.json       address and key of the running service
 """

@@ -25,17 +25,12 @@ class LocalSecrets:
     seaweedfs_ports: dict[str, int]
 
 
-def load_secrets(path: Path) -> LocalSecrets | None:
-    """Read what an earlier start made; None where there was none."""
-    if not path.is_file():
-        return None
-    return LocalSecrets(**json.loads(path.read_text()))
-
-
 def load_or_make_secrets(path: Path) -> LocalSecrets:
     """Read or make passwords and ports; ports that others took meanwhile are chosen anew."""
-    found = load_secrets(path)
-    kept = _with_free_ports(found) if found else _make()
+    if path.is_file():
+        kept = _with_free_ports(LocalSecrets(**json.loads(path.read_text())))
+    else:
+        kept = _make()
     write_private(path, json.dumps(asdict(kept), indent=1))
     return kept
 

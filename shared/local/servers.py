@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from shared.local.errors import LocalServiceError
 from shared.local.leftovers import RunFolder
 from shared.local.postgres import Postgres
 from shared.local.process import LocalProcess
@@ -94,9 +95,22 @@ class LocalServers:
         return [process.spec.name for process in dead]
 
     def environment(self) -> dict[str, str]:
-        """The settings that lead a process of the service to these servers."""
-        made = self._secrets or load_or_make_secrets(self._root / "secrets.json")
-        return environment(self._root, made)
+        """The settings that lead a process of the service here, by the names of `shared.settings`.
+
+        Raises:
+            LocalServiceError: The servers were not started.
+        """
+        if self._secrets is None:
+            raise LocalServiceError("The servers were not started.")
+        postgres, valkey, seaweedfs = _servers(self._root, self._secrets)
+        return {
+            "HEMOTRIAGE_DATABASE_URL": postgres.url,
+            "HEMOTRIAGE_BROKER_URL": valkey.url,
+            "HEMOTRIAGE_S3_ENDPOINT": seaweedfs.endpoint,
+            "HEMOTRIAGE_S3_ACCESS_KEY": seaweedfs.access_key,
+            "HEMOTRIAGE_S3_SECRET_KEY": seaweedfs.secret_key,
+            "HEMOTRIAGE_S3_BUCKET": BUCKET,
+        }
 
     def _start_all(self, made: LocalSecrets) -> None:
         postgres, valkey, seaweedfs = _servers(self._root, made)
@@ -133,19 +147,6 @@ def start_patiently(process: LocalProcess, *, tries: int = 20) -> None:
                 raise
         else:
             return
-
-
-def environment(root: Path, made: LocalSecrets) -> dict[str, str]:
-    """The settings that lead to the servers of a folder, by the names of `shared.settings`."""
-    postgres, valkey, seaweedfs = _servers(root, made)
-    return {
-        "HEMOTRIAGE_DATABASE_URL": postgres.url,
-        "HEMOTRIAGE_BROKER_URL": valkey.url,
-        "HEMOTRIAGE_S3_ENDPOINT": seaweedfs.endpoint,
-        "HEMOTRIAGE_S3_ACCESS_KEY": made.s3_access_key,
-        "HEMOTRIAGE_S3_SECRET_KEY": made.s3_secret_key,
-        "HEMOTRIAGE_S3_BUCKET": BUCKET,
-    }
 
 
 def _servers(root: Path, made: LocalSecrets) -> tuple[Postgres, Valkey, SeaweedFS]:

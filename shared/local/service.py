@@ -80,6 +80,7 @@ class LocalService:
         """
         self.servers.start()
         try:
+            write_private(self._root / "environment.json", json.dumps(self.environment()))
             self._run("migrate")
             earlier = self._earlier()
             port = self._choose_port(earlier)
