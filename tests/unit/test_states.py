@@ -1,0 +1,23 @@
+"""The enums of the domains, the state machine and the schema say the same."""
+
+from shared.auth.keys import Scope
+from shared.db import models
+from shared.jobs.states import SOURCES, Priority, Status
+from shared.queue.names import QUEUES
+from shared.triage.policy import Urgency
+
+
+def test_enums_are_those_of_the_schema() -> None:
+    assert tuple(Status) == models.STATUSES
+    assert tuple(Priority) == models.PRIORITIES == QUEUES
+    assert tuple(Urgency) == models.URGENCIES
+    assert tuple(Scope) == models.SCOPES
+
+
+def test_nothing_leaves_a_final_state() -> None:
+    assert set(SOURCES) == set(Status)
+    assert not {source for sources in SOURCES.values() for source in sources if source.is_final}
+
+
+def test_a_result_comes_only_from_a_running_job() -> None:
+    assert SOURCES[Status.SUCCEEDED] == {Status.RUNNING}
