@@ -62,9 +62,8 @@ def cli() -> None:
 def main() -> None:
     """Run a command. Exit code 0 only on success; an error is one line on standard error."""
     try:
-        cli(standalone_mode=False)
-    except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
+        # Where a command leaves by `click.exceptions.Exit`, its code is what comes back.
+        sys.exit(cli(standalone_mode=False) or 0)
     except click.Abort:
         _fail("aborted", "Interrupted.", 130)
     except click.ClickException as error:

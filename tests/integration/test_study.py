@@ -1,0 +1,135 @@
+"""Train, export, evaluate: by the command line, as an administrator would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.local.synthetic import draw_smear
+from shared.models.registry import ModelRegistry
+from shared.settings import InferenceSettings
+from shared.triage.labels import LABELS
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten drawn fields a class; the classes differ in their number of nucleated cells."""
+    root = tmp_path_factory.mktemp("drawn")
+    for number, label in enumerate(LABELS):
+        (root / label).mkdir()
+        for index in range(10):
+            field = draw_smear(50 * number + index, red_cells=5, nucleated_cells=number * 4)
+            field.save(root / label / f"{index}.png")
+    return root
+
+
+@pytest.mark.slow
+def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) -> None:
+    work, models, report = tmp_path / "work", tmp_path / "models", tmp_path / "report.json"
+    study = ["study", drawn, "--seeds=1", "--max-epochs=1", "--images-per-class=16"]
+    study += [f"--work={work}", f"--models-dir={models}", "--version=1"]
+    trained = run(*study)
+    assert trained.returncode == 0, trained.stderr
+    checkpoint = next(work.glob("*/best.weights.h5")).stat().st_mtime_ns
+
+    card = json.loads((models / "cnn_custom/1/card.json").read_text())
+    assert card["split"]["counts"] == {"train": 24, "validation": 8, "test": 8}
+    assert card["parity"]["onnx"]["largest_difference"] < 1e-4
+    assert card["calibration"]["temperature"] > 0
+    assert card["data"]["version"]
+
+    again = run(*study)
+    assert again.returncode == 1
+    assert "versions never change" in again.stderr
+    assert next(work.glob("*/best.weights.h5")).stat().st_mtime_ns == checkpoint
+
+    evaluated = run(
+        "evaluate", drawn, "--model=cnn_custom", "--protocol=grouped", f"--json={report}",
+        HEMOTRIAGE_MODELS_DIR=str(models),
+    )  # fmt: skip
+    assert evaluated.returncode == 0, evaluated.stderr
+    found = json.loads(report.read_text())
+    assert found["metrics"]["accuracy"] == card["metrics"]["accuracy"]
+    assert found["measured_on"]["split"]["hash"] == card["split"]["hash"]
+
+
+def test_what_saw_the_scale_bar_is_never_exported(drawn: Path, tmp_path: Path) -> None:
+    refused = run("study", drawn, "--protocol=published", "--version=1", f"--models-dir={tmp_path}")
+    assert refused.returncode == 1
+    assert "never exported" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.dataset
+def test_the_shipped_model_does_what_its_card_says(dataset: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    page = tmp_path / "report.html"
+    done = run("evaluate", dataset, "--protocol=grouped", f"--json={report}", f"--html={page}")
+    assert done.returncode == 0, done.stderr
+    card = ModelRegistry(InferenceSettings().models_dir).resolve("champion").card
+    found = json.loads(report.read_text())
+    assert found["measured_on"]["dataset_version"] == card["data"]["version"]
+    assert found["measured_on"]["split"]["hash"] == card["split"]["hash"]
+    assert found["metrics"]["confusion_matrix"] == card["metrics"]["confusion_matrix"]
+    assert found["metrics"]["accuracy"]["value"] >= 0.94
+    assert "colour alone" in page.read_text()
+
+
+def test_predict_walks_folders_and_tells_what_it_could_not_read(
+    drawn: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "empty.png").touch()
+    draw_smear(1).save(tmp_path / "good.png")
+    out = tmp_path / "out.jsonl"
+    done = run("predict", drawn, tmp_path, f"--jsonl={out}")
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert done.returncode == 1, "a file could not be read"
+    errors = {Path(line["file"]).name: line["error"]["code"] for line in lines if "error" in line}
+    good = [line for line in lines if "error" not in line]
+    assert errors["empty.png"] == "empty_file"
+    assert "notes.txt" not in errors
+    assert len(good) == 41
+    for line in good:
+        assert list(line["probabilities"]) == [str(label) for label in LABELS]
+        assert line["urgency"] in ("urgent", "priority", "review", "routine")
+        assert line["model"]["name"] == "cnn_custom"
+
+
+def test_predict_writes_lines_to_standard_output(drawn: Path) -> None:
+    for arguments in ((drawn, "--jsonl"), ("--jsonl", drawn), (drawn,)):
+        done = run("predict", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert len([json.loads(line) for line in done.stdout.splitlines()]) == 40
+
+
+def test_models_are_listed_and_shown() -> None:
+    assert "champion" in run("models", "list").stdout
+    assert json.loads(run("models", "show").stdout)["parameters"] == 127_300
+    unknown = run("models", "show", "no_such")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["submit", "predict", "evaluate", "study", "models", "keys", "migrate", "relay", "up"],
+)
+def test_every_command_has_help(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout

@@ -1,0 +1,153 @@
+"""Data sets, splits and measures of the trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.trainer.baseline import colour_statistics
+from services.trainer.calibrate import fit_temperature
+from services.trainer.dataset import Dataset, load_pixels, read_dataset
+from services.trainer.metrics import expected_calibration_error, measure, proportion
+from services.trainer.splits import Protocol, Split, split_dataset
+from shared.errors import DatasetError
+from shared.local.synthetic import draw_smear
+from shared.triage.calibration import apply_temperature
+from shared.triage.labels import LABELS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty drawn fields a class; the first two of each class are one group."""
+    root = tmp_path_factory.mktemp("drawn") / "images"
+    rows = ["file,group"]
+    for number, label in enumerate(LABELS):
+        (root / label).mkdir(parents=True)
+        for index in range(20):
+            name = f"{label}/{index}.png"
+            draw_smear(100 * number + index, red_cells=5, nucleated_cells=number * 3).save(
+                root / name
+            )
+            rows.append(f"{name},{label}-{max(index, 1)}")
+    (root.parent / "manifest.csv").write_text("\n".join(rows))
+    return root
+
+
+@pytest.fixture(scope="module")
+def drawn(folder: Path) -> Dataset:
+    return read_dataset(folder)
+
+
+def parts(split: Split) -> tuple[set[str], set[str], set[str]]:
+    return tuple(
+        {sample.sha256 for sample in part} for part in (split.train, split.validation, split.test)
+    )  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("protocol", list(Protocol))
+def test_a_split_uses_every_image_once_and_in_every_class(
+    drawn: Dataset, protocol: Protocol
+) -> None:
+    split = split_dataset(drawn, protocol, seed=1)
+    train, validation, test = parts(split)
+    assert len(train) + len(validation) + len(test) == len(drawn.samples)
+    assert not (train & validation or train & test or validation & test)
+    for part, low, high in ((split.train, 12, 13), (split.validation, 3, 5), (split.test, 3, 4)):
+        for label in LABELS:
+            assert low <= sum(sample.label is label for sample in part) <= high
+
+
+def test_no_group_crosses_a_grouped_split(drawn: Dataset) -> None:
+    for seed in range(20):
+        split = split_dataset(drawn, Protocol.GROUPED, seed)
+        groups = [{s.group for s in part} for part in (split.train, split.validation, split.test)]
+        assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
+
+
+def test_a_split_is_told_by_its_seed_alone(drawn: Dataset) -> None:
+    reordered = Dataset(drawn.root, tuple(reversed(drawn.samples)))
+    first, again, other = (
+        split_dataset(dataset, Protocol.GROUPED, seed)
+        for dataset, seed in ((drawn, 1), (reordered, 1), (drawn, 2))
+    )
+    assert first.hash == again.hash != other.hash
+    assert drawn.version == reordered.version
+
+
+def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="Benign"):
+        read_dataset(tmp_path)
+
+
+def test_files_that_are_no_images_are_all_named(drawn: Dataset, tmp_path: Path) -> None:
+    for label in LABELS:
+        (tmp_path / label).mkdir()
+        draw_smear(1).save(tmp_path / label / "good.png")
+    (tmp_path / "Early" / "empty.jpg").touch()
+    (tmp_path / "Pre" / "notes.jpg").write_text("text")
+    with pytest.raises(DatasetError) as refused:
+        load_pixels(read_dataset(tmp_path).samples)
+    assert "empty.jpg (empty_file)" in str(refused.value)
+    assert "notes.jpg (unsupported_media_type)" in str(refused.value)
+
+
+def test_the_published_protocol_alone_shows_the_scale_bar(drawn: Dataset) -> None:
+    assert [protocol for protocol in Protocol if not protocol.masked] == [Protocol.PUBLISHED]
+    masked, bare = (load_pixels(drawn.samples[:1], masked=flag) for flag in (True, False))
+    assert np.array_equal(masked[:, :184], bare[:, :184])
+    assert not np.array_equal(masked, bare)
+
+
+def test_wilson_interval_of_a_published_example() -> None:
+    """Newcombe 1998, Stat. Med. 17:857, table I, method 3: 81 of 263 gives 0.2553 to 0.3662."""
+    assert proportion(81, 263)["wilson95"] == pytest.approx([0.2553, 0.3662], abs=5e-5)
+    assert proportion(0, 0)["value"] is None
+
+
+def test_calibration_error_of_a_known_case() -> None:
+    probabilities = np.array([[0.8, 0.2, 0, 0]] * 10)
+    labels = np.array([0] * 6 + [1] * 4)
+    assert expected_calibration_error(labels, probabilities) == pytest.approx(0.2)
+
+
+def test_a_fitted_temperature_mends_overconfidence() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.dirichlet(np.ones(4), 4000)
+    labels = np.array([rng.choice(4, p=row) for row in true])
+    overconfident = apply_temperature(true.astype(np.float32), 0.5).astype(np.float32)
+    assert fit_temperature(labels, overconfident) == pytest.approx(2.0, abs=0.15)
+
+
+def test_measures_of_a_known_confusion() -> None:
+    labels = np.array([0, 0, 1, 2, 3, 3])
+    predicted = np.array([0, 1, 1, 2, 3, 0])
+    probabilities = np.full((6, 4), 0.01)
+    probabilities[np.arange(6), predicted] = 0.97
+    metrics = measure(labels, probabilities.astype(np.float32), probabilities)
+    assert metrics["confusion_matrix"] == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 1]]
+    assert metrics["accuracy"]["value"] == pytest.approx(4 / 6)
+    assert (metrics["sensitivity"]["count"], metrics["sensitivity"]["of"]) == (3, 4)
+    assert (metrics["specificity"]["count"], metrics["specificity"]["of"]) == (1, 2)
+    assert metrics["per_class"]["Benign"]["precision"] == pytest.approx(0.5)
+    assert metrics["policy"]["routine"]["errors"]["count"] == 1
+    assert sum(row["coverage"] for row in metrics["policy"].values()) == pytest.approx(1)
+
+
+def test_colour_statistics_are_those_of_the_colours() -> None:
+    image = np.zeros((1, 224, 224, 3), dtype=np.uint8)
+    image[..., 2] = 200
+    statistics = colour_statistics(image)
+    assert statistics.shape == (1, 21)
+    assert statistics[0, :6].tolist() == [0, 0, 200, 0, 0, 0]
+
+
+@pytest.mark.dataset
+def test_the_real_data_set_is_read_with_its_groups(dataset: Path) -> None:
+    real = read_dataset(dataset)
+    assert real.counts() == {"Benign": 403, "Early": 788, "Pre": 770, "Pro": 639}
+    assert len({sample.group for sample in real.samples}) == 2316
+    split = split_dataset(real, Protocol.GROUPED, 2022)
+    train = {sample.group for sample in split.train}
+    assert not train & {sample.group for sample in split.test + split.validation}
