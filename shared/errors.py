@@ -125,13 +125,6 @@ class ModelArtefactError(PermanentError):
     http_status = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-class PretrainedWeightsError(PermanentError):
-    """Pretrained weights are neither in the configured folder nor to be fetched."""
-
-    code = "pretrained_weights_missing"
-    http_status = HTTPStatus.INTERNAL_SERVER_ERROR
-
-
 class DatasetError(PermanentError):
     """The folder is not a usable data set: one folder a class, with images in it, is expected."""
 

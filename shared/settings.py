@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
+DEFAULT_MAX_PIXELS = 50_000_000
+
 EngineName = Literal["openvino", "tensorflow"]
 
 
@@ -31,10 +33,7 @@ class InferenceSettings(BaseSettings):
     )
     batch_size: int = Field(default=16, ge=1, le=256, description="Most images in one model call.")
     max_pixels: int = Field(
-        default=50_000_000, ge=1, description="Largest width x height of an accepted image."
-    )
-    pretrained_dir: Path | None = Field(
-        default=None, description="Folder of pretrained weights where Keras cannot fetch its own."
+        default=DEFAULT_MAX_PIXELS, ge=1, description="Largest width x height of an accepted image."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged."

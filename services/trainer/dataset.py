@@ -17,10 +17,10 @@ from rich.progress import track
 from shared.errors import DatasetError, ImageError
 from shared.imaging import Pixels
 from shared.imaging.decode import load_model_input, load_resized
+from shared.settings import DEFAULT_MAX_PIXELS
 from shared.triage.labels import LABELS, Label
 
 MANIFEST = "manifest.csv"
-MAX_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def load_pixels(samples: tuple[Sample, ...], *, masked: bool = True) -> Pixels:
     images, faults = [], []
     for sample in track(samples, description="Reading images", transient=True):
         try:
-            images.append(load(sample.path, max_pixels=MAX_PIXELS))
+            images.append(load(sample.path, max_pixels=DEFAULT_MAX_PIXELS))
         except ImageError as error:
             faults.append(f"{sample.path.name} ({error.code})")
     if faults:

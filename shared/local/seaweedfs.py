@@ -118,7 +118,7 @@ class SeaweedFS:
             if not client.bucket_exists(_PROBE):
                 client.make_bucket(_PROBE)
             client.put_object(_PROBE, _PROBE, io.BytesIO(b"ready"), 5)
-            return client.get_object(_PROBE, _PROBE).data == b"ready"
+            return bytes(client.get_object(_PROBE, _PROBE).data) == b"ready"
         except (MinioException, urllib3.exceptions.HTTPError, OSError):
             return False
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from services.cli import COMMANDS
 from shared.local.synthetic import draw_smear
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
@@ -125,10 +126,7 @@ def test_models_are_listed_and_shown() -> None:
     assert (unknown.returncode, unknown.stdout) == (1, "")
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["submit", "predict", "evaluate", "study", "models", "keys", "migrate", "relay", "up"],
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0
