@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
+from shared.client import Client
 from shared.db.migrate import upgrade
 from shared.db.models import Base
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.local.servers import LocalServers
+from shared.local.service import LocalService
 from shared.queue.app import create_celery
 from shared.queue.send import CelerySender
 from shared.settings import Settings
@@ -88,3 +90,18 @@ def dataset() -> Path:
     if not DATASET.is_dir():
         pytest.skip(f"the real smear images are not beside the project ({DATASET.parent.name})")
     return DATASET
+
+
+@pytest.fixture(scope="session")
+def service(service_folder: Path) -> Iterator[LocalService]:
+    """Servers, API, worker, trainer and relay; a lost worker's jobs come back within seconds."""
+    settings = {"HEMOTRIAGE_LEASE_SECONDS": "5", "HEMOTRIAGE_REQUEUE_AFTER_SECONDS": "10"}
+    with LocalService(service_folder / "service", settings=settings) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: LocalService) -> Client:
+    """A client with every scope."""
+    service.ensure_alive()
+    return Client(service.url, service.api_key)

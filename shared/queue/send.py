@@ -47,7 +47,6 @@ class CelerySender:
         """Raise BrokerUnavailableError unless the broker answers."""
         try:
             with self._app.connection_for_write() as connection:
-                connection.ensure_connection(max_retries=1, timeout=2)
                 connection.default_channel.client.ping()
         except (OperationalError, RedisError, OSError) as error:
             raise BrokerUnavailableError from error

@@ -77,6 +77,5 @@ def test_every_decision_has_its_record() -> None:
     assert len(records) >= 10
     for record in records:
         text = record.read_text()
-        assert all(f"\n## {part}" in text for part in ("Context", "Decision", "Consequences")), (
-            record
-        )
+        for part in ("Context", "Decision", "Consequences"):
+            assert f"\n## {part}" in text, record
