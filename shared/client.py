@@ -13,6 +13,7 @@ import httpx
 from shared.errors import HemotriageError, TransientError
 
 _WAIT_SECONDS = 20
+_PAUSE_SECONDS = 0.2
 _TIMEOUT_SECONDS = 60
 
 
@@ -77,6 +78,8 @@ class Client:
             job = self.job(job_id, wait=round(min(left, _WAIT_SECONDS), 1))
             if job["status"] not in ("queued", "running"):
                 return job
+            # A busy service answers before the end of the wait.
+            time.sleep(_PAUSE_SECONDS)
         raise NotFinishedError(f"Job {job_id}.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import cast
 
@@ -27,6 +28,7 @@ class Context:
     storage: ObjectStore
     sender: CelerySender
     registry: ModelRegistry
+    waiting_places: threading.BoundedSemaphore
 
 
 def create_context(settings: Settings) -> Context:
@@ -39,6 +41,8 @@ def create_context(settings: Settings) -> Context:
         storage=S3Store(settings, pool_size=threads),
         sender=CelerySender(celery),
         registry=ModelRegistry(settings.models_dir),
+        # Clients that wait hold a thread each; the other half stays free for everybody else.
+        waiting_places=threading.BoundedSemaphore(threads // 2),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import IO, BinaryIO, cast
 
@@ -31,7 +32,7 @@ _FORM = "multipart/form-data"
 
 
 class NoImageError(BadRequestError):
-    """The request has no image: send one or more files in the form field `image`."""
+    """Send one or more files in the form field `image`, and in no other."""
 
     code = "no_image"
 
@@ -58,15 +59,17 @@ def uploaded_streams(settings: Settings) -> Iterator[list[BinaryIO]]:
     """The files of the running request; they are closed in the end.
 
     Raises:
-        NoImageError: There is none.
+        NoImageError: There is none, or a file is in another field, where it would be lost.
         TooManyFilesError: There are more than the limit.
         UnsupportedMediaTypeError: The request is no form, and its type is none of an image.
     """
     with ExitStack() as stack:
         if is_form():
-            files = request.files.getlist("image")
-            for file in request.files.values():
+            for file in chain.from_iterable(request.files.listvalues()):
                 stack.callback(file.close)
+            if unknown := sorted(set(request.files) - {"image"}):
+                raise NoImageError(f"There are files in other fields: {', '.join(unknown)}.")
+            files = request.files.getlist("image")
             if not files:
                 raise NoImageError
             if len(files) > settings.max_files:

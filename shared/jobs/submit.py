@@ -19,7 +19,7 @@ from shared.errors import HemotriageError, IdempotencyConflictError
 from shared.jobs.entities import Job, JobRequest, job_from_row
 from shared.jobs.outbox import announce, send_now
 from shared.queue.send import Sender
-from shared.storage import ObjectStore, image_key
+from shared.storage import ObjectStore, StorageUnavailableError, image_key
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def submit(
             storage.put(image_key(job_id, index), upload.stream, upload.bytes, upload.media_type)
         with sessions.begin() as session:
             job = _insert(session, job_id, request, uploads)
-    except Exception as error:
+    except (StorageUnavailableError, IntegrityError) as error:
+        # After any other error the commit may have reached the database: the objects stay.
         _discard(storage, job_id, len(uploads))
         # A racing request with the same key won: this one gives its answer.
         if isinstance(error, IntegrityError) and (repeated := find_repeated(sessions, request)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import BinaryIO, Protocol
 
 from shared.errors import PermanentError, TransientError
@@ -17,6 +18,7 @@ class ObjectMissingError(PermanentError):
     """An object that should be in the store is not there."""
 
     code = "object_missing"
+    http_status = HTTPStatus.NOT_FOUND
 
 
 class ObjectStore(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import threading
 import uuid
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from services.api.app import create_app
+from services.api.context import EXTENSION
 from services.worker.batcher import Batcher
 from services.worker.inference import JobRunner
 from services.worker.runtime import Runtime
@@ -135,6 +137,8 @@ def test_requests_that_hold_no_job_are_refused(client, settings) -> None:
     assert client.post("/v1/jobs", data={"x": "y"}).json["code"] == "unsupported_media_type"
     no_image = client.post("/v1/jobs", data=form(), content_type="multipart/form-data")
     assert (no_image.status_code, no_image.json["code"]) == (400, "no_image")
+    stray = {"image": (io.BytesIO(smear_bytes()), "a"), "images": (io.BytesIO(smear_bytes()), "b")}
+    assert client.post("/v1/jobs", data=stray).json["code"] == "no_image", "none is lost silently"
     dicom = client.post("/v1/jobs", data=b"DICM", content_type="application/dicom")
     assert (dicom.status_code, dicom.json["code"]) == (415, "unsupported_media_type")
     many = post(client, *[smear_bytes()] * (settings.max_files + 1))
@@ -180,6 +184,21 @@ def test_waiting_answers_as_soon_as_the_job_ends(client, runner) -> None:
     assert client.get(f"{accepted['links']['self']}?wait=30").json["status"] == "succeeded"
     assert (utc_now() - started).total_seconds() < 10
     assert client.get(f"{accepted['links']['self']}?wait=31").status_code == 422
+
+
+def test_where_too_many_wait_already_the_answer_comes_at_once(client) -> None:
+    link = post(client, smear_bytes()).json["links"]["self"]
+    headers = {"Authorization": client.environ_base["HTTP_AUTHORIZATION"]}
+    places = client.application.extensions[EXTENSION].waiting_places
+    while places.acquire(blocking=False):
+        pass
+    other = client.application.test_client()
+    canceller = threading.Timer(5, lambda: other.delete(link, headers=headers))
+    canceller.start()
+    assert client.get(f"{link}?wait=20").json["status"] == "queued", "it did not wait"
+    places.release()
+    assert client.get(f"{link}?wait=20").json["status"] == "cancelled", "it waited"
+    canceller.join()
 
 
 def test_an_unchanged_job_is_not_sent_twice(client) -> None:

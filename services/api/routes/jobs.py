@@ -129,10 +129,15 @@ def read_job(job_id: uuid.UUID, query: JobQuery) -> BaseResponse:
 
 
 def _wait_for_end(job_id: uuid.UUID, seconds: float) -> Job:
-    sessions = context().sessions
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not get_status(sessions, job_id).is_final:
-        time.sleep(_POLL_SECONDS)
+    """Read the job at its end or after so many seconds; at once where too many wait already."""
+    sessions, places = context().sessions, context().waiting_places
+    if seconds and places.acquire(blocking=False):
+        try:
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline and not get_status(sessions, job_id).is_final:
+                time.sleep(_POLL_SECONDS)
+        finally:
+            places.release()
     return get_job(sessions, job_id)
 
 
