@@ -8,6 +8,7 @@ import time
 from apiflask import APIFlask
 from flask import Response, g, redirect, request
 from flask_swagger_ui import get_swaggerui_blueprint
+from werkzeug.wrappers import Response as BaseResponse
 
 from services.api import errors, openapi
 from services.api.context import EXTENSION, create_context
@@ -34,11 +35,15 @@ def create_app(settings: Settings) -> APIFlask:
     for routes in (jobs, results, models, health):
         app.register_blueprint(routes.bp)
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json"), url_prefix="/docs")
-    app.add_url_rule("/", "root", lambda: redirect("/docs/"))
+    app.add_url_rule("/", "root", app.doc(hide=True)(_to_documentation))
     app.before_request(_start_clock)
     app.after_request(_drain)
     app.after_request(_log_request)
     return app
+
+
+def _to_documentation() -> BaseResponse:
+    return redirect("/docs/")
 
 
 def _start_clock() -> None:

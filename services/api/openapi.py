@@ -21,8 +21,8 @@ Post images to `/v1/jobs`, then poll the job at its `Location`. Errors are probl
 """
 
 _BINARY = {"type": "string", "format": "binary"}
-_ANSWERS_OF_EVERY_CALL = (401, 403, 503)
-_ANSWERS_OF_AN_UPLOAD = (400, 409, 413, 415, 422)
+_ANSWERS_OF_EVERY_CALL = {401, 403, 503}
+_ANSWERS_OF_AN_UPLOAD = {400, 409, 413, 415, 422}
 
 
 def init_app(app: APIFlask) -> None:
@@ -37,27 +37,28 @@ def _complete(spec: dict[str, Any]) -> dict[str, Any]:
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema()
     post = spec["paths"]["/v1/jobs"]["post"]
-    post["requestBody"] = _upload_body()
+    fields = JobFields.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(fields.pop("$defs", {}))
+    post["requestBody"] = _upload_body(fields)
     post.setdefault("parameters", []).append(_idempotency_header())
     for path in spec["paths"].values():
         for operation in path.values():
             if isinstance(operation, dict) and operation.get("security"):
-                _add_problems(operation, _ANSWERS_OF_EVERY_CALL)
+                refusals = {int(status) for status in operation["responses"] if status >= "400"}
+                _add_problems(operation, refusals | _ANSWERS_OF_EVERY_CALL)
     _add_problems(post, _ANSWERS_OF_AN_UPLOAD)
     return spec
 
 
-def _add_problems(operation: dict[str, Any], statuses: tuple[int, ...]) -> None:
-    for status in statuses:
+def _add_problems(operation: dict[str, Any], statuses: set[int]) -> None:
+    for status in sorted(statuses):
         operation["responses"][str(status)] = {
             "description": HTTPStatus(status).phrase,
             "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
 
 
-def _upload_body() -> dict[str, Any]:
-    fields = JobFields.model_json_schema(ref_template="#/components/schemas/{model}")
-    fields.pop("$defs", None)
+def _upload_body(fields: dict[str, Any]) -> dict[str, Any]:
     images = {"type": "array", "items": _BINARY, "minItems": 1, "maxItems": 64}
     form = {
         **fields,

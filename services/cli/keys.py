@@ -6,7 +6,7 @@ import datetime as dt
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from services.cli.operator import operator_settings
 from shared.auth.keys import Scope, create_key, list_keys, revoke_key
@@ -39,7 +39,8 @@ def create(name: str, scopes: str, expires_in_days: float | None) -> None:
 @command.command("list")
 def list_all() -> None:
     """List the keys, without their secrets."""
-    table = Table("id", "name", "scopes", "created", "expires", "revoked")
+    titles = ("id", "name", "scopes", "created", "expires", "revoked")
+    table = Table(*(Column(title, overflow="fold") for title in titles))
     for key in list_keys(_sessions()):
         moments = (key.created_at, key.expires_at, key.revoked_at)
         shown = (at.isoformat(timespec="seconds") if at else "-" for at in moments)

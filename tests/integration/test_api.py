@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -345,7 +347,12 @@ def test_the_document_describes_the_upload_and_the_errors(client) -> None:
     form_schema = post_operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert {"image", "priority", "model", "accession_number"} <= set(form_schema["properties"])
     assert "application/problem+json" in post_operation["responses"]["415"]["content"]
+    get_operation = document["paths"]["/v1/jobs/{job_id}"]["get"]
+    assert "application/problem+json" in get_operation["responses"]["404"]["content"]
     assert post_operation["security"] == [{"bearer": []}]
+    assert "/" not in document["paths"]
+    references = re.findall(r"#/components/schemas/([\w.]+)", json.dumps(document))
+    assert set(references) <= set(document["components"]["schemas"])
 
 
 def test_the_documentation_page_asks_no_other_host(client) -> None:
