@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from typing import cast
@@ -29,6 +30,7 @@ class Context:
     sender: CelerySender
     registry: ModelRegistry
     waiting_places: threading.BoundedSemaphore
+    decoding_places: threading.BoundedSemaphore
 
 
 def create_context(settings: Settings) -> Context:
@@ -43,6 +45,8 @@ def create_context(settings: Settings) -> Context:
         registry=ModelRegistry(settings.models_dir),
         # Clients that wait hold a thread each; the other half stays free for everybody else.
         waiting_places=threading.BoundedSemaphore(threads // 2),
+        # A decoded image may be large, so that few are in memory at once.
+        decoding_places=threading.BoundedSemaphore(os.cpu_count() or 1),
     )
 
 

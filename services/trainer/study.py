@@ -31,6 +31,7 @@ from shared.triage.labels import LABELS
 from shared.triage.wording import DISCLAIMER, LIMITS
 
 RUN = "run.json"
+_SOFTWARE = ("hemotriage", "tensorflow-cpu", "keras", "onnx", "openvino", "pillow", "numpy")
 _SOURCE = {
     "name": "ALL set of Taleqani Hospital, Tehran",
     "paper": "doi:10.1002/int.22753",
@@ -139,10 +140,7 @@ def _describe(
         "training": record,
         "software": {
             "python": platform.python_version(),
-            **{
-                name: package_version(name)
-                for name in ("tensorflow-cpu", "keras", "onnx", "openvino", "pillow", "numpy")
-            },
+            **{name: package_version(name) for name in _SOFTWARE},
         },
     }
 

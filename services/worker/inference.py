@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -42,6 +44,8 @@ class JobRunner:
         self._storage = storage
         self._runtime = runtime
         self._batcher = batcher
+        # A decoded image may be large, so that few are in memory at once.
+        self._decoding_places = threading.BoundedSemaphore(os.cpu_count() or 1)
 
     def run(self, job_id: uuid.UUID, *, worker: str) -> None:
         """Run one queued job to its result. Safe to call any number of times for one job."""
@@ -64,10 +68,7 @@ class JobRunner:
 
     def _triage(self, held: Claim) -> TriageResult:
         timings: dict[str, float] = {}
-        with _timed(timings, "load"):
-            files = [self._storage.get(image.object_key) for image in held.images]
-        with _timed(timings, "decode"):
-            images = np.stack([self._decode(data) for data in files])
+        images = np.stack([self._model_input(image.object_key, timings) for image in held.images])
         with _timed(timings, "infer"):
             predictor = self._runtime.predictor(held.model_name, held.model_version)
             prediction = self._batcher.submit(predictor, images).result()
@@ -85,15 +86,19 @@ class JobRunner:
             timings_ms=timings,
         )
 
-    def _decode(self, data: bytes) -> Pixels:
-        image, _ = decode_image(io.BytesIO(data), max_pixels=self._settings.max_pixels)
-        return to_model_input(image)
+    def _model_input(self, key: str, timings: dict[str, float]) -> Pixels:
+        """One image as the model sees it; no more than that is kept of it."""
+        with _timed(timings, "load"):
+            data = self._storage.get(key)
+        with _timed(timings, "decode"), self._decoding_places:
+            image, _ = decode_image(io.BytesIO(data), max_pixels=self._settings.max_pixels)
+            return to_model_input(image)
 
 
 @contextmanager
-def _timed(
-    timings: dict[str, float], stage: str, clock: Callable[[], float] = time.perf_counter
-) -> Iterator[None]:
-    start = clock()
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the milliseconds that a stage takes to what it took before."""
+    start = time.perf_counter()
     yield
-    timings[stage] = round((clock() - start) * 1000, 3)
+    milliseconds = (time.perf_counter() - start) * 1000
+    timings[stage] = round(timings.get(stage, 0.0) + milliseconds, 3)

@@ -124,7 +124,7 @@ def _png_bit_depth(source: BinaryIO) -> int:
 def _read_pixels(image: Image.Image) -> Image.Image:
     try:
         image.load()
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(str(error)) from error
     except (OSError, SyntaxError, ValueError, IndexError, EOFError) as error:

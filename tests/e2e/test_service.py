@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from tests.factories import BAD_IMAGES, smear_bytes
 
 CLIENTS = 8
 MANY = 200
-LARGE_BYTES = 100 * 1024**2
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,24 @@ def test_a_file_of_100_megabytes_is_refused_with_an_answer_that_arrives(
     )
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
     assert httpx.get(f"{service.url}/readyz").status_code == 200
+
+
+def test_an_upload_of_unknown_length_is_taken_up_to_the_limit(
+    service: LocalService, client: Client
+) -> None:
+    headers = {"Authorization": f"Bearer {service.api_key}", "Content-Type": "image/png"}
+
+    def body(padding: int) -> Iterator[bytes]:
+        yield smear_bytes()
+        for _ in range(padding):
+            yield b"\x00" * 2**20
+
+    answers = [
+        httpx.post(f"{service.url}/v1/jobs", content=body(mebibytes), headers=headers, timeout=120)
+        for mebibytes in (0, 40, 300)
+    ]
+    assert [answer.status_code for answer in answers] == [202, 413, 413]
+    assert client.wait(answers[0].json()["id"])["status"] == "succeeded"
 
 
 def test_a_connection_cut_in_the_middle_of_an_upload_does_no_harm(

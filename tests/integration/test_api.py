@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from services.api.app import create_app
 from services.api.context import EXTENSION
+from services.api.uploads import SPOOL_BYTES, SpoolingRequest
 from services.worker.batcher import Batcher
 from services.worker.inference import JobRunner
 from services.worker.runtime import Runtime
@@ -155,6 +156,17 @@ def test_a_file_over_the_limit_is_refused(settings, sessions, storage) -> None:
         "/v1/jobs", data=form(smear_bytes()), headers={"Authorization": f"Bearer {key}"}
     )
     assert (answer.status_code, answer.json["code"]) == (413, "payload_too_large")
+
+
+def test_an_upload_goes_to_disk_and_not_into_memory() -> None:
+    large = b"x" * (SPOOL_BYTES + 1)
+    for data, on_disk in ((large, True), (b"x", False)):
+        request = SpoolingRequest.from_values(
+            method="POST", data={"image": (io.BytesIO(data), "i")}
+        )
+        stream = request.files["image"].stream
+        assert stream._rolled is on_disk
+        assert stream.read() == data
 
 
 def test_an_idempotency_key_makes_one_job(client) -> None:

@@ -2,11 +2,14 @@
 
 import io
 import os
+import pwd
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -14,7 +17,8 @@ import psycopg2
 import pytest
 import redis
 
-from shared.local.errors import AlreadyRunningError
+from shared.local import privilege
+from shared.local.errors import AlreadyRunningError, PrivilegeError
 from shared.local.leftovers import find_process
 from shared.local.servers import LocalServers
 from shared.storage.s3 import S3Store
@@ -174,3 +178,29 @@ def test_the_servers_run_for_an_ordinary_user_too(service_folder: Path) -> None:
     launcher.wait(30)
     time.sleep(0.1)
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user")
+def test_where_root_gets_no_namespace_postgres_runs_as_nobody(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(privilege, "_NAMESPACE", ("false",))
+    root.mkdir()
+    try:
+        servers = LocalServers(root)
+        servers.start()
+    except PrivilegeError:
+        pytest.skip("nobody may not read this checkout")
+    with closing_servers(servers):
+        nobody = pwd.getpwnam("nobody").pw_uid
+        assert psutil.Process(servers.postgres.pid).uids().real == nobody
+        put_everywhere(servers)
+        assert read_everywhere(servers) == (42, b"42", b"42")
+
+
+@contextmanager
+def closing_servers(servers: LocalServers) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        servers.stop()

@@ -88,8 +88,10 @@ def _fields() -> JobFields:
 
 
 def _checked(index: int, stream: Any) -> Upload:
+    ctx = context()
     try:
-        return check_upload(stream, context().settings)
+        with ctx.decoding_places:
+            return check_upload(stream, ctx.settings)
     except PermanentError as error:
         raise type(error)(f"Image {index}. {error.detail or ''}".strip()) from error
 
