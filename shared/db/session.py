@@ -23,6 +23,8 @@ def create_database(settings: Settings, *, pool_size: int) -> Engine:
         max_overflow=0,
         pool_timeout=settings.connect_timeout_seconds,
         pool_pre_ping=True,
+        # The text of an error is logged, and parameters are what a patient could be known by.
+        hide_parameters=True,
         connect_args={"connect_timeout": max(2, round(settings.connect_timeout_seconds))},
     )
 

@@ -50,6 +50,9 @@ class Postgres:
             "port": self.port,
             "unix_socket_directories": "",
             "max_connections": _MAX_CONNECTIONS,
+            # A statement that fails, and the row it failed on, may name a patient.
+            "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return ProcessSpec(

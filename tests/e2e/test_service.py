@@ -245,13 +245,20 @@ def test_no_log_holds_a_key_a_password_or_what_names_a_patient(
         f"{service.url}/v1/jobs?accession_number={accession}",
         headers={"Authorization": f"Bearer {service.api_key}"},
     )
+    dsn = service.environment()["HEMOTRIAGE_DATABASE_URL"].replace("+psycopg2", "")
+    with (
+        psycopg2.connect(dsn) as connection,
+        connection.cursor() as cursor,
+        pytest.raises(psycopg2.Error),
+    ):
+        cursor.execute("INSERT INTO jobs (accession_number) VALUES (%s)", (accession,))
     environment = service.environment()
     secrets = [service.api_key, environment["HEMOTRIAGE_S3_SECRET_KEY"]]
     secrets += [
         environment[name].split(":")[2].split("@")[0]
         for name in ("HEMOTRIAGE_DATABASE_URL", "HEMOTRIAGE_BROKER_URL")
     ]
-    for name, process in service.applications.items():
+    for name, process in {**service.applications, **service.servers.processes}.items():
         log = process.spec.log.read_text(errors="replace")
         for secret in (*secrets, accession, reference):
             assert secret not in log, name
