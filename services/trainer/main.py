@@ -11,8 +11,11 @@ import signal
 import sys
 import threading
 
+from shared.heartbeat import beat
 from shared.logging import configure_logging
 from shared.settings import Settings
+
+_TURN_SECONDS = 10.0
 
 
 def main() -> int:
@@ -23,7 +26,8 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     logging.getLogger(__name__).info("no queue of training runs yet; use `hemotriage study`")
-    stop.wait()
+    while not stop.wait(_TURN_SECONDS):
+        beat("trainer")
     return 0
 
 

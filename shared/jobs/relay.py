@@ -8,6 +8,7 @@ import threading
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db.session import Sessions
+from shared.heartbeat import beat
 from shared.jobs.outbox import send_due
 from shared.jobs.sweep import sweep
 from shared.queue.send import BrokerUnavailableError, Sender
@@ -22,6 +23,7 @@ def run_relay(
 ) -> None:
     """Pass after pass until `stop` is set. A server that is down is waited for, not fatal."""
     while not stop.is_set():
+        beat("relay")
         try:
             swept = sweep(
                 sessions,

@@ -137,7 +137,7 @@ class LocalProcess:
         return f"The end of {self.spec.log}: {tail}"
 
 
-def _dying_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+def _dying_with_parent(number: signal.Signals) -> Callable[[], object] | None:
     """Have the kernel end the child when its launcher is killed; Linux only.
 
     Elsewhere, and for what escapes it, the next start ends what was left over.
@@ -145,4 +145,4 @@ def _dying_with_parent(number: signal.Signals) -> Callable[[], None] | None:
     if _LIBC is None:
         return None
     libc = _LIBC
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, int(number)) and None
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, int(number))

@@ -124,8 +124,10 @@ def test_commands_and_checks_name_modules_that_exist(services: dict[str, Any]) -
     lines = [" ".join(services[name].get("command") or []) for name in OURS]
     lines += [" ".join(services[name].get("healthcheck", {}).get("test", [])) for name in OURS]
     lines += [path.read_text().replace('", "', " ") for path in DOCKERFILES]
-    modules = {module for line in lines for module in re.findall(r"-m (services[.\w]+)", line)}
-    assert {"services.api.main", "services.worker.main", "services.trainer.main"} <= modules
+    modules = {
+        module for line in lines for module in re.findall(r"-m ((?:services|shared)[.\w]+)", line)
+    }
+    assert {"services.api.main", "services.cli", "shared.heartbeat"} <= modules
     for module in modules:
         path = PROJECT_ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
