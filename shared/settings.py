@@ -22,7 +22,13 @@ EngineName = Literal["openvino", "tensorflow"]
 class InferenceSettings(BaseSettings):
     """What running a model in a process needs, with no server at hand."""
 
-    model_config = SettingsConfigDict(env_prefix="HEMOTRIAGE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="HEMOTRIAGE_",
+        frozen=True,
+        extra="ignore",
+        # An error about one setting must not print the others: some are passwords.
+        hide_input_in_errors=True,
+    )
 
     models_dir: Path = Field(
         default=PROJECT_ROOT / "models", description="Folder of the shipped model versions."
