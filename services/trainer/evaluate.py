@@ -40,8 +40,10 @@ def evaluate(
         }
     # A shipped model never sees the scale bar, whatever protocol chose the images.
     prediction = predictor.predict(load_pixels(samples))
+    metrics = measure(label_indices(samples), prediction.raw, prediction.calibrated)
     return {
         "model": predictor.reference.model_dump(),
         "measured_on": measured_on,
-        "metrics": measure(label_indices(samples), prediction.raw, prediction.calibrated),
+        "accuracy": metrics["accuracy"]["value"],
+        "metrics": metrics,
     }
