@@ -168,6 +168,21 @@ def test_a_connection_cut_in_the_middle_of_an_upload_does_no_harm(
     assert job["status"] == "succeeded"
 
 
+def test_a_stat_job_overtakes_the_routine_jobs_that_wait(
+    service: LocalService, client: Client, drawn: list[Path]
+) -> None:
+    worker = service.applications["worker"]
+    worker.pause()
+    try:
+        routine = [client.submit(drawn[:2])["id"] for _ in range(60)]
+        stat = client.submit(drawn[:2], fields={"priority": "stat"})["id"]
+    finally:
+        worker.resume()
+    started = client.wait(stat)["started_at"]
+    earlier = [job_id for job_id in routine if client.wait(job_id)["started_at"] < started]
+    assert len(earlier) < len(routine) / 2, "it was posted after all of them"
+
+
 def test_a_worker_killed_in_the_middle_of_its_jobs_loses_none(
     service: LocalService, client: Client, drawn: list[Path]
 ) -> None:
