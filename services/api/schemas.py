@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.jobs.entities import Job
 from shared.jobs.states import Priority, Status
@@ -106,8 +106,8 @@ class JobListQuery(BaseModel):
     priority: Priority | None = None
     accession_number: Reference | None = None
     urgency: Urgency | None = None
-    submitted_from: dt.datetime | None = Field(None, description="Inclusive, with a time zone.")
-    submitted_to: dt.datetime | None = Field(None, description="Exclusive, with a time zone.")
+    submitted_from: AwareDatetime | None = Field(None, description="Inclusive, with a time zone.")
+    submitted_to: AwareDatetime | None = Field(None, description="Exclusive, with a time zone.")
     cursor: str | None = Field(None, max_length=256)
     limit: int = Field(50, ge=1, le=200)
 

@@ -258,7 +258,13 @@ def test_lists_are_filtered_and_paged(client) -> None:
     assert [job["accession_number"] for job in rest["jobs"]] == ["A-0"]
     assert rest["next_cursor"] is None
     assert len(client.get("/v1/jobs?accession_number=A-1").json["jobs"]) == 1
-    for bad in ("cursor=xyz", "status=done", "limit=0", "submitted_from=yesterday"):
+    for bad in (
+        "cursor=xyz",
+        "status=done",
+        "limit=0",
+        "submitted_from=yesterday",
+        "submitted_to=2026-01-01T00:00:00",
+    ):
         assert client.get(f"/v1/jobs?{bad}").status_code in (400, 422), bad
 
 
@@ -378,4 +384,5 @@ def test_models_are_listed_with_their_cards(client) -> None:
     assert listed["aliases"]["champion"] == "cnn_custom@1"
     card = client.get("/v1/models/cnn_custom/versions/1").json
     assert card["parameters"] == 127_300
-    assert client.get("/v1/models/cnn_custom/versions/99").json["code"] == "unknown_model"
+    unknown = client.get("/v1/models/cnn_custom/versions/99")
+    assert (unknown.status_code, unknown.json["code"]) == (404, "not_found")

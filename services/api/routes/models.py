@@ -10,6 +10,7 @@ from services.api.auth import requires
 from services.api.context import context
 from services.api.schemas import ModelListOut, ModelVersionOut
 from shared.auth.keys import Scope
+from shared.errors import NotFoundError, UnknownModelError
 
 bp = APIBlueprint("models", __name__, url_prefix="/v1/models", tag="Models")
 
@@ -38,10 +39,16 @@ def read_models() -> dict[str, Any]:
 @bp.get("/<name>/versions/<int:version>")
 @bp.doc(
     summary="The card of a model version",
-    responses={200: {"description": "The card.", "content": {"application/json": {}}}, 422: None},
+    responses={
+        200: {"description": "The card.", "content": {"application/json": {}}},
+        404: "None such.",
+    },
     security="bearer",
 )
 @requires(Scope.READ)
 def read_card(name: str, version: int) -> dict[str, Any]:
     """Data, terms, training, metrics and hashes of one version. Scope `read`."""
-    return context().registry.get(name, version).card
+    try:
+        return context().registry.get(name, version).card
+    except UnknownModelError as error:
+        raise NotFoundError(error.detail) from error
