@@ -15,6 +15,7 @@ from shared.errors import HemotriageError, TransientError
 _WAIT_SECONDS = 20
 _PAUSE_SECONDS = 0.2
 _TIMEOUT_SECONDS = 60
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class RefusedError(HemotriageError):
@@ -39,6 +40,8 @@ class Client:
             base_url=url,
             headers={"Authorization": f"Bearer {api_key}"},
             timeout=_TIMEOUT_SECONDS,
+            # A proxy that the environment names cannot reach this machine's own address.
+            trust_env=httpx.URL(url).host not in _LOOPBACK,
         )
 
     def submit(

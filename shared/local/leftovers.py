@@ -9,16 +9,19 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
 from shared.local.errors import AlreadyRunningError
 from shared.local.process import LocalProcess
+from shared.local.secrets import write_private
 
 _GRACE_SECONDS = 10.0
-_SAME_MOMENT_SECONDS = 0.05
+# The system's clock is set now and then, and moments of creation move with it.
+_SAME_MOMENT_SECONDS = 2.0
 
 
 class RunFolder:
@@ -62,24 +65,35 @@ class RunFolder:
             for process in processes
             if process.is_running()
         ]
-        self._record.write_text(json.dumps(records))
+        write_private(self._record, json.dumps(records))
 
     def end_leftovers(self) -> list[str]:
-        """End the processes of an earlier launcher that still run; returns their names."""
-        if not self._record.is_file():
-            return []
-        found = []
-        for record in json.loads(self._record.read_text()):
+        """End the processes of an earlier launcher that still run; returns their names.
+
+        Their descendants are ended too, should they outlive them.
+        """
+        names, found = [], []
+        for record in self._recorded():
             process = find_process(record["pid"], record["created"])
             if process is not None:
-                found.append((record["name"], process))
-                _ask_to_stop(process, record["stop_signal"])
-        _, alive = psutil.wait_procs([process for _, process in found], timeout=_GRACE_SECONDS)
+                names.append(record["name"])
+                found += _ask_to_stop(process, record["stop_signal"])
+        _, alive = psutil.wait_procs(found, timeout=_GRACE_SECONDS)
         for process in alive:
-            process.kill()
-        psutil.wait_procs(alive)
-        self._record.unlink()
-        return [name for name, _ in found]
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=_GRACE_SECONDS)
+        self._record.unlink(missing_ok=True)
+        return names
+
+    def _recorded(self) -> list[dict[str, Any]]:
+        try:
+            records: list[dict[str, Any]] = json.loads(self._record.read_text())
+        except (FileNotFoundError, ValueError):
+            # It is replaced whole, so only the machine's own end can spoil it, and then none of
+            # the processes runs.
+            return []
+        return records
 
 
 def find_process(pid: int, created: float) -> psutil.Process | None:
@@ -92,9 +106,13 @@ def find_process(pid: int, created: float) -> psutil.Process | None:
     return process if same and process.status() != psutil.STATUS_ZOMBIE else None
 
 
-def _ask_to_stop(process: psutil.Process, stop_signal: int) -> None:
-    try:
-        process.resume()
+def _ask_to_stop(process: psutil.Process, stop_signal: int) -> list[psutil.Process]:
+    """Ask a process to end, also if it is frozen; returns it and its descendants."""
+    family = [process]
+    with suppress(psutil.NoSuchProcess):
+        family += process.children(recursive=True)
         process.send_signal(stop_signal)
-    except psutil.NoSuchProcess:
-        return
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.resume()
+    return family

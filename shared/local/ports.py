@@ -11,7 +11,9 @@ HOST = "127.0.0.1"
 GRPC_OFFSET = 10_000
 """SeaweedFS looks for the gRPC port of a component this far above its HTTP port."""
 
-_FIRST, _LAST = 20_000, 29_999
+# With the gRPC ports above them, these lie below the range that systems give to outgoing
+# connections, which would take the port of a server while it is down.
+_FIRST, _LAST = 12_000, 21_999
 _TRIES = 1000
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import signal
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import psycopg2
 
 from shared.local.errors import LocalServiceError
@@ -19,6 +20,9 @@ from shared.local.process import ProcessSpec
 from shared.local.secrets import write_private
 
 USER = DATABASE = "hemotriage"
+_PROCESS_NAME = "postgres"
+_STAGING = "initdb-"
+_GRACE_SECONDS = 10
 _MAX_CONNECTIONS = 200
 
 
@@ -60,6 +64,8 @@ class Postgres:
             command=[*way.prefix, str(_program("postgres")), "-D", str(self.data), *options],
             log=self.log,
             is_ready=self._is_ready,
+            prepare=self._end_remains,
+            cwd=Path("/"),
             user=way.user,
             # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to leave.
             stop_signal=signal.SIGINT,
@@ -75,17 +81,18 @@ class Postgres:
                     cursor.execute(f"CREATE DATABASE {DATABASE}")
 
     def _init(self, way: Unprivileged) -> None:
-        # An initdb that was cut off leaves a folder that the next one would refuse.
-        shutil.rmtree(self.data, ignore_errors=True)
-        way.own(self.data)
-        with tempfile.TemporaryDirectory(dir=self.data.parent) as folder:
-            password_file = Path(folder) / "password"
+        # An initdb that is cut off leaves what looks like a cluster and is none, so it works
+        # elsewhere, and only a whole cluster gets its name.
+        for cut_off in self.data.parent.glob(f"{_STAGING}*"):
+            shutil.rmtree(cut_off)
+        with tempfile.TemporaryDirectory(dir=self.data.parent, prefix=_STAGING) as folder:
+            cluster, password_file = Path(folder) / "cluster", Path(folder) / "password"
             write_private(password_file, self.password)
             way.own(Path(folder))
             made = way.run(
                 [
                     str(_program("initdb")),
-                    f"--pgdata={self.data}",
+                    f"--pgdata={cluster}",
                     f"--username={USER}",
                     f"--pwfile={password_file}",
                     "--auth=scram-sha-256",
@@ -93,9 +100,28 @@ class Postgres:
                     "--locale=C.UTF-8",
                 ]
             )
-        if made.returncode != 0:
-            shutil.rmtree(self.data, ignore_errors=True)
-            raise LocalServiceError(f"initdb failed: {made.stderr}")
+            if made.returncode != 0:
+                raise LocalServiceError(f"initdb failed: {made.stderr}")
+            cluster.replace(self.data)
+
+    def _end_remains(self) -> None:
+        """End the backends of a killed predecessor, and forget its lock file.
+
+        A backend in the middle of a query does not notice that its server is gone, and holds the
+        shared memory for as long as the query takes. The process id in the lock file may meanwhile
+        be that of any other process of ours, which PostgreSQL would take for a running server.
+        Only one launcher has this folder, so neither can belong to a server that is wanted.
+        """
+        remains = [
+            process
+            for process in psutil.process_iter(["name", "cwd"])
+            if process.info["name"] == _PROCESS_NAME and process.info["cwd"] == str(self.data)
+        ]
+        for process in remains:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(remains, timeout=_GRACE_SECONDS)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _dsn(self, database: str) -> str:
         return (

@@ -2,19 +2,22 @@
 
 A user namespace of its own is tried first: within it, the process is an ordinary user, and outside
 it still reaches folders that are closed to others, such as a checkout below /root. Where the
-system does not allow that, as in many containers, the user `nobody` is taken.
+system does not allow that, as in many containers, the user `nobody` is taken. A folder may see
+both, from one start to the next, so each start makes it belong to the user at hand.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
+import pwd
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.local.errors import PrivilegeError
+from shared.local.process import dying_with_parent, identity
 
 _NAMESPACE = ("unshare", "-U", "--map-user=65534", "--map-group=65534")
 _NOBODY = "nobody"
@@ -31,44 +34,46 @@ class Unprivileged:
         """Run a command to its end, with its output captured."""
         return subprocess.run(  # noqa: S603 - our own command lines
             [*self.prefix, *command],
-            user=self.user,
-            extra_groups=[] if self.user else None,
             capture_output=True,
             text=True,
             check=False,
             cwd="/",
+            preexec_fn=dying_with_parent(signal.SIGKILL),
+            **identity(self.user),
         )
 
     def own(self, folder: Path) -> None:
-        """Make a folder, with what is in it, that user's."""
+        """Make a folder unless it is there, and have it, with what is in it, be that user's."""
         folder.mkdir(parents=True, exist_ok=True)
-        if self.user:
-            for path in (folder, *folder.rglob("*")):
-                shutil.chown(path, user=self.user)
+        if os.geteuid() != 0:
+            return
+        owner = pwd.getpwnam(self.user) if self.user else pwd.getpwuid(0)
+        for path in (folder, *folder.rglob("*")):
+            # A link that the user put there must not give away what it leads to.
+            os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+
+    def suits(self, program: Path, folder: Path) -> bool:
+        """Whether we can be that user, and the user can run the program and own the folder."""
+        try:
+            if self.run([str(program), "--version"]).returncode != 0:
+                return False
+            self.own(folder)
+            return self.run(["test", "-w", str(folder)]).returncode == 0
+        except (OSError, KeyError):
+            return False
 
 
 def choose_unprivileged(program: Path, folder: Path) -> Unprivileged:
-    """Find how to run `program` on `folder` as an ordinary user.
+    """Find how to run `program` on `folder` as an ordinary user, and make the folder that user's.
 
     Raises:
         PrivilegeError: We are root, and neither way works.
     """
     if os.geteuid() != 0:
         return Unprivileged()
-    namespace = Unprivileged(prefix=_NAMESPACE)
-    if shutil.which(_NAMESPACE[0]) and _works(namespace, program):
-        return namespace
-    nobody = Unprivileged(user=_NOBODY)
-    nobody.own(folder)
-    if _works(nobody, program) and nobody.run(["test", "-w", str(folder)]).returncode == 0:
-        return nobody
+    for way in (Unprivileged(prefix=_NAMESPACE), Unprivileged(user=_NOBODY)):
+        if way.suits(program, folder):
+            return way
     raise PrivilegeError(
         f"Start it as an ordinary user, or put the project where {_NOBODY!r} may read it: {folder}"
     )
-
-
-def _works(way: Unprivileged, program: Path) -> bool:
-    try:
-        return way.run([str(program), "--version"]).returncode == 0
-    except OSError:
-        return False

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -24,12 +27,16 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """How to run a process. `is_ready` may be called often; it must not raise."""
+    """How to run a process.
+
+    `is_ready` may be called often; it must not raise. `prepare` is called before every start.
+    """
 
     name: str
     command: Sequence[str]
     log: Path
     is_ready: Callable[[], bool] = lambda: True
+    prepare: Callable[[], None] = lambda: None
     environment: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     user: str | None = None
@@ -58,12 +65,22 @@ class LocalProcess:
         return psutil.Process(self.pid).create_time()
 
     def is_running(self) -> bool:
-        """Whether the process was started and has not ended."""
-        return self._process is not None and self._process.poll() is None
+        """Whether the process was started and has not ended; one that died is cleared away."""
+        if self._process is None or self._process.returncode is not None:
+            return False
+        if psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE:
+            return True
+        # What it left in its group would hold ports and jobs. This comes before the process is
+        # waited for: until then, its id cannot be the group of a stranger.
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        return False
 
     def start(self) -> None:
         """Start the process; returns at once."""
         spec = self.spec
+        spec.prepare()
         spec.log.parent.mkdir(parents=True, exist_ok=True)
         with spec.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command lines
@@ -73,10 +90,9 @@ class LocalProcess:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **spec.environment},
                 cwd=spec.cwd,
-                user=spec.user,
-                extra_groups=[] if spec.user else None,
                 start_new_session=True,
-                preexec_fn=_dying_with_parent(spec.stop_signal),  # noqa: PLW1509
+                preexec_fn=dying_with_parent(spec.stop_signal),  # noqa: PLW1509
+                **identity(spec.user),
             )
 
     def wait_ready(self) -> None:
@@ -86,9 +102,13 @@ class LocalProcess:
             LocalServiceError: It ended, or did not answer in time; the end of its log is told.
         """
         deadline = time.monotonic() + self.spec.start_seconds
-        while not self.spec.is_ready():
+        while True:
+            ready = self.spec.is_ready()
+            # Asked second: what answered may be another process on the same port.
             if not self.is_running():
                 raise LocalServiceError(f"{self.spec.name} ended at once. {self._log_tail()}")
+            if ready:
+                return
             if time.monotonic() > deadline:
                 raise LocalServiceError(f"{self.spec.name} does not answer. {self._log_tail()}")
             time.sleep(_POLL_SECONDS)
@@ -98,37 +118,54 @@ class LocalProcess:
         self.ask_to_stop()
         self.wait_stopped()
 
+    def restart(self) -> None:
+        """Stop the process and start it again; returns when it answers.
+
+        Raises:
+            LocalServiceError: It does not come up again.
+        """
+        self.stop()
+        self.start()
+        self.wait_ready()
+
     def ask_to_stop(self) -> None:
-        """Send the stop signal; returns at once."""
+        """Send the stop signal, to a frozen process too; returns at once."""
         if self.is_running():
             os.kill(self.pid, self.spec.stop_signal)
+            self.resume()
 
     def wait_stopped(self) -> None:
         """Wait for the end that was asked for, and enforce it when the grace period is over."""
-        if self._process is None:
-            return
-        try:
-            self._process.wait(self.spec.grace_seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        deadline = time.monotonic() + self.spec.grace_seconds
+        while self.is_running():
+            if time.monotonic() > deadline:
+                self.kill()
+            time.sleep(_POLL_SECONDS)
 
     def kill(self) -> None:
         """Kill the process and its group at once, as a crash would."""
-        self._signal_group(signal.SIGKILL)
+        if self.is_running():
+            os.killpg(self.pid, signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
 
     def pause(self) -> None:
-        """Freeze the process and its group."""
-        self._signal_group(signal.SIGSTOP)
+        """Freeze the process and its descendants."""
+        self._signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a frozen process go on."""
-        self._signal_group(signal.SIGCONT)
+        """Let a frozen process and its descendants go on."""
+        self._signal_all(signal.SIGCONT)
 
-    def _signal_group(self, number: signal.Signals) -> None:
-        if self.is_running():
-            os.killpg(self.pid, number)
+    def _signal_all(self, number: signal.Signals) -> None:
+        """Signal the process first, then its descendants: PostgreSQL's have groups of their own."""
+        if not self.is_running():
+            return
+        leader = psutil.Process(self.pid)
+        leader.send_signal(number)
+        for descendant in leader.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                descendant.send_signal(number)
 
     def _log_tail(self) -> str:
         if not self.spec.log.is_file():
@@ -137,7 +174,14 @@ class LocalProcess:
         return f"The end of {self.spec.log}: {tail}"
 
 
-def _dying_with_parent(number: signal.Signals) -> Callable[[], object] | None:
+def identity(user: str | None) -> dict[str, Any]:
+    """The arguments of `subprocess.Popen` that make a child this user's, in no group of ours."""
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+
+
+def dying_with_parent(number: signal.Signals) -> Callable[[], object] | None:
     """Have the kernel end the child when its launcher is killed; Linux only.
 
     Elsewhere, and for what escapes it, the next start ends what was left over.

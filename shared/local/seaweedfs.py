@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sysconfig
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from minio.error import MinioException
 
 from shared.local.errors import LocalServiceError
 from shared.local.ports import GRPC_OFFSET, HOST
-from shared.local.process import ProcessSpec
+from shared.local.process import ProcessSpec, dying_with_parent
 
 BUCKET = "hemotriage"
 _SHELL_SECONDS = 30
@@ -97,6 +98,7 @@ class SeaweedFS:
             timeout=_SHELL_SECONDS,
             check=False,
             cwd=self.data,
+            preexec_fn=dying_with_parent(signal.SIGKILL),
         )
         if done.returncode != 0 or '"fsync":  true' not in done.stdout:
             raise LocalServiceError(f"fs.configure failed: {done.stdout} {done.stderr}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,9 @@ from shared.local.secrets import LocalSecrets, load_or_make_secrets
 from shared.local.valkey import Valkey
 
 _log = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 10.0
+_PAUSE_SECONDS = 0.1
 
 
 class LocalServers:
@@ -129,22 +133,23 @@ class LocalServers:
         postgres.create_database()
 
 
-def start_patiently(process: LocalProcess, *, tries: int = 20) -> None:
+def start_patiently(process: LocalProcess) -> None:
     """Start a process that may have to wait for what a killed one left behind.
 
-    PostgreSQL refuses to start while a backend of its killed predecessor still holds the shared
-    memory; that takes moments.
+    A port or, for PostgreSQL, shared memory comes free moments after the process that had it.
 
     Raises:
         LocalServiceError: It never came up.
     """
-    for left in reversed(range(tries)):
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
         process.start()
         try:
             process.wait_ready()
-        except Exception:
-            if process.is_running() or left == 0:
+        except LocalServiceError:
+            if process.is_running() or time.monotonic() > deadline:
                 raise
+            time.sleep(_PAUSE_SECONDS)
         else:
             return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import httpx
 
 from shared.local.errors import LocalServiceError
 from shared.local.ports import HOST, free_ports, is_free
-from shared.local.process import LocalProcess, ProcessSpec
+from shared.local.process import LocalProcess, ProcessSpec, dying_with_parent
 from shared.local.secrets import write_private
 from shared.local.servers import LocalServers
 
@@ -87,7 +88,8 @@ class LocalService:
             self.url = f"http://{HOST}:{port}"
             for name, module in APPLICATIONS.items():
                 self._start_application(name, module, port)
-            self.applications["api"].wait_ready()
+            for process in self.applications.values():
+                process.wait_ready()
             self.api_key = self._usable_key(earlier)
             document = json.dumps({"url": self.url, "api_key": self.api_key})
             write_private(self._root / "local.json", document)
@@ -104,22 +106,32 @@ class LocalService:
         self.servers.stop()
 
     def supervise(self, stop: threading.Event) -> None:
-        """Restart what dies until `stop` is set."""
+        """Restart what dies until `stop` is set; what does not come up is tried again."""
         while not stop.wait(_SUPERVISION_SECONDS):
-            self.ensure_alive()
+            try:
+                self.ensure_alive()
+            except LocalServiceError as error:
+                _log.error("%s", error)
 
     def ensure_alive(self) -> None:
         """Restart what has died; one that keeps dying is started at a measured pace."""
-        self.servers.ensure_alive()
-        for name, process in self.applications.items():
-            waited = time.monotonic() - self._started_at[name]
-            if not process.is_running() and waited > _RESTART_PAUSE_SECONDS:
-                _log.warning("restarting", extra={"application": name})
-                self._launch(process)
+        try:
+            self.servers.ensure_alive()
+        finally:  # a server that does not come up keeps none of our own processes down
+            for name, process in self.applications.items():
+                waited = time.monotonic() - self._started_at[name]
+                if not process.is_running() and waited > _RESTART_PAUSE_SECONDS:
+                    _log.warning("restarting", extra={"application": name})
+                    self._launch(process)
 
     def environment(self) -> dict[str, str]:
         """The settings of our processes."""
-        return {**self.servers.environment(), **self._settings}
+        # The local object store speaks no TLS, whatever one that is configured elsewhere does.
+        return {
+            **self.servers.environment(),
+            "HEMOTRIAGE_S3_SECURE": "false",
+            **self._settings,
+        }
 
     def _start_application(self, name: str, module: tuple[str, ...], port: int) -> None:
         ready_url = f"{self.url}/readyz"
@@ -171,6 +183,7 @@ class LocalService:
             capture_output=True,
             text=True,
             check=False,
+            preexec_fn=dying_with_parent(signal.SIGKILL),
         )
         if done.returncode != 0:
             raise LocalServiceError(f"hemotriage {arguments[0]} failed: {done.stderr}")
@@ -180,6 +193,8 @@ class LocalService:
 def _answers_ok(url: str, key: str | None = None) -> bool:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        return httpx.get(url, headers=headers, timeout=5).status_code == 200
+        # The environment may name a proxy, which cannot reach this machine's own address.
+        with httpx.Client(trust_env=False, timeout=5) as client:
+            return client.get(url, headers=headers).status_code == 200
     except httpx.HTTPError:
         return False

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg2
@@ -19,8 +20,10 @@ import redis
 
 from shared.local import privilege
 from shared.local.errors import AlreadyRunningError, PrivilegeError
-from shared.local.leftovers import find_process
-from shared.local.servers import LocalServers
+from shared.local.ports import free_ports
+from shared.local.postgres import Postgres
+from shared.local.process import LocalProcess
+from shared.local.servers import LocalServers, start_patiently
 from shared.storage.s3 import S3Store
 from tests.conftest import settings_of
 
@@ -119,11 +122,14 @@ LAUNCHER = """
 """
 
 
-def launch(root: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+def launch(
+    root: Path, *prefix: str, **options: Any
+) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     launcher = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(LAUNCHER), str(root)],
+        [*prefix, sys.executable, "-c", textwrap.dedent(LAUNCHER), str(root)],
         stdout=subprocess.PIPE,
         text=True,
+        **options,
     )
     assert launcher.stdout
     children = [psutil.Process(int(pid)) for pid in launcher.stdout.readline().split()]
@@ -141,6 +147,16 @@ def test_a_killed_launcher_leaves_nothing_that_the_next_start_does_not_end(root:
         assert all(process.is_running() for process in servers.processes.values())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's own")
+def test_a_killed_launcher_takes_every_process_with_it(root: Path) -> None:
+    launcher, children = launch(root)
+    everything = children + [part for child in children for part in child.children(recursive=True)]
+    launcher.kill()
+    launcher.wait()
+    _, alive = psutil.wait_procs(everything, timeout=30)
+    assert alive == []
+
+
 def test_ctrl_c_stops_every_server(root: Path) -> None:
     launcher, children = launch(root)
     launcher.send_signal(signal.SIGINT)
@@ -149,35 +165,28 @@ def test_ctrl_c_stops_every_server(root: Path) -> None:
     assert alive == []
 
 
-def test_a_reused_process_id_is_not_taken_for_ours() -> None:
-    own = psutil.Process(os.getpid())
-    assert find_process(own.pid, own.create_time()) is not None
-    assert find_process(own.pid, own.create_time() - 5) is None
+AS_USER_1000 = ("unshare", "-U", "--map-user=1000", "--map-group=1000")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
 def test_the_servers_run_for_an_ordinary_user_too(service_folder: Path) -> None:
     root = service_folder / "ordinary"
     root.mkdir()
-    os.chown(root, 65534, 65534)
     try:
-        launcher = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(LAUNCHER), str(root)],
-            stdout=subprocess.PIPE,
-            text=True,
-            user=65534,
-            group=65534,
-            extra_groups=[],
-        )
-    except PermissionError:
-        pytest.skip("this machine's Python is closed to ordinary users")
-    assert launcher.stdout
-    pids = [int(pid) for pid in launcher.stdout.readline().split()]
-    assert {psutil.Process(pid).uids().real for pid in pids} == {65534}
+        os.chown(root, 65534, 65534)
+        launcher, children = launch(root, user=65534, group=65534, extra_groups=[])
+        assert {child.uids().real for child in children} == {65534}
+    except PermissionError:  # this machine's Python is closed to ordinary users
+        os.chown(root, 0, 0)
+        if subprocess.run([*AS_USER_1000, "true"], check=False).returncode != 0:
+            pytest.skip("no way to be an ordinary user who may run this machine's Python")
+        launcher, children = launch(root, *AS_USER_1000)
+        maps = {Path(f"/proc/{child.pid}/uid_map").read_text().split()[0] for child in children}
+        assert maps == {"1000"}
     launcher.send_signal(signal.SIGINT)
     launcher.wait(30)
-    time.sleep(0.1)
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    _, alive = psutil.wait_procs(children, timeout=1)
+    assert alive == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user")
@@ -192,8 +201,10 @@ def test_where_root_gets_no_namespace_postgres_runs_as_nobody(
     except PrivilegeError:
         pytest.skip("nobody may not read this checkout")
     with closing_servers(servers):
-        nobody = pwd.getpwnam("nobody").pw_uid
-        assert psutil.Process(servers.postgres.pid).uids().real == nobody
+        nobody = pwd.getpwnam("nobody")
+        process = psutil.Process(servers.postgres.pid)
+        assert process.uids().real == nobody.pw_uid
+        assert process.gids().real == nobody.pw_gid, "and not in the group of root"
         put_everywhere(servers)
         assert read_everywhere(servers) == (42, b"42", b"42")
 
@@ -204,3 +215,90 @@ def closing_servers(servers: LocalServers) -> Iterator[None]:
         yield
     finally:
         servers.stop()
+
+
+def cluster_in(root: Path) -> Postgres:
+    return Postgres(root / "data", root / "postgres.log", free_ports(1)[0], "password")
+
+
+@contextmanager
+def started(cluster: Postgres) -> Iterator[LocalProcess]:
+    process = LocalProcess(cluster.spec())
+    try:
+        start_patiently(process)
+        cluster.create_database()
+        yield process
+    finally:
+        process.stop()
+
+
+def sql(cluster: Postgres, statement: str) -> list[tuple[Any, ...]]:
+    with psycopg2.connect(cluster.url.replace("+psycopg2", "")) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+
+def test_a_cluster_keeps_its_rows_through_a_restart_and_a_lock_file_of_another_process(
+    root: Path,
+) -> None:
+    cluster = cluster_in(root)
+    with started(cluster) as process:
+        sql(cluster, "CREATE TABLE kept AS SELECT 42 AS value")
+        process.restart()
+        assert sql(cluster, "SELECT value FROM kept") == [(42,)]
+        lock_file = cluster.data / "postmaster.pid"
+        stale = lock_file.read_text().split("\n", 1)[1]
+        process.kill()
+        with subprocess.Popen(["sleep", "300"]) as stranger:
+            lock_file.write_text(f"{stranger.pid}\n{stale}")
+            start_patiently(process)
+            assert sql(cluster, "SELECT value FROM kept") == [(42,)]
+            assert stranger.poll() is None
+            stranger.kill()
+
+
+def test_a_query_that_outlives_its_killed_server_does_not_hold_up_the_next(root: Path) -> None:
+    cluster = cluster_in(root)
+    with started(cluster) as process, ThreadPoolExecutor() as pool:
+        # Nothing in it waits, so that its backend does not notice the death of the server.
+        query = pool.submit(sql, cluster, "SELECT count(*) FROM generate_series(1, 10000000000)")
+        busy = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%series(1,%'"
+        while not sql(cluster, f"{busy} AND pid <> pg_backend_pid()"):
+            assert not query.done()
+        process.kill()
+        start_patiently(process)
+        assert sql(cluster, "SELECT 42") == [(42,)]
+        assert isinstance(query.exception(30), psycopg2.Error)
+
+
+def test_a_first_start_that_is_killed_in_the_middle_is_made_good_by_the_next(root: Path) -> None:
+    root.mkdir()
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(LAUNCHER), str(root)], stdout=subprocess.DEVNULL
+    )
+    while not any(root.glob("data/**/PG_VERSION")):
+        assert launcher.poll() is None
+    launcher.kill()
+    launcher.wait()
+    with LocalServers(root) as servers:
+        put_everywhere(servers)
+        assert {path.name for path in (root / "data").iterdir()} == set(servers.processes)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user")
+def test_a_cluster_made_as_nobody_is_kept_where_a_namespace_is_to_be_had_later(
+    root: Path,
+) -> None:
+    cluster = cluster_in(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(privilege, "_NAMESPACE", ("false",))
+        try:
+            cluster.spec()
+        except PrivilegeError:
+            pytest.skip("nobody may not read this checkout")
+        with started(cluster):
+            sql(cluster, "CREATE TABLE kept AS SELECT 42 AS value")
+    with started(cluster):
+        assert sql(cluster, "SELECT value FROM kept") == [(42,)]

@@ -1,0 +1,61 @@
+"""Passwords and ports are made once; a port that others took is chosen anew."""
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shared.local.ports import GRPC_OFFSET, HOST, free_ports, is_free
+from shared.local.secrets import load_or_make_secrets
+
+FIRST_OUTGOING_PORT = 32_768  # of Linux; such a port may be gone while its server restarts
+
+
+def test_a_port_that_something_listens_on_is_not_free() -> None:
+    for address in (HOST, "0.0.0.0"):
+        with socket.socket() as taken:
+            taken.bind((address, 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            assert not is_free(port)
+        assert is_free(port)
+
+
+def test_free_ports_differ_and_leave_outgoing_connections_theirs() -> None:
+    ports = free_ports(50, paired=True)
+    both = {*ports, *(port + GRPC_OFFSET for port in ports)}
+    assert len(both) == 100
+    assert max(both) < FIRST_OUTGOING_PORT
+
+
+def test_passwords_and_ports_are_kept_for_the_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "secrets.json"
+    made = load_or_make_secrets(path)
+    assert load_or_make_secrets(path) == made
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.iterdir()) == [path], "nothing readable is left beside it"
+
+
+def test_two_folders_share_no_password(tmp_path: Path) -> None:
+    one, two = (load_or_make_secrets(tmp_path / name) for name in ("one", "two"))
+    assert one.postgres_password != two.postgres_password
+    assert one.valkey_password != two.valkey_password
+    assert one.s3_secret_key != two.s3_secret_key
+
+
+@pytest.mark.parametrize("server", ["postgres", "valkey", "seaweedfs gRPC"])
+def test_only_a_port_that_was_taken_meanwhile_is_chosen_anew(tmp_path: Path, server: str) -> None:
+    made = load_or_make_secrets(tmp_path / "secrets.json")
+    port = {
+        "postgres": made.postgres_port,
+        "valkey": made.valkey_port,
+        "seaweedfs gRPC": made.seaweedfs_ports["filer"] + GRPC_OFFSET,
+    }[server]
+    with socket.socket() as stranger:
+        stranger.bind((HOST, port))
+        stranger.listen()
+        found = load_or_make_secrets(tmp_path / "secrets.json")
+    field = {"postgres": "postgres_port", "valkey": "valkey_port"}.get(server, "seaweedfs_ports")
+    assert getattr(found, field) != getattr(made, field)
+    assert replace(found, **{field: getattr(made, field)}) == made
