@@ -28,7 +28,7 @@ lint: setup ## Check style, types, the compose file and the Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/unit/test_containers.py
+	$(BIN)/python -m pytest -q tests/unit/containers
 
 format: setup ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from shared.local.errors import LocalServiceError
 from shared.local.leftovers import RunFolder
+from shared.local.lifecycle import Startable
 from shared.local.postgres import Postgres
 from shared.local.process import LocalProcess
 from shared.local.seaweedfs import BUCKET, SeaweedFS
@@ -22,7 +21,7 @@ _PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.1
 
 
-class LocalServers:
+class LocalServers(Startable):
     """PostgreSQL, Valkey and SeaweedFS with their data under one folder, on 127.0.0.1.
 
     Use it from the main thread. As a context manager it starts them and stops them.
@@ -48,18 +47,6 @@ class LocalServers:
     def seaweedfs(self) -> LocalProcess:
         """The SeaweedFS process."""
         return self.processes["seaweedfs"]
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start the servers side by side and wait until all of them answer.

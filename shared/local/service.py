@@ -12,12 +12,11 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx
 
 from shared.local.errors import LocalServiceError
+from shared.local.lifecycle import Startable
 from shared.local.ports import HOST, free_ports, is_free
 from shared.local.process import LocalProcess, ProcessSpec, dying_with_parent
 from shared.local.secrets import write_private
@@ -40,7 +39,7 @@ _SUPERVISION_SECONDS = 0.5
 _RESTART_PAUSE_SECONDS = 2.0
 
 
-class LocalService:
+class LocalService(Startable):
     """Servers, API, worker, trainer and relay; everything they keep is under one folder.
 
     Use it from the main thread.
@@ -60,18 +59,6 @@ class LocalService:
         self._started_at: dict[str, float] = {}
         self.url = ""
         self.api_key = ""
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start everything and wait until the API is ready.

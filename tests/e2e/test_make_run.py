@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from shared.settings import PROJECT_ROOT
 from tests.factories import smear_bytes
 
 SETUP_SECONDS = 900
-SECOND_START_SECONDS = 60  # the stated figure is 10; speed is measured in tests/bench
 
 
 @pytest.fixture
@@ -92,9 +90,7 @@ def test_make_run_in_a_fresh_clone_gives_a_result_and_stays_up(clone: Path) -> N
     lines.close()  # Ctrl-C
     assert processes_of(clone) == []
 
-    began = time.monotonic()
     lines, _ = start(clone)
-    assert time.monotonic() - began < SECOND_START_SECONDS
     assert json.loads((clone / "var" / "local.json").read_text()) == local
     assert httpx.get(f"{local['url']}{own.headers['Location']}", headers=headers).json() == job
     lines.close()

@@ -61,25 +61,23 @@ def test_the_lower_domains_know_nothing_of_jobs(domain: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("modules", "allowed"),
+    "modules",
     [
-        (("api.main", "cli.migrate", "cli.relay", "cli.keys"), set()),
-        (("worker.main", "worker.health"), set()),
-        (("cli.submit",), set()),
+        ("api.main", "cli.migrate", "cli.relay", "cli.keys"),
+        ("worker.main", "worker.health"),
+        ("cli.submit",),
     ],
 )
-def test_an_import_connects_to_nothing_and_loads_no_engine(
-    modules: tuple[str, ...], allowed: set[str]
-) -> None:
+def test_an_import_needs_no_settings_and_loads_no_engine(modules: tuple[str, ...]) -> None:
     program = "import sys\n" + "".join(f"import services.{name}\n" for name in modules)
     program += f"print(*({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={}
     )
-    assert set(done.stdout.split()) == allowed
+    assert done.stdout.split() == []
 
 
-def test_files_and_functions_stay_small() -> None:
+def test_files_stay_small() -> None:
     large = [
         str(path)
         for folder in ("shared", "services")

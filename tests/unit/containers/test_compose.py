@@ -1,17 +1,9 @@
-"""The compose file and the Dockerfiles say what the code reads, and nothing is left open.
-
-Checked with the real Compose and hadolint binaries; no container engine is needed.
-"""
+"""The compose file says what the code reads, and leaves nothing open."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,100 +12,31 @@ import pytest
 
 from services.api.app import create_app
 from shared.local.seaweedfs import SeaweedFS
-from shared.settings import PROJECT_ROOT, Settings
-
-# Called directly: the entry point of its package ends with 0 whatever Compose says.
-COMPOSE = Path(sysconfig.get_path("purelib")) / "compose" / "docker-compose"
-HADOLINT = Path(sysconfig.get_path("scripts")) / "hadolint"
-COMPOSE_FILE = PROJECT_ROOT / "docker-compose.yml"
-SECRETS = {
-    name: f"{name.lower()}-value"
-    for name in ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY")
-}
-PREFIX = "HEMOTRIAGE_"
-OURS = ("api", "relay", "worker", "worker-gpu", "trainer", "migrate")
-SERVERS = ("postgres", "valkey", "seaweedfs")
-ONE_SHOT = ("migrate", "seaweedfs-fsync")
-ALL = {*OURS, *SERVERS, *ONE_SHOT}
-# The relay and the trainer listen on nothing that could be asked; see docs/containers.md.
-WITHOUT_CHECK = set(ONE_SHOT)
-DOCKERFILES = {path.parent.name: path for path in PROJECT_ROOT.glob("services/*/Dockerfile")}
-SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
-REQUIRED = {
-    PREFIX + name.upper() for name, field in Settings.model_fields.items() if field.is_required()
-}
-SECRET_NAME = re.compile(r"PASSWORD|ACCESS_KEY|SECRET|AUTH$|TOKEN|(DATABASE|BROKER)_URL")
-FROM = re.compile(r"^FROM (\S+)(?: AS (\S+))?$", re.MULTILINE)
-
-each_dockerfile = pytest.mark.parametrize("image", ["api", "worker", "trainer"])
-
-
-def compose(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    # No file of the developer's own, .env or override, is read.
-    files = ["--env-file", os.devnull, "--file", str(COMPOSE_FILE)]
-    return subprocess.run(
-        [str(COMPOSE), *files, "--profile", "*", "config", "--format", "json"],
-        cwd=PROJECT_ROOT,
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def resolve(environment: dict[str, str]) -> dict[str, Any]:
-    done = compose(environment)
-    assert done.returncode == 0, done.stderr
-    resolved: dict[str, Any] = json.loads(done.stdout)["services"]
-    return resolved
+from shared.settings import PROJECT_ROOT
+from tests.unit.containers.support import (
+    ALL,
+    COMPOSE_FILE,
+    DOCKERFILES,
+    ONE_SHOT,
+    OURS,
+    PREFIX,
+    REQUIRED,
+    SECRET_NAME,
+    SECRETS,
+    SERVERS,
+    SETTINGS,
+    compose,
+    resolve,
+    settings_of,
+    stages,
+    words,
+)
 
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
     """The services as Compose itself resolves them."""
     return resolve(SECRETS)
-
-
-def settings_of(service: dict[str, Any]) -> Settings:
-    return Settings.model_validate(
-        {
-            key.removeprefix(PREFIX).lower(): value
-            for key, value in service["environment"].items()
-            if key.startswith(PREFIX)
-        }
-    )
-
-
-def words(service: dict[str, Any]) -> list[str]:
-    """Everything that is run in a service's container, word by word."""
-    lines = [service.get("entrypoint"), service.get("command")]
-    lines.append(service.get("healthcheck", {}).get("test"))
-    return " ".join(word for line in lines for word in line or []).split()
-
-
-def stages(image: str) -> dict[str, str]:
-    """The stages of a Dockerfile by name, in order; the last may have none."""
-    text = DOCKERFILES[image].read_text()
-    found = list(FROM.finditer(text))
-    ends = [match.start() for match in found[1:]] + [len(text)]
-    return {
-        match[2] or "": text[match.start() : end] for match, end in zip(found, ends, strict=True)
-    }
-
-
-def final_stages(image: str) -> dict[str, str]:
-    """What the images are: the last stage, or for the worker one a target, with what it is from."""
-    parts = stages(image)
-    names = ("cpu", "gpu") if image == "worker" else (list(parts)[-1],)
-    return {name: parts.get("base", "") + parts[name] for name in names}
-
-
-def locked(name: str) -> set[str]:
-    text = (PROJECT_ROOT / "requirements" / f"{name}.txt").read_text()
-    return set(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE))
-
-
-# The compose file
 
 
 def test_the_compose_file_is_valid_and_has_every_part(services: dict[str, Any]) -> None:
@@ -273,7 +196,7 @@ def test_the_published_address_can_be_chosen() -> None:
 
 def test_every_lasting_service_has_a_health_check_and_restarts(services: dict[str, Any]) -> None:
     checked = {name for name in ALL if services[name].get("healthcheck", {}).get("test")}
-    assert checked == ALL - WITHOUT_CHECK
+    assert checked == ALL - set(ONE_SHOT)
     # The image of the API brings a check that fits nothing else that runs from it.
     unfit = {name for name in OURS if services[name]["image"] == services["api"]["image"]}
     for name in unfit - {"api"}:
@@ -365,169 +288,3 @@ def test_commands_and_checks_name_modules_that_exist(services: dict[str, Any]) -
     for module in modules:
         path = PROJECT_ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
-
-
-# The Dockerfiles
-
-
-def test_there_is_a_dockerfile_a_service() -> None:
-    assert set(DOCKERFILES) == {"api", "trainer", "worker"}
-
-
-@each_dockerfile
-def test_a_dockerfile_passes_hadolint(image: str) -> None:
-    done = subprocess.run(
-        [str(HADOLINT), "--no-color", str(DOCKERFILES[image])],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-
-
-@each_dockerfile
-def test_an_image_is_made_in_stages_and_runs_as_an_ordinary_user(image: str) -> None:
-    assert len(stages(image)) > 1
-    for name, text in final_stages(image).items():
-        users = re.findall(r"^USER (\S+)$", text, re.MULTILINE)
-        assert users, name
-        assert users[-1] == "10001:10001", name
-        assert "pip install" not in text, name
-        assert re.findall(r'^CMD \["python", "-m", "[\w.]+"\]$', text, re.MULTILINE), name
-        assert "PYTHONUNBUFFERED=1" in text, name
-
-
-@each_dockerfile
-def test_names_in_a_dockerfile_are_those_that_the_code_reads(image: str) -> None:
-    for text in final_stages(image).values():
-        given = dict(re.findall(r"(HEMOTRIAGE_\w+)=(\S+)", text))
-        assert set(given) <= SETTINGS
-        assert given["HEMOTRIAGE_MODELS_DIR"] == "/app/models"
-        assert "\nWORKDIR /app\n" in text
-        assert "\nCOPY models models\n" in text
-
-
-def test_python_is_pinned_and_the_same_everywhere() -> None:
-    bases = {
-        base
-        for image in DOCKERFILES
-        for base, _ in FROM.findall(DOCKERFILES[image].read_text())
-        if base not in stages(image)
-    }
-    assert len(bases) == 1
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", bases.pop())
-
-
-def test_the_ports_of_the_api_agree() -> None:
-    text = DOCKERFILES["api"].read_text()
-    ports = re.findall(r"(?:EXPOSE |API_PORT=|127\.0\.0\.1:)(\d+)", text)
-    assert ports == ["8000"] * 3
-
-
-def test_a_worker_without_a_target_is_the_one_for_the_cpu() -> None:
-    assert list(stages("worker"))[-1] == "cpu"
-    assert "--from=build /venv" in stages("worker")["cpu"]
-
-
-@each_dockerfile
-def test_what_is_installed_is_locked_by_hash(image: str) -> None:
-    installs = re.findall(r"pip install (.*)", DOCKERFILES[image].read_text())
-    hashed = f"--no-cache-dir --require-hashes -r requirements/{image}.txt"
-    # The one exception, named in docs/containers.md: there is no lock of TensorFlow for the GPU.
-    gpu = '--no-cache-dir "tensorflow[and-cuda]==2.21.0" "keras==3.15.1"'
-    assert installs == ([hashed, gpu] if image == "worker" else [hashed])
-
-
-def test_the_versions_on_the_gpu_are_those_that_the_trainer_is_locked_to() -> None:
-    trainer = (PROJECT_ROOT / "requirements" / "trainer.txt").read_text()
-    gpu = dict(re.findall(r'"([a-z]+)(?:\[.*?\])?==([\d.]+)"', stages("worker")["build-gpu"]))
-    assert set(gpu) == {"tensorflow", "keras"}
-    assert f"\ntensorflow-cpu=={gpu['tensorflow']} " in trainer
-    assert f"\nkeras=={gpu['keras']} " in trainer
-
-
-@pytest.mark.parametrize("name", ["api", "worker"])
-def test_api_and_cpu_worker_are_installed_without_tensorflow(name: str) -> None:
-    packages = locked(name)
-    assert "celery" in packages
-    assert not [package for package in packages if package.startswith(("tensorflow", "keras"))]
-    assert ("openvino" in packages) == (name == "worker")
-
-
-@pytest.mark.parametrize("name", ["api", "worker", "trainer", "local", "dev"])
-def test_every_requirement_is_locked_by_hash_and_names_no_index(name: str) -> None:
-    text = (PROJECT_ROOT / f"requirements/{name}.txt").read_text()
-    pinned = re.findall(r"^\S+==\S+ \\$", text, re.MULTILINE)
-    requirements = re.findall(r"^[a-z0-9].*$", text, re.MULTILINE)
-    assert pinned == requirements
-    assert "://" not in text
-
-
-# What is in an image
-
-IMPORTS = """
-import importlib, importlib.abc, importlib.metadata, re, sys
-
-installed = {"hemotriage", *sys.argv[1].split(",")}
-foreign = {
-    module
-    for module, packages in importlib.metadata.packages_distributions().items()
-    if not installed & {re.sub("[-_.]+", "-", package).lower() for package in packages}
-}
-
-class Missing(importlib.abc.MetaPathFinder):
-    def find_spec(self, fullname, path, target=None):
-        if fullname.partition(".")[0] in foreign:
-            raise ModuleNotFoundError(f"No module named {fullname!r} in the image", name=fullname)
-
-# The checkout is installed here too; only the copy in the working folder counts.
-sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "")]
-sys.path[:] = [path for path in sys.path if path != sys.argv[2]]
-sys.meta_path.insert(0, Missing())
-for module in sys.argv[3:]:
-    importlib.import_module(module)
-"""
-
-
-def copy_into(folder: Path, image: str) -> None:
-    """Lay out an image's files as its Dockerfile does, less what the builder is not sent."""
-    sent = (PROJECT_ROOT / ".dockerignore").read_text().splitlines()
-    assert {"*", "!requirements/*.txt"} <= set(sent)
-    left_out = shutil.ignore_patterns("__pycache__", "Dockerfile")
-    text = next(iter(final_stages(image).values()))
-    for source, target in re.findall(r"^COPY ([^-]\S*) (\S+)$", text, re.MULTILINE):
-        assert f"!{source.split('/')[0]}/" in sent, source
-        (folder / target).parent.mkdir(parents=True, exist_ok=True)
-        if (PROJECT_ROOT / source).is_dir():
-            shutil.copytree(PROJECT_ROOT / source, folder / target, ignore=left_out)
-        else:
-            shutil.copy(PROJECT_ROOT / source, folder / target)
-    for pattern in sent:
-        if pattern[:1].isalpha():
-            assert (PROJECT_ROOT / pattern).is_dir(), pattern
-            shutil.rmtree(folder / pattern)
-
-
-@pytest.mark.parametrize(
-    ("image", "modules"),
-    [
-        ("api", ("services.api.main", "services.cli.migrate", "services.cli.relay")),
-        ("api", ("services.cli.keys", "services.cli.models")),
-        ("worker", ("services.worker.main", "services.worker.health")),
-        ("worker", ("shared.models.engines.openvino_engine",)),
-        ("trainer", ("services.trainer.main", "services.cli.study", "services.cli.evaluate")),
-    ],
-)
-def test_what_an_image_runs_needs_nothing_that_it_does_not_hold(
-    image: str, modules: tuple[str, ...], tmp_path: Path
-) -> None:
-    copy_into(tmp_path, image)
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORTS, ",".join(locked(image)), str(PROJECT_ROOT), *modules],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr

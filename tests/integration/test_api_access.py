@@ -1,0 +1,136 @@
+"""Who may call what, what is documented, and what is not there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import uuid
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from services.api.app import create_app
+from shared.auth.keys import Scope, create_key, revoke_key
+from shared.clock import utc_now
+
+
+@pytest.mark.parametrize(
+    "path", [f"/v1/jobs/{uuid.uuid4()}", "/v1/jobs/1", "/v1/jobs/x/result", "/nowhere"]
+)
+def test_what_is_not_there_is_a_404_problem(client, path: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.json["code"]) == (404, "not_found")
+    assert answer.content_type == "application/problem+json"
+
+
+def test_a_wrong_method_is_a_405_problem(client) -> None:
+    answer = client.put("/v1/jobs")
+    assert (answer.status_code, answer.json["code"]) == (405, "method_not_allowed")
+
+
+PROTECTED = [
+    ("POST", "/v1/jobs", Scope.SUBMIT),
+    ("DELETE", f"/v1/jobs/{uuid.uuid4()}", Scope.SUBMIT),
+    ("GET", "/v1/jobs", Scope.READ),
+    ("GET", f"/v1/jobs/{uuid.uuid4()}", Scope.READ),
+    ("GET", f"/v1/jobs/{uuid.uuid4()}/result", Scope.READ),
+    ("GET", f"/v1/jobs/{uuid.uuid4()}/images/0", Scope.READ),
+    ("GET", "/v1/models", Scope.READ),
+    ("GET", "/v1/models/cnn_custom/versions/1", Scope.READ),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), PROTECTED)
+def test_a_call_needs_a_key_with_its_scope(
+    client, sessions, method: str, path: str, scope: Scope
+) -> None:
+    _, without = create_key(sessions, "without", set(Scope) - {scope})
+    _, expired = create_key(
+        sessions, "expired", list(Scope), expires_at=utc_now() - dt.timedelta(seconds=1)
+    )
+    revoked, revoked_text = create_key(sessions, "revoked", list(Scope))
+    revoke_key(sessions, revoked.id)
+    forged = without[:-4] + "AAAA"
+    refused = {
+        f"Bearer {without}": (403, "forbidden"),
+        f"Bearer {expired}": (401, "key_expired"),
+        f"Bearer {revoked_text}": (401, "key_revoked"),
+        f"Bearer {forged}": (401, "unauthorized"),
+        "Bearer nonsense": (401, "unauthorized"),
+        "Basic dTpw": (401, "unauthorized"),
+        "": (401, "unauthorized"),
+    }
+    for header, expected in refused.items():
+        answer = client.open(path, method=method, headers={"Authorization": header})
+        assert (answer.status_code, answer.json["code"]) == expected, header
+    allowed = client.open(path, method=method)
+    assert allowed.status_code not in (401, 403)
+
+
+def test_every_route_but_health_and_documentation_is_protected(client) -> None:
+    open_routes = {"/", "/healthz", "/readyz", "/openapi.json"}
+    paths = client.get("/openapi.json").json["paths"]
+    documented = {(path, method) for path, item in paths.items() for method in item}
+    protected = {(path, method) for path, method in documented if path not in open_routes}
+    assert len(protected) == len(PROTECTED)
+
+
+def test_keys_are_stored_as_hashes(sessions, database) -> None:
+    _, key = create_key(sessions, "k", [Scope.READ])
+    with database.connect() as connection:
+        row = connection.execute(text("SELECT * FROM api_keys")).one()
+    assert all(key.split("_")[2] not in str(value) for value in row)
+
+
+def test_health_and_readiness(client, settings) -> None:
+    assert client.get("/healthz").json == {"status": "ok"}
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    assert set(ready.json["checks"]) == {"database", "broker", "object_store", "models"}
+    broken = settings.model_copy(update={"s3_endpoint": "127.0.0.1:9"})
+    answer = create_app(broken).test_client().get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json["checks"]["object_store"] == "storage_unavailable"
+    assert answer.json["checks"]["database"] == "ok"
+
+
+def test_a_database_that_is_down_is_a_503_at_once(settings) -> None:
+    url = settings.database_url.get_secret_value()
+    port = url.rsplit(":", 1)[1].split("/")[0]
+    broken = settings.model_copy(update={"database_url": SecretStr(url.replace(port, "9"))})
+    answer = (
+        create_app(broken).test_client().get("/v1/jobs", headers={"Authorization": "Bearer ht_a_b"})
+    )
+    assert (answer.status_code, answer.json["code"]) == (503, "database_unavailable")
+    assert answer.headers["Retry-After"]
+
+
+def test_the_document_describes_the_upload_and_the_errors(client) -> None:
+    document = client.get("/openapi.json").json
+    post_operation = document["paths"]["/v1/jobs"]["post"]
+    form_schema = post_operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert {"image", "priority", "model", "accession_number"} <= set(form_schema["properties"])
+    assert "application/problem+json" in post_operation["responses"]["415"]["content"]
+    get_operation = document["paths"]["/v1/jobs/{job_id}"]["get"]
+    assert "application/problem+json" in get_operation["responses"]["404"]["content"]
+    assert post_operation["security"] == [{"bearer": []}]
+    assert "/" not in document["paths"]
+    references = re.findall(r"#/components/schemas/([\w.]+)", json.dumps(document))
+    assert set(references) <= set(document["components"]["schemas"])
+
+
+def test_the_documentation_page_asks_no_other_host(client) -> None:
+    page = client.get("/docs/").text
+    assert "swagger-ui" in page
+    assert "https://" not in page.replace("https://github.com/swagger-api", "")
+
+
+def test_models_are_listed_with_their_cards(client) -> None:
+    listed = client.get("/v1/models").json
+    assert listed["aliases"]["champion"] == "cnn_custom@1"
+    card = client.get("/v1/models/cnn_custom/versions/1").json
+    assert card["parameters"] == 127_300
+    unknown = client.get("/v1/models/cnn_custom/versions/99")
+    assert (unknown.status_code, unknown.json["code"]) == (404, "not_found")
