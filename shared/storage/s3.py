@@ -13,7 +13,7 @@ from minio.error import MinioException, S3Error
 from shared.settings import Settings
 from shared.storage import ObjectMissingError, StorageUnavailableError
 
-_READ_TIMEOUT_SECONDS = 20
+_READ_TIMEOUT_SECONDS = 10
 
 
 class S3Store:
@@ -33,7 +33,10 @@ class S3Store:
                 timeout=urllib3.Timeout(
                     connect=settings.connect_timeout_seconds, read=_READ_TIMEOUT_SECONDS
                 ),
-                retries=urllib3.Retry(total=1, backoff_factor=0.1, status_forcelist=[502, 503]),
+                # A store that takes a request and does not answer is not asked a second time.
+                retries=urllib3.Retry(
+                    total=1, read=0, backoff_factor=0.1, status_forcelist=[502, 503]
+                ),
             ),
         )
 

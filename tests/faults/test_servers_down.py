@@ -83,6 +83,26 @@ def test_intake_is_refused_at_once_without_a_store_and_goes_on_once_it_is_back(
     assert finish(service, client, [before, after]) == ["succeeded"] * 2
 
 
+@pytest.mark.parametrize(
+    ("server", "expected"), [("valkey", "accepted"), ("seaweedfs", "storage_unavailable")]
+)
+def test_intake_does_not_hang_on_a_frozen_server(
+    service: LocalService, client: Client, image: Path, server: str, expected: str
+) -> None:
+    frozen = service.servers.processes[server]
+    frozen.pause()
+    try:  # the client gives up after 60 seconds, with another error
+        job_id, outcome = client.submit([image])["id"], "accepted"
+    except RefusedError as refused:
+        job_id, outcome = None, refused.code
+    finally:
+        frozen.resume()
+    assert outcome == expected
+    last = client.submit([image])["id"]
+    ids = [last] if job_id is None else [job_id, last]
+    assert set(finish(service, client, ids)) == {"succeeded"}
+
+
 def test_a_worker_that_is_asked_to_stop_finishes_what_it_runs(
     service: LocalService, client: Client, image: Path
 ) -> None:
