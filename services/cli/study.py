@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +48,11 @@ from shared.settings import InferenceSettings
     help="Where the runs are kept; one that is finished is not trained again.",
 )
 @click.option("--version", type=click.IntRange(min=1), help="Export the best run as this version.")
+@click.option(
+    "--source",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A JSON file for the card: `name`, `paper`, `data` and `terms` of the images.",
+)
 @click.option("--models-dir", type=click.Path(file_okay=False, path_type=Path), help="Where to.")
 def command(
     folder: Path,
@@ -59,6 +66,7 @@ def command(
     images_per_class: int,
     work: Path,
     version: int | None,
+    source: Path | None,
     models_dir: Path | None,
 ) -> None:
     """Train on DIR, which has one folder a class, and export the best run with its card."""
@@ -66,6 +74,8 @@ def command(
         raise ConflictError("What is trained with the scale bar visible is never exported.")
     settings = InferenceSettings()
     dataset = read_dataset(folder)
+    if source is not None:
+        dataset = replace(dataset, source=json.loads(source.read_text()))
     split = split_dataset(dataset, Protocol(protocol), split_seed)
     plan = TrainingPlan(
         architecture,

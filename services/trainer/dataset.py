@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """An immutable set of labelled images."""
+    """An immutable set of labelled images.
+
+    `source` says for a model's card where they come from: `name`, `paper`, `data`, `terms`.
+    """
 
     root: Path
     samples: tuple[Sample, ...]
+    source: Mapping[str, str] = field(default_factory=lambda: {"name": "not stated"})
 
     @property
     def version(self) -> str:

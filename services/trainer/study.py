@@ -32,13 +32,6 @@ from shared.triage.wording import DISCLAIMER, LIMITS
 
 RUN = "run.json"
 _SOFTWARE = ("hemotriage", "tensorflow-cpu", "keras", "onnx", "openvino", "pillow", "numpy")
-_SOURCE = {
-    "name": "ALL set of Taleqani Hospital, Tehran",
-    "paper": "doi:10.1002/int.22753",
-    "data": "doi:10.34740/KAGGLE/DSV/2175623",
-    "terms": "The authors ask that the images are not redistributed; this card and the model's "
-    "weights hold none of them.",
-}
 
 
 def train_seeds(plan: TrainingPlan, seeds: list[int], split: Split, work: Path) -> Path:
@@ -130,7 +123,7 @@ def _describe(
         "created_at": utc_now().isoformat(timespec="seconds"),
         "intended_use": DISCLAIMER,
         "limits": LIMITS,
-        "data": {**_SOURCE, "version": dataset.version, "counts": dataset.counts()},
+        "data": {**dataset.source, "version": dataset.version, "counts": dataset.counts()},
         "split": {
             "protocol": split.protocol,
             "seed": split.seed,

@@ -44,6 +44,9 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
     work, models, report = tmp_path / "work", tmp_path / "models", tmp_path / "report.json"
     study = ["study", drawn, "--seeds=1", "--max-epochs=1", "--images-per-class=16"]
     study += [f"--work={work}", f"--models-dir={models}", "--version=1"]
+    source = tmp_path / "source.json"
+    source.write_text('{"name": "drawn fields"}')
+    study.append(f"--source={source}")
     trained = run(*study)
     assert trained.returncode == 0, trained.stderr
     checkpoint = next(work.glob("*/best.weights.h5")).stat().st_mtime_ns
@@ -53,6 +56,7 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
     assert card["parity"]["onnx"]["largest_difference"] < 1e-4
     assert card["calibration"]["temperature"] > 0
     assert card["data"]["version"]
+    assert card["data"]["name"] == "drawn fields"
 
     again = run(*study)
     assert again.returncode == 1
