@@ -72,17 +72,55 @@ class Settings(InferenceSettings):
         default=256 * 1024**2, ge=1, description="Largest accepted request body, in bytes."
     )
 
-    worker_threads: int = Field(default=16, ge=1, description="Jobs that one worker holds at once.")
-    lease_seconds: int = Field(
-        default=60, ge=1, description="Time after which a silent worker loses its job."
+    max_queued_jobs: int = Field(
+        default=10_000, ge=1, description="Jobs of one priority that may wait; more are refused."
     )
-    max_attempts: int = Field(default=3, ge=1, description="Tries before a job is dead.")
+    key_jobs_per_minute: int = Field(
+        default=0, ge=0, description="Jobs a minute of a key without a rate of its own; 0: any."
+    )
+
+    worker_threads: int = Field(default=16, ge=1, description="Jobs that one worker holds at once.")
+    worker_queues: str = Field(
+        default="stat,urgent,routine", description="Queues that a worker takes jobs from."
+    )
+    worker_grace_seconds: int = Field(
+        default=30, ge=1, description="Longest time from SIGTERM to a worker's end."
+    )
+    work_limit_seconds: float = Field(
+        default=60, gt=0, description="Longest decoding or model call; it then counts as hung."
+    )
+    lease_seconds: float = Field(
+        default=10, gt=0, description="Time after which a silent worker loses its jobs."
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, description="Crashes, hangs and errors after which a job is dead."
+    )
+    expire_after_seconds: int = Field(
+        default=259_200, ge=1, description="Age at which a job that still waits is dead."
+    )
     relay_interval_seconds: float = Field(
         default=1.0, gt=0, description="Pause between two passes of the relay and the sweeper."
     )
-    requeue_after_seconds: int = Field(
-        default=30, ge=1, description="Age of an unclaimed job that is announced again."
+    requeue_after_seconds: float = Field(
+        default=5, gt=0, description="Age of a job without a message that is announced again."
     )
+    orphan_grace_seconds: int = Field(
+        default=3600, ge=1, description="Age at which an object that no job owns is removed."
+    )
+
+    webhook_allowed_hosts: str = Field(
+        default="", description="Hosts, `NAME` or `NAME:PORT`, that may be called back."
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="Signs webhooks: `whsec_` and base64 of 24 to 64 bytes."
+    )
+    webhook_retry_seconds: float = Field(
+        default=5, gt=0, description="Delay of a webhook's first retry; it doubles each time."
+    )
+
     connect_timeout_seconds: float = Field(
-        default=3.0, gt=0, description="Longest wait for a server to answer a connection."
+        default=3.0, gt=0, description="Longest wait for a server to take a connection."
+    )
+    answer_timeout_seconds: float = Field(
+        default=5.0, gt=0, description="Longest wait for a server's next answer."
     )

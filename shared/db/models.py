@@ -68,6 +68,7 @@ class ApiKeyRow(Base):
             f"scopes <@ ARRAY[{', '.join(repr(scope) for scope in SCOPES)}]::text[]",
             name="scopes_known",
         ),
+        CheckConstraint("jobs_per_minute > 0", name="rate_positive"),
     )
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -75,6 +76,7 @@ class ApiKeyRow(Base):
     secret_sha256: Mapped[str] = mapped_column(String(64))
     scopes: Mapped[list[str]]
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    jobs_per_minute: Mapped[int | None]
     expires_at: Mapped[dt.datetime | None]
     revoked_at: Mapped[dt.datetime | None]
 
@@ -96,12 +98,15 @@ class JobRow(Base):
         CheckConstraint(
             "status NOT IN ('failed', 'dead') OR error_code IS NOT NULL", name="failure_has_code"
         ),
-        CheckConstraint("attempts >= 0", name="attempts_not_negative"),
+        CheckConstraint("failures BETWEEN 0 AND attempts", name="failures_are_attempts"),
         UniqueConstraint("api_key_id", "idempotency_key"),
+        Index("ix_jobs_api_key_id_submitted_at", "api_key_id", "submitted_at"),
         Index("ix_jobs_submitted_at_id", "submitted_at", "id"),
         Index("ix_jobs_accession_number", "accession_number"),
         Index("ix_jobs_lease", "lease_expires_at", postgresql_where=text("status = 'running'")),
-        Index("ix_jobs_queued", "queued_at", postgresql_where=text("status = 'queued'")),
+        Index(
+            "ix_jobs_queued", "priority", "queued_at", postgresql_where=text("status = 'queued'")
+        ),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -115,11 +120,16 @@ class JobRow(Base):
     accession_number: Mapped[str | None]
     specimen_id: Mapped[str | None]
     patient_ref: Mapped[str | None]
+    callback_url: Mapped[str | None]
     submitted_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     queued_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[dt.datetime | None]
     finished_at: Mapped[dt.datetime | None]
     attempts: Mapped[int] = mapped_column(server_default="0")
+    # Attempts that count against the job: a crash, a hang, an error that no outage explains.
+    failures: Mapped[int] = mapped_column(server_default="0")
+    # Was in the hands of a worker that crashed or hung: runs alone from then on.
+    isolated: Mapped[bool] = mapped_column(server_default="false")
     worker: Mapped[str | None]
     lease_expires_at: Mapped[dt.datetime | None]
     error_code: Mapped[str | None]
@@ -172,12 +182,45 @@ class OutboxRow(Base):
     __table_args__ = (
         CheckConstraint(_one_of("queue", PRIORITIES), name="queue_known"),
         Index("ix_outbox_send_after", "send_after"),
+        Index("ix_outbox_job_id", "job_id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"))
     queue: Mapped[str]
     send_after: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class WebhookRow(Base):
+    """An event that a client is to be told of, written in the transaction that makes it true.
+
+    It is due while `next_attempt_at` is set. Without it, it was delivered or given up.
+    """
+
+    __tablename__ = "webhooks"
+    __table_args__ = (
+        CheckConstraint(
+            "next_attempt_at IS NULL OR delivered_at IS NULL", name="due_until_delivered"
+        ),
+        Index(
+            "ix_webhooks_due",
+            "next_attempt_at",
+            postgresql_where=text("next_attempt_at IS NOT NULL"),
+        ),
+        Index("ix_webhooks_job_id", "job_id"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"))
+    event: Mapped[str]
+    url: Mapped[str]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    next_attempt_at: Mapped[dt.datetime | None] = mapped_column(
+        server_default=func.clock_timestamp()
+    )
+    delivered_at: Mapped[dt.datetime | None]
+    last_error: Mapped[str | None]
 
 
 class AuditRow(Base):
