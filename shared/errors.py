@@ -15,11 +15,28 @@ class HemotriageError(Exception):
 
     code = "internal_error"
     http_status = HTTPStatus.INTERNAL_SERVER_ERROR
+    retry_after_seconds: int | None = None
 
     def __init__(self, detail: str | None = None) -> None:
         self.title = inspect.getdoc(type(self)) or self.code
         self.detail = detail
         super().__init__(f"{self.title} {detail}" if detail else self.title)
+
+    def __reduce__(self) -> tuple[type[HemotriageError], tuple[str | None]]:
+        """How it travels between processes."""
+        return type(self), (self.detail,)
+
+
+class AttemptCrashedError(HemotriageError):
+    """The process that worked on the job crashed."""
+
+    code = "attempt_crashed"
+
+
+class AttemptHungError(AttemptCrashedError):
+    """The work on the job went on beyond its limit and was ended."""
+
+    code = "attempt_hung"
 
 
 class PermanentError(HemotriageError):
@@ -34,6 +51,7 @@ class TransientError(HemotriageError):
 
     code = "unavailable"
     http_status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after_seconds = 5
 
 
 class BadRequestError(PermanentError):

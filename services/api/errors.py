@@ -14,7 +14,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from shared.errors import HemotriageError, PayloadTooLargeError, TransientError
 
 PROBLEM = "application/problem+json"
-RETRY_AFTER_SECONDS = 5
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +35,10 @@ def init_app(app: APIFlask) -> None:
 
 def problem(error: HemotriageError) -> Response:
     """Turn an error into its problem document."""
-    return _document(error.http_status, error.code, error.title, error.detail)
+    response = _document(error.http_status, error.code, error.title, error.detail)
+    if error.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
 
 
 def _document(
@@ -45,8 +47,6 @@ def _document(
     body = {"type": f"urn:hemotriage:problem:{code}", "title": title, "status": int(status)}
     body |= {"code": code, **({"detail": detail} if detail else {}), **more}
     response = Response(json.dumps(body), status=int(status), content_type=PROBLEM)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

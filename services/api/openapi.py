@@ -22,7 +22,7 @@ Post images to `/v1/jobs`, then poll the job at its `Location`. Errors are probl
 
 _BINARY = {"type": "string", "format": "binary"}
 _ANSWERS_OF_EVERY_CALL = {401, 403, 503}
-_ANSWERS_OF_AN_UPLOAD = {400, 409, 413, 415, 422}
+_ANSWERS_OF_AN_UPLOAD = {400, 409, 413, 415, 422, 429}
 
 
 def init_app(app: APIFlask) -> None:

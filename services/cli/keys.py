@@ -22,8 +22,15 @@ def command() -> None:
 @command.command("create")
 @click.option("--name", required=True, help="Who uses the key.")
 @click.option("--scopes", default="submit,read", show_default=True, help="Of: " + ", ".join(Scope))
+@click.option(
+    "--jobs-per-minute",
+    type=click.IntRange(min=1),
+    help="Its rate; without one, that of HEMOTRIAGE_KEY_JOBS_PER_MINUTE.",
+)
 @click.option("--expires-in-days", type=click.FloatRange(min=0, min_open=True))
-def create(name: str, scopes: str, expires_in_days: float | None) -> None:
+def create(
+    name: str, scopes: str, jobs_per_minute: int | None, expires_in_days: float | None
+) -> None:
     """Make a key and print it; it is shown this once."""
     try:
         chosen = {Scope(scope.strip()) for scope in scopes.split(",")}
@@ -32,19 +39,22 @@ def create(name: str, scopes: str, expires_in_days: float | None) -> None:
     expires_at = None
     if expires_in_days is not None:
         expires_at = utc_now() + dt.timedelta(days=expires_in_days)
-    _, text = create_key(_sessions(), name, chosen, expires_at=expires_at)
+    _, text = create_key(
+        _sessions(), name, chosen, jobs_per_minute=jobs_per_minute, expires_at=expires_at
+    )
     click.echo(text)
 
 
 @command.command("list")
 def list_all() -> None:
     """List the keys, without their secrets."""
-    titles = ("id", "name", "scopes", "created", "expires", "revoked")
+    titles = ("id", "name", "scopes", "jobs/min", "created", "expires", "revoked")
     table = Table(*(Column(title, overflow="fold") for title in titles))
     for key in list_keys(_sessions()):
         moments = (key.created_at, key.expires_at, key.revoked_at)
         shown = (at.isoformat(timespec="seconds") if at else "-" for at in moments)
-        table.add_row(key.id, key.name, ", ".join(sorted(key.scopes)), *shown)
+        rate = str(key.jobs_per_minute or "-")
+        table.add_row(key.id, key.name, ", ".join(sorted(key.scopes)), rate, *shown)
     Console().print(table)
 
 

@@ -14,5 +14,5 @@ from shared.storage.s3 import S3Store
 def command() -> None:
     """Apply every missing migration and make the bucket; safe to repeat."""
     settings = operator_settings()
-    upgrade(create_database(settings, pool_size=1))
+    upgrade(create_database(settings, pool_size=1, patient=True))
     S3Store(settings, pool_size=1).ensure_bucket()

@@ -8,11 +8,13 @@ import threading
 import click
 
 from shared.db.session import create_database, create_sessions
+from shared.jobs.orphans import run_orphan_sweeps
 from shared.jobs.relay import run_relay
 from shared.logging import configure_logging
 from shared.queue.app import create_celery
 from shared.queue.send import CelerySender
 from shared.settings import Settings
+from shared.storage.s3 import S3Store
 
 
 @click.command("relay")
@@ -24,5 +26,13 @@ def command() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     celery = create_celery(settings, answer_timeout=settings.connect_timeout_seconds)
-    sessions = create_sessions(create_database(settings, pool_size=2))
+    sessions = create_sessions(create_database(settings, pool_size=3))
+    orphans = threading.Thread(
+        target=run_orphan_sweeps,
+        args=(settings, sessions, S3Store(settings, pool_size=1), stop),
+        name="orphans",
+        daemon=True,
+    )
+    orphans.start()
     run_relay(settings, sessions, CelerySender(celery), stop)
+    orphans.join(settings.answer_timeout_seconds)

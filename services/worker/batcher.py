@@ -14,12 +14,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.worker.watchdog import Watchdog
+from shared.errors import TransientError
 from shared.imaging import Pixels
+from shared.jobs.claim import Claim
 from shared.models.predictor import Prediction, Predictor
+
+
+class WorkerStoppingError(TransientError):
+    """The worker was asked to stop before it got to the job."""
+
+    code = "worker_stopping"
 
 
 @dataclass(frozen=True)
 class _Request:
+    claim: Claim
     predictor: Predictor
     images: Pixels
     future: Future[Prediction] = field(default_factory=Future)
@@ -28,7 +38,8 @@ class _Request:
 class Batcher:
     """Joins the requests of many threads into batches of one model each."""
 
-    def __init__(self, *, batch_size: int) -> None:
+    def __init__(self, watchdog: Watchdog, *, batch_size: int) -> None:
+        self._watchdog = watchdog
         self._batch_size = batch_size
         self._waiting: deque[_Request] = deque()
         self._changed = threading.Condition()
@@ -36,30 +47,31 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
-    def submit(self, predictor: Predictor, images: Pixels) -> Future[Prediction]:
+    def submit(self, claim: Claim, predictor: Predictor, images: Pixels) -> Future[Prediction]:
         """Queue the images of one job, shape (n, 224, 224, 3), for prediction.
 
         Raises:
-            RuntimeError: The batcher is closed.
+            WorkerStoppingError: The batcher is closed.
         """
-        request = _Request(predictor, images)
+        request = _Request(claim, predictor, images)
         with self._changed:
             if self._closed:
-                raise RuntimeError("the batcher is closed")
+                raise WorkerStoppingError
             self._waiting.append(request)
             self._changed.notify()
         return request.future
 
     def close(self) -> None:
-        """Run what waits, then end the thread."""
+        """Let the running batch finish; what waits gets a WorkerStoppingError. Returns at once."""
         with self._changed:
             self._closed = True
+            while self._waiting:
+                self._waiting.popleft().future.set_exception(WorkerStoppingError())
             self._changed.notify()
-        self._thread.join()
 
     def _run(self) -> None:
         while batch := self._next_batch():
-            _predict(batch)
+            self._answer(batch)
 
     def _next_batch(self) -> list[_Request]:
         """Block until there is work; empty once closed. The oldest request chooses the model."""
@@ -78,16 +90,25 @@ class Batcher:
                     size += len(request.images)
             return batch
 
-
-def _predict(batch: list[_Request]) -> None:
-    try:
-        joined = batch[0].predictor.predict(np.concatenate([r.images for r in batch]))
-    except Exception as error:  # whoever waits for a future must hear of any error
+    def _answer(self, batch: list[_Request]) -> None:
+        """Give each request its rows, or its error; one that fails does not fail the others."""
+        try:
+            joined = self._predict(batch)
+        except Exception as error:  # whoever waits for a future must hear of any error
+            if len(batch) == 1:
+                batch[0].future.set_exception(error)
+                return
+            for request in batch:
+                self._answer([request])
+            return
+        start = 0
         for request in batch:
-            request.future.set_exception(error)
-        return
-    start = 0
-    for request in batch:
-        end = start + len(request.images)
-        request.future.set_result(Prediction(joined.raw[start:end], joined.calibrated[start:end]))
-        start = end
+            end = start + len(request.images)
+            rows = Prediction(joined.raw[start:end], joined.calibrated[start:end])
+            request.future.set_result(rows)
+            start = end
+
+    def _predict(self, batch: list[_Request]) -> Prediction:
+        images = np.concatenate([request.images for request in batch])
+        with self._watchdog.watch([request.claim for request in batch]):
+            return batch[0].predictor.predict(images)

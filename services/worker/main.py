@@ -2,51 +2,122 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import socket
 import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from celery import signals
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.worker.batcher import Batcher
+from services.worker.hands import Hands, start_heartbeat
 from services.worker.inference import JobRunner
+from services.worker.isolation import PATIENCE_SECONDS, Isolation
+from services.worker.patience import Patience
 from services.worker.runtime import Runtime
 from services.worker.tasks import register_tasks
-from shared.db.session import create_database, create_sessions
+from services.worker.triage import Triage
+from services.worker.watchdog import Watchdog
+from shared.db.session import Sessions, create_database, create_sessions
+from shared.jobs.claim import Claim
+from shared.jobs.complete import hand_back
 from shared.logging import configure_logging
 from shared.queue.app import create_celery
-from shared.queue.names import QUEUES
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 
+_log = logging.getLogger(__name__)
+
+_LEAVING_SECONDS = 2.0
+_HOUSEKEEPERS = 2  # threads besides the jobs' that use the database: heartbeat and watchdog
+
 
 def main() -> int:
-    """Load the champion, then take jobs until SIGTERM; running jobs finish first."""
+    """Load the champion, then take jobs until SIGTERM; what runs then finishes first."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = Settings()
     configure_logging(settings.log_level, service="worker")
     threads = settings.worker_threads
+    database = create_database(settings, pool_size=threads + _HOUSEKEEPERS)
+    sessions = create_sessions(database)
+    storage = S3Store(settings, pool_size=threads)
+    stopping = threading.Event()
+    patience = Patience(seconds=PATIENCE_SECONDS, stopping=stopping)
+    hands = Hands()
+    leave = _Leave(settings, sessions, hands)
+    watchdog = Watchdog(limit_seconds=settings.work_limit_seconds, on_overdue=leave.hung)
+    batcher = Batcher(watchdog, batch_size=settings.batch_size)
     runtime = Runtime(settings)
     runtime.warm_up()
-    batcher = Batcher(batch_size=settings.batch_size)
+    together = Triage(storage, runtime, batcher, watchdog, patience, max_pixels=settings.max_pixels)
     runner = JobRunner(
-        settings,
-        create_sessions(create_database(settings, pool_size=threads)),
-        S3Store(settings, pool_size=threads),
-        runtime,
-        batcher,
+        settings, sessions, hands, patience, together=together, alone=Isolation(settings)
     )
+    start_heartbeat(hands, sessions, lease_seconds=settings.lease_seconds)
+
+    def stop_taking_jobs(**_: Any) -> None:
+        stopping.set()
+        batcher.close()
+        leave.in_time()
+
+    signals.worker_shutting_down.connect(stop_taking_jobs, weak=False)
+    return _take_jobs(settings, runner)
+
+
+def _take_jobs(settings: Settings, runner: JobRunner) -> int:
     app = create_celery(settings)
     register_tasks(app, runner)
     worker = app.Worker(
         hostname=f"worker-{os.getpid()}@{socket.gethostname()}",
         pool="threads",
-        concurrency=threads,
-        queues=QUEUES,
+        concurrency=settings.worker_threads,
+        queues=settings.worker_queues.split(","),
         loglevel=settings.log_level,
         without_gossip=True,
         without_mingle=True,
     )
     worker.start()
-    batcher.close()
     return int(worker.exitcode or 0)
+
+
+class _Leave:
+    """The ways out of a worker that cannot finish: its jobs go back, then the process ends."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, hands: Hands) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._hands = hands
+
+    def hung(self, suspects: Sequence[Claim]) -> None:
+        """Leave because work on these claims hangs."""
+        _log.error("work hangs", extra={"job_ids": [str(held.job_id) for held in suspects]})
+        self._hand_back(suspects)
+        os._exit(os.EX_SOFTWARE)
+
+    def in_time(self) -> None:
+        """Leave, at the latest, shortly before the grace is over; returns at once."""
+        grace = self._settings.worker_grace_seconds
+        timer = threading.Timer(max(grace - _LEAVING_SECONDS, grace / 2), self._grace_is_over)
+        timer.daemon = True
+        timer.start()
+
+    def _grace_is_over(self) -> None:
+        _log.warning("the grace is over", extra={"jobs": len(self._hands.claims())})
+        self._hand_back(())
+        os._exit(os.EX_OK)
+
+    def _hand_back(self, suspects: Sequence[Claim]) -> None:
+        limit = self._settings.max_attempts
+        try:
+            hand_back(self._sessions, self._hands.claims(), suspects=suspects, max_attempts=limit)
+        except SQLAlchemyError as error:
+            # Their leases run out.
+            _log.error("jobs not handed back", extra={"error": type(error).__name__})
 
 
 if __name__ == "__main__":

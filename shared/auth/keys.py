@@ -41,6 +41,7 @@ class ApiKey:
     id: str
     name: str
     scopes: frozenset[Scope]
+    jobs_per_minute: int | None
     created_at: dt.datetime
     expires_at: dt.datetime | None
     revoked_at: dt.datetime | None
@@ -51,6 +52,7 @@ def create_key(
     name: str,
     scopes: Iterable[Scope],
     *,
+    jobs_per_minute: int | None = None,
     expires_at: dt.datetime | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key; returns it with its full text, which cannot be had again."""
@@ -62,6 +64,7 @@ def create_key(
             name=name,
             secret_sha256=_hash(secret),
             scopes=sorted(scopes),
+            jobs_per_minute=jobs_per_minute,
             expires_at=expires_at,
         )
         session.add(row)
@@ -125,6 +128,7 @@ def _key_from_row(row: ApiKeyRow) -> ApiKey:
         id=row.id,
         name=row.name,
         scopes=frozenset(Scope(scope) for scope in row.scopes),
+        jobs_per_minute=row.jobs_per_minute,
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,

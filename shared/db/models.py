@@ -107,6 +107,7 @@ class JobRow(Base):
         Index(
             "ix_jobs_queued", "priority", "queued_at", postgresql_where=text("status = 'queued'")
         ),
+        Index("ix_jobs_expires_at", "expires_at", postgresql_where=text("status = 'queued'")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -123,6 +124,10 @@ class JobRow(Base):
     callback_url: Mapped[str | None]
     submitted_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     queued_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    # Until when it may wait; then it is dead.
+    expires_at: Mapped[dt.datetime] = mapped_column(
+        server_default=text("now() + interval '3 days'")
+    )
     started_at: Mapped[dt.datetime | None]
     finished_at: Mapped[dt.datetime | None]
     attempts: Mapped[int] = mapped_column(server_default="0")

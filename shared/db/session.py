@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import select
+from typing import Any
+
+import psycopg2
+from psycopg2 import extensions
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -9,14 +14,26 @@ from shared.settings import Settings
 
 Sessions = sessionmaker[Session]
 
+_ABANDONED_MILLISECONDS = 15_000
+_EVENTS = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
 
-def create_database(settings: Settings, *, pool_size: int) -> Engine:
+
+def create_database(settings: Settings, *, pool_size: int, patient: bool = False) -> Engine:
     """Make the engine of a process; nothing connects before its first use.
 
+    A server that takes a statement and does not answer, as a frozen one, raises an
+    `OperationalError` after `settings.answer_timeout_seconds`. What a frozen client of ours holds
+    locked, the server frees after 15 seconds.
+
     Args:
-        settings: Where the database is, and how long a connection may take.
+        settings: Where the database is, and how long an answer may take.
         pool_size: Connections kept open; the process never opens more.
+        patient: Wait for answers without end, as a migration must.
     """
+    # Without a callback, psycopg2 waits for an answer for ever.
+    extensions.set_wait_callback(_wait)
+    timeout = None if patient else settings.answer_timeout_seconds
+    factory = type("Connection", (_Connection,), {"answer_timeout": timeout})
     return create_engine(
         settings.database_url.get_secret_value(),
         pool_size=pool_size,
@@ -25,10 +42,32 @@ def create_database(settings: Settings, *, pool_size: int) -> Engine:
         pool_pre_ping=True,
         # The text of an error is logged, and parameters are what a patient could be known by.
         hide_parameters=True,
-        connect_args={"connect_timeout": max(2, round(settings.connect_timeout_seconds))},
+        connect_args={
+            "connection_factory": factory,
+            "options": f"-c idle_in_transaction_session_timeout={_ABANDONED_MILLISECONDS}",
+        },
     )
 
 
 def create_sessions(engine: Engine) -> Sessions:
     """Make the session factory; use it as `with sessions.begin() as session`."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+class _Connection(extensions.connection):  # type: ignore[misc]
+    answer_timeout: float | None = None
+
+
+def _wait(connection: Any) -> None:
+    """Wait for the server's next answer, to a connection's beginning as to a statement."""
+    timeout = getattr(connection, "answer_timeout", None)
+    poller = select.poll()
+    while (state := connection.poll()) != extensions.POLL_OK:
+        if state not in _EVENTS:
+            raise psycopg2.OperationalError(f"unexpected state {state} of a connection")
+        descriptor = connection.fileno()
+        poller.register(descriptor, _EVENTS[state])
+        ready = poller.poll(None if timeout is None else timeout * 1000)
+        poller.unregister(descriptor)
+        if not ready:
+            raise psycopg2.OperationalError(f"no answer within {timeout} s")

@@ -6,9 +6,9 @@ import uuid
 
 from sqlalchemy import func
 
-from shared import audit
 from shared.db.session import Sessions
 from shared.errors import ConflictError
+from shared.jobs.ending import tell_end
 from shared.jobs.queries import get_status
 from shared.jobs.states import Status, transition
 
@@ -23,7 +23,7 @@ def cancel(sessions: Sessions, job_id: uuid.UUID, *, actor: str) -> None:
     with sessions.begin() as session:
         row = transition(session, job_id, Status.CANCELLED, finished_at=func.clock_timestamp())
         if row is not None:
-            audit.record(session, actor, "job.cancelled", job_id)
+            tell_end(session, row, actor)
             return
     status = get_status(sessions, job_id)
     raise ConflictError(f"Only a queued job can be cancelled; job {job_id} is {status}.")

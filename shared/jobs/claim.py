@@ -1,12 +1,13 @@
-"""A worker takes a job, under a lease."""
+"""A worker takes jobs, under a lease that it renews while it has them."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, func, tuple_, update
 from sqlalchemy.orm import Session
 
 from shared.db.models import JobRow
@@ -17,11 +18,15 @@ from shared.jobs.states import Status, transition
 
 @dataclass(frozen=True)
 class Claim:
-    """A job in a worker's hands. Only its holder, on this attempt, can end it."""
+    """A job in a worker's hands. Only its holder, on this attempt, can end it.
+
+    `isolated` tells that an earlier attempt crashed or hung: the job must run apart from others.
+    """
 
     job_id: uuid.UUID
     worker: str
     attempt: int
+    isolated: bool
     model_name: str
     model_version: int
     images: tuple[JobImage, ...]
@@ -44,7 +49,7 @@ def claim(
             worker=worker,
             attempts=JobRow.attempts + 1,
             started_at=func.coalesce(JobRow.started_at, func.clock_timestamp()),
-            lease_expires_at=func.clock_timestamp() + dt.timedelta(seconds=lease_seconds),
+            lease_expires_at=_lease_end(lease_seconds),
         )
         if row is None:
             return None
@@ -52,13 +57,42 @@ def claim(
             job_id=row.id,
             worker=worker,
             attempt=row.attempts,
+            isolated=row.isolated,
             model_name=row.model_name,
             model_version=row.model_version,
             images=tuple(image_from_row(image) for image in row.images),
         )
 
 
-def transition_held(session: Session, held: Claim, to: Status, **values: object) -> JobRow | None:
+def renew(sessions: Sessions, claims: Sequence[Claim], *, lease_seconds: float) -> set[uuid.UUID]:
+    """The heartbeat: extend the leases of claims that still hold.
+
+    Returns:
+        The jobs whose claim holds; the others were lost to the sweeper or have ended.
+    """
+    if not claims:
+        return set()
+    holders = [(held.job_id, held.worker, held.attempt) for held in claims]
+    statement = (
+        update(JobRow)
+        .where(
+            JobRow.status == Status.RUNNING,
+            tuple_(JobRow.id, JobRow.worker, JobRow.attempts).in_(holders),
+        )
+        .values(lease_expires_at=_lease_end(lease_seconds))
+        .returning(JobRow.id)
+    )
+    with sessions.begin() as session:
+        return set(session.scalars(statement))
+
+
+def transition_held(
+    session: Session,
+    held: Claim,
+    to: Status,
+    *conditions: ColumnElement[bool],
+    **values: object,
+) -> JobRow | None:
     """Move a claimed job on, if the claim still holds; None where it was lost meanwhile."""
     return transition(
         session,
@@ -66,5 +100,10 @@ def transition_held(session: Session, held: Claim, to: Status, **values: object)
         to,
         JobRow.worker == held.worker,
         JobRow.attempts == held.attempt,
+        *conditions,
         **values,
     )
+
+
+def _lease_end(lease_seconds: float) -> object:
+    return func.clock_timestamp() + dt.timedelta(seconds=lease_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
@@ -10,15 +11,22 @@ from sqlalchemy.orm import Session
 from shared import audit
 from shared.db.models import JobRow, ResultRow
 from shared.db.session import Sessions
-from shared.errors import HemotriageError, PermanentError
+from shared.errors import (
+    AttemptCrashedError,
+    AttemptHungError,
+    HemotriageError,
+    PermanentError,
+    TransientError,
+)
 from shared.jobs.claim import Claim, transition_held
+from shared.jobs.ending import tell_end
 from shared.jobs.outbox import announce
 from shared.jobs.states import Status
 from shared.triage.result import TriageResult
 
 _log = logging.getLogger(__name__)
 
-MAX_BACKOFF_SECONDS = 300
+MAX_BACKOFF_SECONDS = 30.0
 
 
 def complete(sessions: Sessions, held: Claim, result: TriageResult) -> bool:
@@ -43,55 +51,95 @@ def complete(sessions: Sessions, held: Claim, result: TriageResult) -> bool:
                 document=result.model_dump(mode="json"),
             )
         )
-        audit.record(
-            session, f"worker:{held.worker}", "job.succeeded", held.job_id, attempt=held.attempt
-        )
+        tell_end(session, row, _actor(held), attempt=held.attempt)
     return True
 
 
 def give_up(sessions: Sessions, held: Claim, error: Exception, *, max_attempts: int) -> None:
     """End an attempt that raised.
 
-    A `PermanentError` fails the job at once. Anything else sends it back to its queue, later each
-    time, until its attempts are used up and it is dead.
+    A `PermanentError` fails the job at once. A `TransientError` is an outage of something else: the
+    job goes back to its queue, later each time, until it expires. Anything else counts against
+    the job, and after `max_attempts` of it the job is dead; after a crash it runs alone.
     """
-    with sessions.begin() as session:
-        if isinstance(error, PermanentError):
-            _fail(session, held, error)
-        elif held.attempt >= max_attempts:
-            _bury(session, held, error)
+    if isinstance(error, PermanentError):
+        _fail(sessions, held, error)
+    elif isinstance(error, TransientError):
+        _retry(sessions, held, error)
+    else:
+        _count(sessions, held, error, max_attempts)
+
+
+def hand_back(
+    sessions: Sessions,
+    claims: Sequence[Claim],
+    *,
+    suspects: Collection[Claim] = (),
+    max_attempts: int,
+) -> None:
+    """Put claimed jobs back into their queues at once, for another worker.
+
+    Nothing counts against them, but for the suspects, in whose hands this worker hangs: they are
+    retried alone, or dead after `max_attempts`.
+    """
+    for held in claims:
+        if held in suspects:
+            _count(sessions, held, AttemptHungError(), max_attempts)
         else:
-            row = transition_held(session, held, Status.QUEUED, queued_at=func.clock_timestamp())
-            if row is not None:
-                delay = min(2.0**held.attempt, MAX_BACKOFF_SECONDS)
-                announce(session, row, delay_seconds=delay)
+            with sessions.begin() as session:
+                _requeue(session, held, "handed_back")
 
 
-def _fail(session: Session, held: Claim, error: HemotriageError) -> None:
-    row = transition_held(
-        session,
-        held,
-        Status.FAILED,
-        finished_at=func.clock_timestamp(),
-        error_code=error.code,
-        error_detail=str(error),
-    )
-    _record_end(session, row, held.worker, "job.failed")
+def _fail(sessions: Sessions, held: Claim, error: HemotriageError) -> None:
+    with sessions.begin() as session:
+        row = transition_held(
+            session,
+            held,
+            Status.FAILED,
+            finished_at=func.clock_timestamp(),
+            error_code=error.code,
+            error_detail=str(error),
+        )
+        if row is not None:
+            tell_end(session, row, _actor(held), code=error.code)
 
 
-def _bury(session: Session, held: Claim, error: Exception) -> None:
+def _retry(sessions: Sessions, held: Claim, error: HemotriageError) -> None:
+    with sessions.begin() as session:
+        delay = min(2.0**held.attempt, MAX_BACKOFF_SECONDS)
+        _requeue(session, held, error.code, delay_seconds=delay)
+
+
+def _count(sessions: Sessions, held: Claim, error: Exception, max_attempts: int) -> None:
     code = error.code if isinstance(error, HemotriageError) else HemotriageError.code
-    row = transition_held(
-        session,
-        held,
-        Status.DEAD,
-        finished_at=func.clock_timestamp(),
-        error_code=code,
-        error_detail=f"The last of {held.attempt} attempts ended with {type(error).__name__}.",
-    )
-    _record_end(session, row, held.worker, "job.dead")
+    crashed = isinstance(error, AttemptCrashedError)
+    counted = {"failures": JobRow.failures + 1, "isolated": JobRow.isolated | crashed}
+    with sessions.begin() as session:
+        row = transition_held(
+            session,
+            held,
+            Status.DEAD,
+            JobRow.failures + 1 >= max_attempts,
+            finished_at=func.clock_timestamp(),
+            error_code=code,
+            error_detail=f"The last of its attempts ended with {type(error).__name__}.",
+            **counted,
+        )
+        if row is not None:
+            tell_end(session, row, _actor(held), code=code)
+        else:
+            delay = 0 if crashed else min(2.0**held.attempt, MAX_BACKOFF_SECONDS)
+            _requeue(session, held, code, delay_seconds=delay, **counted)
 
 
-def _record_end(session: Session, row: JobRow | None, worker: str, action: str) -> None:
+def _requeue(
+    session: Session, held: Claim, code: str, *, delay_seconds: float = 0, **values: object
+) -> None:
+    row = transition_held(session, held, Status.QUEUED, **values)
     if row is not None:
-        audit.record(session, f"worker:{worker}", action, row.id, code=row.error_code)
+        announce(session, row, delay_seconds=delay_seconds)
+        audit.record(session, _actor(held), "job.requeued", row.id, code=code, attempt=held.attempt)
+
+
+def _actor(held: Claim) -> str:
+    return f"worker:{held.worker}"

@@ -37,6 +37,7 @@ class JobRequest:
     patient_ref: str | None = None
     idempotency_key: str | None = None
     request_sha256: str = ""
+    expire_after_seconds: float = 259_200
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,23 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.db.models import JobRow, OutboxRow
 from shared.db.session import Sessions
 from shared.queue.send import BrokerUnavailableError, Sender
 
+_FURTHEST = dt.timedelta(minutes=5)
+"""No delay is longer: a later message was written before the clock was set back, and is due."""
 
-def announce(session: Session, job: JobRow, *, delay_seconds: float = 0) -> int:
-    """Write the message that a job waits in its queue; returns the message's id."""
-    delay = dt.timedelta(seconds=delay_seconds)
-    message = OutboxRow(job_id=job.id, queue=job.priority, send_after=func.now() + delay)
-    session.add(message)
+
+def announce(session: Session, job: JobRow, *, delay_seconds: float = 0) -> None:
+    """Write the message that a job waits in its queue, to be sent after the delay."""
+    due = func.clock_timestamp() + dt.timedelta(seconds=delay_seconds)
+    job.queued_at = due
+    session.add(OutboxRow(job_id=job.id, queue=job.priority, send_after=due))
     session.flush()
-    return message.id
 
 
 def send_now(sessions: Sessions, sender: Sender, job_id: uuid.UUID) -> bool:
@@ -51,9 +53,10 @@ def send_due(
     Raises:
         BrokerUnavailableError: Nothing of this transaction counts as sent.
     """
+    now = func.clock_timestamp()
     statement = (
         select(OutboxRow)
-        .where(OutboxRow.send_after <= func.now())
+        .where(or_(OutboxRow.send_after <= now, OutboxRow.send_after > now + _FURTHEST))
         .order_by(OutboxRow.send_after)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -62,6 +65,6 @@ def send_due(
         statement = statement.where(OutboxRow.job_id == job_id)
     messages = session.scalars(statement).all()
     for message in messages:
-        sender(message.job_id, message.queue)
+        sender(message.job_id, message.queue, message.send_after)
     session.execute(delete(OutboxRow).where(OutboxRow.id.in_([m.id for m in messages])))
     return len(messages)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db.session import Sessions
 from shared.heartbeat import beat
 from shared.jobs.outbox import send_due
-from shared.jobs.sweep import sweep
-from shared.queue.send import BrokerUnavailableError, Sender
+from shared.jobs.sweep import announce_lost, sweep_expired, sweep_leases
+from shared.queue.send import BrokerUnavailableError, CelerySender
 from shared.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -19,26 +20,47 @@ _BATCH = 100
 
 
 def run_relay(
-    settings: Settings, sessions: Sessions, sender: Sender, stop: threading.Event
+    settings: Settings, sessions: Sessions, broker: CelerySender, stop: threading.Event
 ) -> None:
     """Pass after pass until `stop` is set. A server that is down is waited for, not fatal."""
+    # While the database was away no worker could renew its leases: they get time to do so first.
+    renewal_seconds = settings.lease_seconds / 2
+    trusted_from = time.monotonic() + renewal_seconds
     while not stop.is_set():
         beat("relay")
         try:
-            swept = sweep(
-                sessions,
-                max_attempts=settings.max_attempts,
-                requeue_after_seconds=settings.requeue_after_seconds,
-            )
-            if swept.requeued or swept.dead or swept.announced:
-                _log.info("swept", extra=vars(swept))
-            while _relay_batch(sessions, sender) == _BATCH and not stop.is_set():
-                pass
+            if time.monotonic() >= trusted_from:
+                _sweep_leases(settings, sessions)
+            sweep_expired(sessions)
+        except SQLAlchemyError as error:
+            trusted_from = time.monotonic() + renewal_seconds
+            _warn(error)
+        try:
+            _send(settings, sessions, broker, stop)
         except (BrokerUnavailableError, SQLAlchemyError) as error:
-            _log.warning("relay waits for a server", extra={"error": type(error).__name__})
+            _warn(error)
         stop.wait(settings.relay_interval_seconds)
 
 
-def _relay_batch(sessions: Sessions, sender: Sender) -> int:
-    with sessions.begin() as session:
-        return send_due(session, sender, limit=_BATCH)
+def _sweep_leases(settings: Settings, sessions: Sessions) -> None:
+    found = sweep_leases(
+        sessions, max_attempts=settings.max_attempts, lease_seconds=settings.lease_seconds
+    )
+    if found.requeued or found.dead:
+        _log.warning("leases ran out", extra=vars(found))
+
+
+def _send(
+    settings: Settings, sessions: Sessions, broker: CelerySender, stop: threading.Event
+) -> None:
+    lost = announce_lost(sessions, broker, after_seconds=settings.requeue_after_seconds)
+    if lost:
+        _log.warning("messages were lost", extra={"announced": lost})
+    while not stop.is_set():
+        with sessions.begin() as session:
+            if send_due(session, broker, limit=_BATCH) < _BATCH:
+                return
+
+
+def _warn(error: Exception) -> None:
+    _log.warning("the relay waits for a server", extra={"error": type(error).__name__})

@@ -1,18 +1,22 @@
 """The state machine of a job. Every change of a status goes through `transition`.
 
-queued ──► running ──► succeeded
-  │  ▲       │  ├────► failed      the job itself is at fault; no retry helps
-  │  └───────┘  └────► dead        every attempt was used up
-  └──► cancelled
+  ┌────────────────────────────────────┐
+  ▼                                    │ an operator requeues it
+queued ──► running ──► succeeded       │
+ │ │ ▲       │  ├────► failed ─────────┤  the job itself is at fault; no retry helps
+ │ │ └───────┘  └────► dead ───────────┘  crashed, hung or raised too often; or waited too long
+ │ └─────────────────► dead
+ └──► cancelled
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, update
+from sqlalchemy import ColumnElement, func, update
 from sqlalchemy.orm import Session
 
 from shared.db.models import JobRow
@@ -26,7 +30,7 @@ class Status(StrEnum):
     SUCCEEDED = "succeeded"  # has its one result
     FAILED = "failed"  # cannot succeed; its error says why
     CANCELLED = "cancelled"  # taken back before any worker claimed it
-    DEAD = "dead"  # tried as often as allowed, without an end
+    DEAD = "dead"  # a dead letter: tried too often or waiting too long; its error says which
 
     @property
     def is_final(self) -> bool:
@@ -43,14 +47,19 @@ class Priority(StrEnum):
 
 
 SOURCES: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.RUNNING}),
+    Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.DEAD}),
     Status.RUNNING: frozenset({Status.QUEUED}),
     Status.SUCCEEDED: frozenset({Status.RUNNING}),
     Status.FAILED: frozenset({Status.RUNNING}),
     Status.CANCELLED: frozenset({Status.QUEUED}),
-    Status.DEAD: frozenset({Status.RUNNING}),
+    Status.DEAD: frozenset({Status.RUNNING, Status.QUEUED}),
 }
 """From which states each state may be reached."""
+
+
+def expiry(after_seconds: float) -> Any:
+    """The moment, by the database's clock, until which a job queued now may wait."""
+    return func.clock_timestamp() + dt.timedelta(seconds=after_seconds)
 
 
 def transition(
@@ -62,7 +71,8 @@ def transition(
 ) -> JobRow | None:
     """Move a job to another state in one guarded UPDATE.
 
-    A job that leaves `running` gives up its worker and its lease.
+    A job that leaves `running` gives up its worker and its lease; one that is queued again loses
+    its end and its error.
 
     Args:
         session: An open transaction.
@@ -77,6 +87,8 @@ def transition(
     """
     if to is not Status.RUNNING:
         values |= {"worker": None, "lease_expires_at": None}
+    if to is Status.QUEUED:
+        values |= {"finished_at": None, "error_code": None, "error_detail": None}
     statement = (
         update(JobRow)
         .where(JobRow.id == job_id, JobRow.status.in_(SOURCES[to]), *conditions)

@@ -17,9 +17,11 @@ from shared.db.models import JobImageRow, JobRow
 from shared.db.session import Sessions
 from shared.errors import HemotriageError, IdempotencyConflictError
 from shared.jobs.entities import Job, JobRequest, job_from_row
+from shared.jobs.ids import new_job_id
 from shared.jobs.outbox import announce, send_now
+from shared.jobs.states import expiry
 from shared.queue.send import Sender
-from shared.storage import ObjectStore, StorageUnavailableError, image_key
+from shared.storage import ObjectStore, image_key
 
 
 @dataclass(frozen=True)
@@ -91,18 +93,19 @@ def submit(
     """
     if repeated := find_repeated(sessions, request):
         return Submission(repeated, created=False)
-    job_id = uuid.uuid4()
+    job_id = new_job_id()
     try:
         for index, upload in enumerate(uploads):
             upload.stream.seek(0)
             storage.put(image_key(job_id, index), upload.stream, upload.bytes, upload.media_type)
         with sessions.begin() as session:
             job = _insert(session, job_id, request, uploads)
-    except (StorageUnavailableError, IntegrityError) as error:
-        # After any other error the commit may have reached the database: the objects stay.
+    except IntegrityError:
+        # After any other error the commit may have reached the database, or the store is down:
+        # objects that then belong to no job are removed by the sweep of orphans.
         _discard(storage, job_id, len(uploads))
         # A racing request with the same key won: this one gives its answer.
-        if isinstance(error, IntegrityError) and (repeated := find_repeated(sessions, request)):
+        if repeated := find_repeated(sessions, request):
             return Submission(repeated, created=False)
         raise
     send_now(sessions, sender, job_id)
@@ -123,6 +126,7 @@ def _insert(
         accession_number=request.accession_number,
         specimen_id=request.specimen_id,
         patient_ref=request.patient_ref,
+        expires_at=expiry(request.expire_after_seconds),
         images=[
             JobImageRow(
                 index=index,
@@ -137,7 +141,6 @@ def _insert(
         ],
     )
     session.add(row)
-    session.flush()
     announce(session, row)
     audit.record(session, f"key:{request.api_key_id}", "job.submitted", job_id)
     session.refresh(row)

@@ -5,90 +5,141 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from shared import audit
 from shared.db.models import JobRow, OutboxRow
 from shared.db.session import Sessions
+from shared.jobs.ending import tell_end
 from shared.jobs.outbox import announce
-from shared.jobs.states import Status, transition
+from shared.jobs.states import Priority, Status, transition
+from shared.queue.send import QueueView
 
 _BATCH = 500
 _ACTOR = "service:sweeper"
 LEASE_EXPIRED = "lease_expired"
+EXPIRED = "expired"
 
 
 @dataclass(frozen=True)
-class Swept:
-    """What one pass found: leases that ran out, and queued jobs whose message was lost."""
+class Leases:
+    """What one pass over the leases found: jobs queued again, and jobs given up as dead."""
 
     requeued: int
     dead: int
-    announced: int
 
 
-def sweep(sessions: Sessions, *, max_attempts: int, requeue_after_seconds: float) -> Swept:
-    """Make one pass.
+def sweep_leases(sessions: Sessions, *, max_attempts: int, lease_seconds: float) -> Leases:
+    """Take jobs from workers that fell silent.
+
+    Their worker may have crashed over one of them: each has it counted as a failure, and is
+    retried alone.
 
     Args:
         sessions: The database.
-        max_attempts: Attempts after which a job whose lease ran out is dead.
-        requeue_after_seconds: Age at which a queued job with no message in the outbox is announced
-            again; the broker may have lost its message. Where it had not, the second message finds
-            the job claimed.
+        max_attempts: Failures after which a job is dead.
+        lease_seconds: The length of a lease; one that ends later than that from now was written
+            before the database's clock was set back, and has ended too.
     """
-    with sessions.begin() as session:
-        requeued, dead = _expire_leases(session, max_attempts)
-    with sessions.begin() as session:
-        announced = _announce_forgotten(session, requeue_after_seconds)
-    return Swept(requeued, dead, announced)
-
-
-def _expire_leases(session: Session, max_attempts: int) -> tuple[int, int]:
-    expired = session.scalars(
-        select(JobRow)
-        .where(JobRow.status == Status.RUNNING, JobRow.lease_expires_at < func.clock_timestamp())
-        .limit(_BATCH)
-        .with_for_update(skip_locked=True)
-    ).all()
+    now = func.clock_timestamp()
+    furthest = now + dt.timedelta(seconds=2 * lease_seconds)
+    ended = or_(JobRow.lease_expires_at < now, JobRow.lease_expires_at > furthest)
     dead = 0
-    for job in expired:
-        worker = job.worker
-        if job.attempts >= max_attempts:
-            dead += 1
-            transition(
+    with sessions.begin() as session:
+        jobs = session.scalars(
+            select(JobRow)
+            .where(JobRow.status == Status.RUNNING, ended)
+            .limit(_BATCH)
+            .with_for_update(skip_locked=True)
+        ).all()
+        for job in jobs:
+            dead += _end_lease(session, job, max_attempts)
+    return Leases(len(jobs) - dead, dead)
+
+
+def sweep_expired(sessions: Sessions) -> int:
+    """End jobs that waited too long; returns how many."""
+    with sessions.begin() as session:
+        expired = session.scalars(
+            select(JobRow.id)
+            .where(JobRow.status == Status.QUEUED, JobRow.expires_at < func.clock_timestamp())
+            .limit(_BATCH)
+            .with_for_update(skip_locked=True)
+        ).all()
+        for job_id in expired:
+            row = transition(
                 session,
-                job.id,
+                job_id,
                 Status.DEAD,
                 finished_at=func.clock_timestamp(),
-                error_code=LEASE_EXPIRED,
-                error_detail=f"The worker of the last of {job.attempts} attempts fell silent.",
+                error_code=EXPIRED,
+                error_detail="It waited for a worker until its time was over.",
             )
-            audit.record(session, _ACTOR, "job.dead", job.id, code=LEASE_EXPIRED, worker=worker)
-        else:
-            transition(session, job.id, Status.QUEUED, queued_at=func.clock_timestamp())
-            announce(session, job)
-            audit.record(session, _ACTOR, "job.requeued", job.id, worker=worker)
-    return len(expired) - dead, dead
+            if row is not None:
+                tell_end(session, row, _ACTOR, code=EXPIRED)
+    return len(expired)
 
 
-def _announce_forgotten(session: Session, after_seconds: float) -> int:
-    age = dt.timedelta(seconds=after_seconds)
-    pending = exists().where(OutboxRow.job_id == JobRow.id)
-    forgotten = session.scalars(
-        select(JobRow)
-        .where(
-            JobRow.status == Status.QUEUED,
-            JobRow.queued_at < func.clock_timestamp() - age,
-            ~pending,
+def announce_lost(sessions: Sessions, queues: QueueView, *, after_seconds: float) -> int:
+    """Announce queued jobs again whose message is gone from the broker; returns how many.
+
+    A queue gives its messages in the order of their announcement. A job that was announced before
+    the message which is next, and has none in the outbox, so has lost its own: the broker lost it,
+    or a worker took it and was killed before it claimed the job.
+
+    Args:
+        sessions: The database.
+        queues: The broker.
+        after_seconds: How much older than the next message a job must be, for messages under way.
+
+    Raises:
+        BrokerUnavailableError: The broker does not answer.
+    """
+    return sum(_announce_lost(sessions, queues, queue, after_seconds) for queue in Priority)
+
+
+def _end_lease(session: Session, job: JobRow, max_attempts: int) -> bool:
+    """Take a locked job from its worker; True where that makes it dead."""
+    worker, counted = job.worker, {"failures": job.failures + 1, "isolated": True}
+    if job.failures + 1 >= max_attempts:
+        row = transition(
+            session,
+            job.id,
+            Status.DEAD,
+            finished_at=func.clock_timestamp(),
+            error_code=LEASE_EXPIRED,
+            error_detail="The worker of its last attempt fell silent.",
+            **counted,
         )
-        .order_by(JobRow.queued_at)
-        .limit(_BATCH)
-        .with_for_update(skip_locked=True)
-    ).all()
-    for job in forgotten:
-        # Counts its age anew, so that a long backlog is not announced again at each pass.
-        job.queued_at = func.clock_timestamp()
-        announce(session, job)
-    return len(forgotten)
+        if row is not None:
+            tell_end(session, row, _ACTOR, code=LEASE_EXPIRED, worker=worker)
+        return row is not None
+    row = transition(session, job.id, Status.QUEUED, **counted)
+    if row is not None:
+        announce(session, row)
+        audit.record(session, _ACTOR, "job.requeued", job.id, code=LEASE_EXPIRED, worker=worker)
+    return False
+
+
+def _announce_lost(
+    sessions: Sessions, queues: QueueView, queue: Priority, after_seconds: float
+) -> int:
+    following = queues.oldest(queue)
+    now = func.clock_timestamp()
+    margin = dt.timedelta(seconds=after_seconds)
+    before = now if following is None else func.least(now, following)
+    pending = exists().where(OutboxRow.job_id == JobRow.id)
+    # A time ahead of the clock was written before the clock was set back.
+    passed = or_(JobRow.queued_at < before - margin, JobRow.queued_at > now + 2 * margin)
+    with sessions.begin() as session:
+        lost = session.scalars(
+            select(JobRow)
+            .where(JobRow.status == Status.QUEUED, JobRow.priority == queue, passed, ~pending)
+            .order_by(JobRow.queued_at)
+            .limit(_BATCH)
+            .with_for_update(skip_locked=True)
+        ).all()
+        for job in lost:
+            announce(session, job)
+    return len(lost)

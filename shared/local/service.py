@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -24,19 +25,34 @@ from shared.local.servers import LocalServers
 
 _log = logging.getLogger(__name__)
 
+
+@dataclass(frozen=True)
+class Application:
+    """One of our processes: the arguments of `python -m`, and settings of its own."""
+
+    module: tuple[str, ...]
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
 APPLICATIONS = {
-    "api": ("services.api.main",),
-    "worker": ("services.worker.main",),
-    "trainer": ("services.trainer.main",),
-    "relay": ("services.cli", "relay"),
+    "api": Application(("services.api.main",)),
+    "worker": Application(("services.worker.main",)),
+    # Reserved: however long the others' queues are, a stat job finds it free.
+    "worker-stat": Application(
+        ("services.worker.main",),
+        {"HEMOTRIAGE_WORKER_QUEUES": "stat", "HEMOTRIAGE_WORKER_THREADS": "4"},
+    ),
+    "trainer": Application(("services.trainer.main",)),
+    "relay": Application(("services.cli", "relay")),
 }
-"""Our processes by name, each as the arguments of `python -m`."""
+"""Our processes by name."""
 
 LOCAL_KEY_SCOPES = "submit,read,review,admin"
 _COMMAND_LINE = "services.cli"
 _PREFERRED_PORT = 8000
 _SUPERVISION_SECONDS = 0.5
 _RESTART_PAUSE_SECONDS = 2.0
+_GRACE_SECONDS = 40.0  # longer than API and workers give what they run
 
 
 class LocalService(Startable):
@@ -73,8 +89,8 @@ class LocalService(Startable):
             earlier = self._earlier()
             port = self._choose_port(earlier)
             self.url = f"http://{HOST}:{port}"
-            for name, module in APPLICATIONS.items():
-                self._start_application(name, module, port)
+            for name, application in APPLICATIONS.items():
+                self._start_application(name, application, port)
             for process in self.applications.values():
                 process.wait_ready()
             self.api_key = self._usable_key(earlier)
@@ -120,14 +136,19 @@ class LocalService(Startable):
             **self._settings,
         }
 
-    def _start_application(self, name: str, module: tuple[str, ...], port: int) -> None:
+    def _start_application(self, name: str, application: Application, port: int) -> None:
         ready_url = f"{self.url}/readyz"
         spec = ProcessSpec(
             name=name,
-            command=[sys.executable, "-m", *module],
+            command=[sys.executable, "-m", *application.module],
             log=self._root / "log" / f"{name}.log",
-            environment={**self.environment(), "HEMOTRIAGE_API_PORT": str(port)},
+            environment={
+                **self.environment(),
+                **application.settings,
+                "HEMOTRIAGE_API_PORT": str(port),
+            },
             is_ready=lambda: _answers_ok(ready_url),
+            grace_seconds=_GRACE_SECONDS,
         )
         self.applications[name] = LocalProcess(spec)
         self._launch(self.applications[name])

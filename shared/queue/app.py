@@ -5,10 +5,12 @@ from __future__ import annotations
 from celery import Celery
 from kombu import Queue
 
+from shared.queue.fairness import FairPriorities
 from shared.queue.names import QUEUES
 from shared.settings import Settings
 
 VISIBILITY_TIMEOUT_SECONDS = 300
+HEALTH_CHECK_SECONDS = 10
 
 # kombu would go on for six seconds before it told a sender that the broker is down.
 _ONE_TRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
@@ -33,10 +35,12 @@ def create_celery(settings: Settings, *, answer_timeout: float | None = None) ->
             "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
-            "queue_order_strategy": "priority",
+            "queue_order_strategy": FairPriorities,
             "socket_connect_timeout": timeout,
             "socket_keepalive": True,
             "socket_timeout": answer_timeout,
+            # Beyond it, a connection on which nothing comes back is made anew.
+            "health_check_interval": HEALTH_CHECK_SECONDS,
             **(_ONE_TRY if answer_timeout is not None else {}),
         },
         task_queues=[Queue(name) for name in QUEUES],

@@ -1,9 +1,13 @@
-"""Sends a job id to its queue."""
+"""Sends job ids to their queues, and looks at what waits there."""
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import uuid
-from typing import Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -11,6 +15,8 @@ from redis.exceptions import RedisError
 
 from shared.errors import TransientError
 from shared.queue.names import INFER_TASK
+
+_ANNOUNCED_AT = "announced_at"
 
 
 class BrokerUnavailableError(TransientError):
@@ -22,8 +28,15 @@ class BrokerUnavailableError(TransientError):
 class Sender(Protocol):
     """Announces a job to the workers of its queue."""
 
-    def __call__(self, job_id: uuid.UUID, queue: str) -> None:
+    def __call__(self, job_id: uuid.UUID, queue: str, announced_at: dt.datetime) -> None:
         """Send; raises BrokerUnavailableError."""
+
+
+class QueueView(Protocol):
+    """Looks into the queues."""
+
+    def oldest(self, queue: str) -> dt.datetime | None:
+        """When the next message of a queue was announced; raises BrokerUnavailableError."""
 
 
 class CelerySender:
@@ -32,21 +45,46 @@ class CelerySender:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def __call__(self, job_id: uuid.UUID, queue: str) -> None:
+    def __call__(self, job_id: uuid.UUID, queue: str, announced_at: dt.datetime) -> None:
         """Send one job id.
 
         Raises:
             BrokerUnavailableError: The broker refused or did not answer in time.
         """
-        try:
-            self._app.send_task(INFER_TASK, args=[str(job_id)], queue=queue, retry=False)
-        except (OperationalError, RedisError, OSError) as error:
-            raise BrokerUnavailableError from error
+        with _translated():
+            self._app.send_task(
+                INFER_TASK,
+                args=[str(job_id)],
+                queue=queue,
+                retry=False,
+                headers={_ANNOUNCED_AT: announced_at.isoformat()},
+            )
+
+    def oldest(self, queue: str) -> dt.datetime | None:
+        """When the message that workers take next was announced; None where none waits.
+
+        Raises:
+            BrokerUnavailableError: The broker refused or did not answer in time.
+        """
+        with _translated(), self._app.connection_for_read() as connection:
+            message = self._redis(connection).lindex(queue, -1)
+        if message is None:
+            return None
+        return dt.datetime.fromisoformat(json.loads(message)["headers"][_ANNOUNCED_AT])
 
     def ping(self) -> None:
         """Raise BrokerUnavailableError unless the broker answers."""
-        try:
-            with self._app.connection_for_write() as connection:
-                connection.default_channel.client.ping()
-        except (OperationalError, RedisError, OSError) as error:
-            raise BrokerUnavailableError from error
+        with _translated(), self._app.connection_for_read() as connection:
+            self._redis(connection).ping()
+
+    @staticmethod
+    def _redis(connection: Any) -> Any:
+        return connection.default_channel.client
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, RedisError, OSError) as error:
+        raise BrokerUnavailableError from error

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import BinaryIO, Protocol
 
@@ -21,6 +25,14 @@ class ObjectMissingError(PermanentError):
     http_status = HTTPStatus.NOT_FOUND
 
 
+@dataclass(frozen=True)
+class StoredObject:
+    """An object's key and the moment, by the store's clock, at which it was written."""
+
+    key: str
+    written_at: dt.datetime
+
+
 class ObjectStore(Protocol):
     """Keeps bytes. Every method may raise StorageUnavailableError."""
 
@@ -33,6 +45,9 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""
 
+    def list(self, prefix: str, *, after: str) -> Iterator[StoredObject]:
+        """The objects under a prefix, by key in ascending order, from behind the key `after`."""
+
     def ensure_bucket(self) -> None:
         """Make the bucket unless it is there."""
 
@@ -40,6 +55,17 @@ class ObjectStore(Protocol):
         """Return if the store answers and the bucket is there."""
 
 
+JOBS_PREFIX = "jobs/"
+
+
 def image_key(job_id: object, index: int) -> str:
     """The key of a job's image; made of ids alone, so that no name of a patient gets into it."""
-    return f"jobs/{job_id}/images/{index}"
+    return f"{JOBS_PREFIX}{job_id}/images/{index}"
+
+
+def job_of_key(key: str) -> uuid.UUID | None:
+    """The job whose object has this key; None where it is no key of ours."""
+    try:
+        return uuid.UUID(key.removeprefix(JOBS_PREFIX).partition("/")[0])
+    except ValueError:
+        return None

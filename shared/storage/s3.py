@@ -11,9 +11,7 @@ from minio import Minio
 from minio.error import MinioException, S3Error
 
 from shared.settings import Settings
-from shared.storage import ObjectMissingError, StorageUnavailableError
-
-_READ_TIMEOUT_SECONDS = 10
+from shared.storage import ObjectMissingError, StorageUnavailableError, StoredObject
 
 
 class S3Store:
@@ -31,7 +29,8 @@ class S3Store:
             http_client=urllib3.PoolManager(
                 maxsize=pool_size,
                 timeout=urllib3.Timeout(
-                    connect=settings.connect_timeout_seconds, read=_READ_TIMEOUT_SECONDS
+                    connect=settings.connect_timeout_seconds,
+                    read=settings.answer_timeout_seconds,
                 ),
                 # A store that takes a request and does not answer is not asked a second time.
                 retries=urllib3.Retry(
@@ -59,6 +58,15 @@ class S3Store:
         """See `ObjectStore.delete`."""
         with _translated(key):
             self._client.remove_object(self._bucket, key)
+
+    def list(self, prefix: str, *, after: str) -> Iterator[StoredObject]:
+        """See `ObjectStore.list`."""
+        with _translated(prefix):
+            for found in self._client.list_objects(
+                self._bucket, prefix=prefix, recursive=True, start_after=after
+            ):
+                if found.object_name and found.last_modified:
+                    yield StoredObject(found.object_name, found.last_modified)
 
     def ensure_bucket(self) -> None:
         """See `ObjectStore.ensure_bucket`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -9,8 +10,12 @@ from flask.testing import FlaskClient
 
 from services.api.app import create_app
 from services.worker.batcher import Batcher
+from services.worker.hands import Hands
 from services.worker.inference import JobRunner
+from services.worker.patience import Patience
 from services.worker.runtime import Runtime
+from services.worker.triage import Triage
+from services.worker.watchdog import Watchdog
 from shared.auth.keys import Scope, create_key
 from shared.db.session import Sessions
 from shared.settings import Settings
@@ -27,14 +32,25 @@ def client(settings: Settings, sessions: Sessions, storage: S3Store) -> FlaskCli
     return client
 
 
+@pytest.fixture(scope="session")
+def watchdog() -> Watchdog:
+    return Watchdog(limit_seconds=120, on_overdue=lambda claims: pytest.exit(f"hung: {claims}"))
+
+
 @pytest.fixture(scope="module")
-def batcher() -> Iterator[Batcher]:
-    running = Batcher(batch_size=8)
+def batcher(watchdog: Watchdog) -> Iterator[Batcher]:
+    running = Batcher(watchdog, batch_size=8)
     yield running
     running.close()
 
 
 @pytest.fixture
-def runner(settings: Settings, sessions: Sessions, storage: S3Store, batcher: Batcher) -> JobRunner:
+def runner(
+    settings: Settings, sessions: Sessions, storage: S3Store, batcher: Batcher, watchdog: Watchdog
+) -> JobRunner:
     """What a worker runs jobs with."""
-    return JobRunner(settings, sessions, storage, Runtime(settings), batcher)
+    patience = Patience(seconds=0, stopping=threading.Event())
+    triage = Triage(
+        storage, Runtime(settings), batcher, watchdog, patience, max_pixels=settings.max_pixels
+    )
+    return JobRunner(settings, sessions, Hands(), patience, together=triage, alone=triage)

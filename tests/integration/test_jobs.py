@@ -14,20 +14,22 @@ from shared.auth.keys import Scope, create_key
 from shared.db.models import AuditRow, JobRow, OutboxRow, ResultRow
 from shared.db.session import Sessions
 from shared.errors import (
+    AttemptCrashedError,
     ConflictError,
     CorruptImageError,
     IdempotencyConflictError,
     NotFoundError,
 )
 from shared.jobs.cancel import cancel
-from shared.jobs.claim import Claim, claim
-from shared.jobs.complete import complete, give_up
+from shared.jobs.claim import Claim, claim, renew
+from shared.jobs.complete import complete, give_up, hand_back
 from shared.jobs.entities import Job, JobRequest
 from shared.jobs.outbox import send_due
 from shared.jobs.queries import JobFilter, get_job, list_jobs
+from shared.jobs.requeue import dead_letters, requeue
 from shared.jobs.states import Priority, Status
 from shared.jobs.submit import Submission, Upload, submit
-from shared.jobs.sweep import sweep
+from shared.jobs.sweep import Leases, announce_lost, sweep_expired, sweep_leases
 from shared.queue.send import BrokerUnavailableError
 from shared.storage import StorageUnavailableError
 from shared.storage.s3 import S3Store
@@ -36,6 +38,7 @@ from tests.factories import smear_bytes
 
 LEASE = 60
 MAX_ATTEMPTS = 3
+LIMITS = {"max_attempts": MAX_ATTEMPTS, "lease_seconds": LEASE}
 
 
 class Recorder:
@@ -43,12 +46,14 @@ class Recorder:
 
     def __init__(self, *, down: bool = False) -> None:
         self.sent: list[tuple[uuid.UUID, str]] = []
+        self.announced: list[dt.datetime] = []
         self.down = down
 
-    def __call__(self, job_id: uuid.UUID, queue: str) -> None:
+    def __call__(self, job_id: uuid.UUID, queue: str, announced_at: dt.datetime) -> None:
         if self.down:
             raise BrokerUnavailableError
         self.sent.append((job_id, queue))
+        self.announced.append(announced_at)
 
 
 @pytest.fixture
@@ -168,8 +173,7 @@ def test_a_result_is_written_once_with_its_audit_event(sessions, storage, key_id
 def test_a_worker_that_lost_its_lease_cannot_complete(sessions, storage, key_id) -> None:
     job = post(sessions, storage, key_id).job
     late = take(sessions, job, "slow", lease=0)
-    swept = sweep(sessions, max_attempts=MAX_ATTEMPTS, requeue_after_seconds=60)
-    assert (swept.requeued, swept.dead) == (1, 0)
+    assert sweep_leases(sessions, **LIMITS) == Leases(requeued=1, dead=0)
     current = take(sessions, job, "quick")
     assert current.attempt == 2
     assert not complete(sessions, late, a_result(job.id))
@@ -183,7 +187,7 @@ def test_a_job_whose_workers_all_fall_silent_is_dead_with_a_reason(
     job = post(sessions, storage, key_id).job
     for _ in range(MAX_ATTEMPTS):
         assert take(sessions, job, lease=0)
-        sweep(sessions, max_attempts=MAX_ATTEMPTS, requeue_after_seconds=60)
+        sweep_leases(sessions, **LIMITS)
     dead = get_job(sessions, job.id)
     assert (dead.status, dead.error.code) == (Status.DEAD, "lease_expired")
     assert take(sessions, job) is None
@@ -196,31 +200,155 @@ def test_a_permanent_error_fails_the_job_at_once(sessions, storage, key_id) -> N
     assert (failed.status, failed.error.code) == (Status.FAILED, "corrupt_image")
 
 
-def test_a_transient_error_is_tried_again_later_and_not_for_ever(sessions, storage, key_id) -> None:
+def test_an_outage_counts_against_no_job_however_long_it_lasts(sessions, storage, key_id) -> None:
     job = post(sessions, storage, key_id).job
-    for attempt in range(1, MAX_ATTEMPTS + 1):
+    for attempt in range(1, 3 * MAX_ATTEMPTS):
         held = take(sessions, job)
-        assert held.attempt == attempt
+        assert (held.attempt, held.isolated) == (attempt, False)
         give_up(sessions, held, StorageUnavailableError(), max_attempts=MAX_ATTEMPTS)
-        if attempt == 1:
-            with sessions.begin() as session:
-                assert send_due(session, Recorder(), limit=10) == 0, "it waits before it is sent"
+        with sessions.begin() as session:
+            assert send_due(session, Recorder(), limit=10) == 0, "it waits before it is sent"
+    assert get_job(sessions, job.id).status is Status.QUEUED
+
+
+def test_an_unexpected_error_is_tried_again_and_not_for_ever(sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    for _ in range(MAX_ATTEMPTS):
+        held = take(sessions, job)
+        assert not held.isolated
+        give_up(sessions, held, ValueError("a bug"), max_attempts=MAX_ATTEMPTS)
     dead = get_job(sessions, job.id)
-    assert (dead.status, dead.error.code) == (Status.DEAD, "storage_unavailable")
+    assert (dead.status, dead.error.code) == (Status.DEAD, "internal_error")
+
+
+def test_a_job_that_crashed_is_retried_alone_and_not_for_ever(sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    for attempt in range(MAX_ATTEMPTS):
+        held = take(sessions, job)
+        assert held.isolated == (attempt > 0)
+        give_up(sessions, held, AttemptCrashedError("SIGSEGV."), max_attempts=MAX_ATTEMPTS)
+    dead = get_job(sessions, job.id)
+    assert (dead.status, dead.error.code) == (Status.DEAD, "attempt_crashed")
+
+
+def test_a_handed_back_job_has_nothing_counted_against_it(sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    for _ in range(2 * MAX_ATTEMPTS):
+        held = take(sessions, job)
+        assert not held.isolated
+        hand_back(sessions, [held], max_attempts=MAX_ATTEMPTS)
+    broker = Recorder()
+    with sessions.begin() as session:
+        send_due(session, broker, limit=100)
+    assert set(broker.sent) == {(job.id, "routine")}
+
+
+def test_a_hanging_worker_hands_back_all_and_suspects_one(sessions, storage, key_id) -> None:
+    innocent, guilty = (take(sessions, post(sessions, storage, key_id).job) for _ in range(2))
+    hand_back(sessions, [innocent, guilty], suspects=[guilty], max_attempts=MAX_ATTEMPTS)
+    again = {
+        job_id: claim(sessions, job_id, worker="w2", lease_seconds=LEASE).isolated
+        for job_id in (innocent.job_id, guilty.job_id)
+    }
+    assert again == {innocent.job_id: False, guilty.job_id: True}
+
+
+def test_a_heartbeat_keeps_a_claim_and_tells_which_are_lost(sessions, storage, key_id) -> None:
+    kept, lost = (take(sessions, post(sessions, storage, key_id).job, lease=0) for _ in range(2))
+    complete(sessions, lost, a_result(lost.job_id))
+    assert renew(sessions, [kept, lost], lease_seconds=LEASE) == {kept.job_id}
+    assert renew(sessions, [], lease_seconds=LEASE) == set()
+    assert sweep_leases(sessions, **LIMITS) == Leases(requeued=0, dead=0)
+    assert complete(sessions, kept, a_result(kept.job_id))
+
+
+def test_a_lease_from_before_the_clock_was_set_back_has_ended(sessions, storage, key_id) -> None:
+    take(sessions, post(sessions, storage, key_id).job, lease=3600)
+    assert sweep_leases(sessions, **LIMITS) == Leases(requeued=1, dead=0)
+
+
+def test_a_job_that_waits_too_long_is_dead_until_an_operator_requeues_it(
+    sessions, storage, key_id
+) -> None:
+    job = post(sessions, storage, key_id, expire_after_seconds=0).job
+    waiting = post(sessions, storage, key_id).job
+    assert sweep_expired(sessions) == 1
+    assert sweep_expired(sessions) == 0
+    dead = get_job(sessions, job.id)
+    assert (dead.status, dead.error.code) == (Status.DEAD, "expired")
+    assert get_job(sessions, waiting.id).status is Status.QUEUED
+    assert dead_letters(sessions) == dead_letters(sessions, code="expired") == [job.id]
+    assert dead_letters(sessions, code="lease_expired") == []
+    requeue(sessions, job.id, expire_after_seconds=60)
+    assert get_job(sessions, job.id).error is None
+    assert sweep_expired(sessions) == 0
+    assert complete(sessions, take(sessions, job), a_result(job.id))
+    with pytest.raises(ConflictError, match="succeeded"):
+        requeue(sessions, job.id, expire_after_seconds=60)
+
+
+def test_a_requeued_dead_job_has_all_of_its_attempts_again_and_runs_alone(
+    sessions, storage, key_id
+) -> None:
+    job = post(sessions, storage, key_id).job
+    for _ in range(2):
+        for _ in range(MAX_ATTEMPTS):
+            assert get_job(sessions, job.id).status is Status.QUEUED
+            crashed = AttemptCrashedError("SIGSEGV.")
+            give_up(sessions, take(sessions, job), crashed, max_attempts=MAX_ATTEMPTS)
+        assert get_job(sessions, job.id).status is Status.DEAD
+        requeue(sessions, job.id, expire_after_seconds=60)
+    assert take(sessions, job).isolated
+    with pytest.raises(ConflictError, match="running"):
+        requeue(sessions, job.id, expire_after_seconds=60)
+
+
+class Broker(Recorder):
+    """A broker whose queues can be looked into."""
+
+    def oldest(self, queue: str) -> dt.datetime | None:
+        waiting = [
+            at for at, (_, name) in zip(self.announced, self.sent, strict=True) if name == queue
+        ]
+        return waiting[0] if waiting else None
+
+
+def age(sessions: Sessions, seconds: int) -> None:
+    with sessions.begin() as session:
+        session.execute(text(f"UPDATE jobs SET queued_at = queued_at - interval '{seconds} s'"))
 
 
 def test_a_job_whose_message_the_broker_lost_is_announced_again(sessions, storage, key_id) -> None:
-    job = post(sessions, storage, key_id).job
-    sweep_now = {"max_attempts": MAX_ATTEMPTS, "requeue_after_seconds": 60}
-    assert sweep(sessions, **sweep_now).announced == 0
-    with sessions.begin() as session:
-        session.execute(text("UPDATE jobs SET queued_at = now() - interval '61 seconds'"))
-    assert sweep(sessions, **sweep_now).announced == 1
-    assert sweep(sessions, **sweep_now).announced == 0, "once is enough"
-    broker = Recorder()
+    broker = Broker()
+    job = post(sessions, storage, key_id, broker).job
+    age(sessions, 61)
+    broker.sent.clear()
+    broker.announced.clear()
+    assert announce_lost(sessions, broker, after_seconds=60) == 1
+    assert announce_lost(sessions, broker, after_seconds=60) == 0, "once is enough"
     with sessions.begin() as session:
         send_due(session, broker, limit=10)
     assert broker.sent == [(job.id, "routine")]
+
+
+def test_a_backlog_is_not_announced_again_but_what_it_has_passed_is(
+    sessions, storage, key_id
+) -> None:
+    broker = Broker()
+    lost = post(sessions, storage, key_id, broker).job
+    age(sessions, 100)
+    for _ in range(3):
+        post(sessions, storage, key_id, broker)
+    other = post(sessions, storage, key_id, broker, priority=Priority.URGENT).job
+    broker.announced = [at - dt.timedelta(seconds=50) for at in broker.announced]
+    age(sessions, 50)
+    for queue in (broker.sent, broker.announced):
+        del queue[0]  # a killed worker took it
+    assert announce_lost(sessions, broker, after_seconds=10) == 1
+    with sessions.begin() as session:
+        send_due(session, broker, limit=10)
+    assert broker.sent[-1] == (lost.id, "routine")
+    assert (other.id, "urgent") in broker.sent
 
 
 def test_two_relays_send_each_message_once(sessions, storage, key_id) -> None:

@@ -1,11 +1,17 @@
 """The batching thread joins what waits, keeps models apart, and tells errors to who waits."""
 
 import threading
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
-from services.worker.batcher import Batcher
+from services.worker.batcher import Batcher, WorkerStoppingError
+from services.worker.watchdog import Watchdog
+from shared.jobs.claim import Claim
 from shared.models.predictor import Prediction
 
 
@@ -25,9 +31,38 @@ class CountingPredictor:
         return Prediction(rows, rows.astype(np.float64))
 
 
+class Watched(Watchdog):
+    """Remembers what it was asked to watch."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Sequence[Claim]] = []
+
+    def watch(self, claims: Sequence[Claim]):
+        self.pieces.append(claims)
+        return nullcontext()
+
+
+class FussyPredictor(CountingPredictor):
+    """Cannot bear a 13."""
+
+    def predict(self, images: np.ndarray) -> Prediction:
+        if 13 in images:
+            raise ValueError("13")
+        return super().predict(images)
+
+
 class FailingPredictor:
     def predict(self, images: np.ndarray) -> Prediction:
         raise ValueError(f"cannot predict {len(images)}")
+
+
+def make_batcher(batch_size: int) -> Batcher:
+    return Batcher(Watched(), batch_size=batch_size)
+
+
+def submit(batcher: Batcher, predictor: object, images: np.ndarray) -> Future[Prediction]:
+    claim = Claim(uuid.uuid4(), "w", 1, False, "m", 1, ())
+    return batcher.submit(claim, predictor, images)
 
 
 def images(value: int, count: int = 1) -> np.ndarray:
@@ -37,8 +72,8 @@ def images(value: int, count: int = 1) -> np.ndarray:
 def test_what_waits_is_joined_up_to_the_bound_and_answers_go_where_they_belong() -> None:
     gate = threading.Event()
     predictor = CountingPredictor(gate)
-    batcher = Batcher(batch_size=4)
-    futures = [batcher.submit(predictor, images(value)) for value in range(9)]
+    batcher = make_batcher(batch_size=4)
+    futures = [submit(batcher, predictor, images(value)) for value in range(9)]
     gate.set()
     assert [int(future.result(10).raw[0, 0]) for future in futures] == list(range(9))
     batcher.close()
@@ -47,8 +82,8 @@ def test_what_waits_is_joined_up_to_the_bound_and_answers_go_where_they_belong()
 
 
 def test_a_job_of_several_images_gets_all_of_its_rows() -> None:
-    batcher = Batcher(batch_size=2)
-    prediction = batcher.submit(CountingPredictor(), images(7, count=5)).result(10)
+    batcher = make_batcher(batch_size=2)
+    prediction = submit(batcher, CountingPredictor(), images(7, count=5)).result(10)
     batcher.close()
     assert prediction.raw.shape == (5, 4)
 
@@ -56,8 +91,8 @@ def test_a_job_of_several_images_gets_all_of_its_rows() -> None:
 def test_two_models_never_share_a_batch() -> None:
     gate = threading.Event()
     one, other = CountingPredictor(gate), CountingPredictor()
-    batcher = Batcher(batch_size=8)
-    futures = [batcher.submit(model, images(1)) for model in (one, other, one, other)]
+    batcher = make_batcher(batch_size=8)
+    futures = [submit(batcher, model, images(1)) for model in (one, other, one, other)]
     gate.set()
     for future in futures:
         future.result(10)
@@ -66,15 +101,55 @@ def test_two_models_never_share_a_batch() -> None:
 
 
 def test_an_error_reaches_every_waiting_job_and_the_thread_lives_on() -> None:
-    batcher = Batcher(batch_size=8)
+    batcher = make_batcher(batch_size=8)
     with pytest.raises(ValueError, match="cannot predict"):
-        batcher.submit(FailingPredictor(), images(1)).result(10)
-    assert batcher.submit(CountingPredictor(), images(3)).result(10).raw[0, 0] == 3
+        submit(batcher, FailingPredictor(), images(1)).result(10)
+    assert submit(batcher, CountingPredictor(), images(3)).result(10).raw[0, 0] == 3
     batcher.close()
 
 
 def test_a_closed_batcher_takes_nothing_more() -> None:
-    batcher = Batcher(batch_size=1)
+    batcher = make_batcher(batch_size=1)
     batcher.close()
-    with pytest.raises(RuntimeError, match="closed"):
-        batcher.submit(CountingPredictor(), images(1))
+    with pytest.raises(WorkerStoppingError):
+        submit(batcher, CountingPredictor(), images(1))
+
+
+def test_a_closing_batcher_finishes_what_runs_and_hands_back_what_waits() -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    class Slow(CountingPredictor):
+        def predict(self, images: np.ndarray) -> Prediction:
+            begun.set()
+            return super().predict(images)
+
+    batcher = make_batcher(batch_size=1)
+    running, waiting = (submit(batcher, Slow(gate), images(value)) for value in (1, 2))
+    assert begun.wait(10)
+    batcher.close()
+    with pytest.raises(WorkerStoppingError):
+        waiting.result(10)
+    gate.set()
+    assert running.result(10).raw[0, 0] == 1
+
+
+def test_a_job_that_fails_its_batch_fails_alone() -> None:
+    gate = threading.Event()
+    blocker, fussy = CountingPredictor(gate), FussyPredictor()
+    batcher = make_batcher(batch_size=8)
+    submit(batcher, blocker, images(0))
+    futures = [submit(batcher, fussy, images(value)) for value in (1, 13, 3)]
+    gate.set()
+    assert [int(futures[index].result(10).raw[0, 0]) for index in (0, 2)] == [1, 3]
+    with pytest.raises(ValueError, match="13"):
+        futures[1].result(10)
+    batcher.close()
+
+
+def test_a_model_call_is_watched_with_the_jobs_in_it() -> None:
+    watched = Watched()
+    batcher = Batcher(watched, batch_size=8)
+    claim = Claim(uuid.uuid4(), "w", 1, False, "m", 1, ())
+    batcher.submit(claim, CountingPredictor(), images(1)).result(10)
+    batcher.close()
+    assert watched.pieces == [[claim]]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from services.api import errors as api_errors
-from services.api.routes import jobs, results
+import services.api
+import services.worker
+import shared.jobs
+import shared.queue
+import shared.webhooks
 from services.cli import COMMANDS
 from shared import errors
 from shared.settings import PROJECT_ROOT, Settings
@@ -36,12 +42,24 @@ def test_the_readme_has_every_setting_as_it_is() -> None:
     assert table.splitlines() == settings_rows()
 
 
+def error_classes(base: type = errors.HemotriageError) -> Iterator[type]:
+    """Every error that the API, a worker or a job can end with."""
+    for package in (services.api, services.worker, shared.jobs, shared.queue, shared.webhooks):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    for found in base.__subclasses__():
+        yield found
+        yield from error_classes(found)
+
+
 def test_every_error_code_is_documented() -> None:
-    found = set()
-    for module in (errors, api_errors, jobs, results):
-        for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, errors.HemotriageError):
-                found.add(value.code)
+    of_services = ("shared.", "services.api", "services.worker")
+    found = {
+        error.code
+        for error in error_classes()
+        if error.__module__.startswith(of_services)
+        and not error.__module__.startswith(("shared.local", "shared.client"))
+    }
     abstract = {"permanent_error", "unavailable", "image_unusable"}
     local = {"dataset_invalid"}
     documented = set(re.findall(r"^\| `(\w+)`", INTEGRATION, re.MULTILINE))

@@ -27,6 +27,7 @@ from services.api.schemas import (
 from services.api.uploads import check_upload, is_form, uploaded_streams
 from shared.auth.keys import Scope
 from shared.errors import BadRequestError, PermanentError
+from shared.jobs.admission import admit
 from shared.jobs.cancel import cancel
 from shared.jobs.entities import Job, JobRequest
 from shared.jobs.queries import JobFilter, get_job, get_status, list_jobs
@@ -64,6 +65,7 @@ def post_job() -> tuple[dict[str, Any], int, dict[str, str]]:
     ctx = context()
     with uploaded_streams(ctx.settings) as streams:
         fields = _fields()
+        admit(ctx.sessions, ctx.settings, current_key(), fields.priority)
         model = ctx.registry.resolve(fields.model)
         uploads = [_checked(index, stream) for index, stream in enumerate(streams)]
         job_request = _job_request(fields, model, uploads)
@@ -110,6 +112,7 @@ def _job_request(fields: JobFields, model: ModelVersion, uploads: list[Upload]) 
         specimen_id=fields.specimen_id,
         patient_ref=fields.patient_ref,
         idempotency_key=idempotency_key,
+        expire_after_seconds=context().settings.expire_after_seconds,
         request_sha256=fingerprint(described, [upload.sha256 for upload in uploads]),
     )
 

@@ -1,4 +1,4 @@
-"""Isolation of suspects, rates of keys, webhooks."""
+"""Isolation of suspects, expiry, rates of keys, webhooks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ def upgrade() -> None:
     op.add_column(
         "jobs", sa.Column("isolated", sa.Boolean(), server_default="false", nullable=False)
     )
+    op.add_column(
+        "jobs",
+        sa.Column(
+            "expires_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now() + interval '3 days'"),
+            nullable=False,
+        ),
+    )
     op.drop_constraint(op.f("ck_jobs_attempts_not_negative"), "jobs")
     op.create_check_constraint(
         op.f("ck_jobs_failures_are_attempts"), "jobs", "failures BETWEEN 0 AND attempts"
@@ -28,6 +37,12 @@ def upgrade() -> None:
         "ix_jobs_queued",
         "jobs",
         ["priority", "queued_at"],
+        postgresql_where=sa.text("status = 'queued'"),
+    )
+    op.create_index(
+        "ix_jobs_expires_at",
+        "jobs",
+        ["expires_at"],
         postgresql_where=sa.text("status = 'queued'"),
     )
     op.create_index("ix_jobs_api_key_id_submitted_at", "jobs", ["api_key_id", "submitted_at"])
@@ -68,12 +83,14 @@ def downgrade() -> None:
     op.drop_table("webhooks")
     op.drop_index("ix_outbox_job_id", "outbox")
     op.drop_index("ix_jobs_api_key_id_submitted_at", "jobs")
+    op.drop_index("ix_jobs_expires_at", "jobs")
     op.drop_index("ix_jobs_queued", "jobs")
     op.create_index(
         "ix_jobs_queued", "jobs", ["queued_at"], postgresql_where=sa.text("status = 'queued'")
     )
     op.drop_constraint(op.f("ck_jobs_failures_are_attempts"), "jobs")
     op.create_check_constraint(op.f("ck_jobs_attempts_not_negative"), "jobs", "attempts >= 0")
+    op.drop_column("jobs", "expires_at")
     op.drop_column("jobs", "isolated")
     op.drop_column("jobs", "failures")
     op.drop_column("jobs", "callback_url")

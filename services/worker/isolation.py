@@ -1,0 +1,182 @@
+"""Runs suspects: jobs in whose company a worker crashed or hung.
+
+Each runs alone in a child process. If it crashes again, the child is all that it takes with it,
+and it is known which job did it.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from services.worker.batcher import Batcher
+from services.worker.patience import Patience
+from services.worker.runtime import Runtime
+from services.worker.triage import Triage
+from services.worker.watchdog import Watchdog
+from shared.errors import AttemptCrashedError, AttemptHungError, TransientError
+from shared.jobs.claim import Claim
+from shared.logging import configure_logging
+from shared.settings import Settings
+from shared.storage.s3 import S3Store
+from shared.triage.result import TriageResult
+
+HUNG_EXIT_CODE = 75
+PATIENCE_SECONDS = 30.0
+
+_START_SECONDS = 60.0
+_TURN_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class IsolationBusyError(TransientError):
+    """Another job runs alone on this worker."""
+
+    code = "isolation_busy"
+
+
+class Isolation:
+    """One child process at a time, started at need and kept until a job takes it down."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._place = threading.Lock()
+        self._child: SpawnProcess | None = None
+        self._connection: Connection | None = None
+
+    def __call__(self, held: Claim) -> TriageResult:
+        """Make the result of one job in the child.
+
+        Raises:
+            AttemptCrashedError: The child crashed over it.
+            AttemptHungError: It went on beyond its limit.
+            IsolationBusyError: Another suspect runs and goes on running.
+            HemotriageError: What the job itself raised.
+        """
+        if not self._place.acquire(timeout=_TURN_SECONDS):
+            raise IsolationBusyError
+        try:
+            connection = self._ready()
+            answer = self._ask(connection, held)
+        finally:
+            self._place.release()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _ready(self) -> Connection:
+        """The connection to a child that waits for a job."""
+        if self._child is not None and self._connection is not None and self._child.is_alive():
+            return self._connection
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._child = context.Process(
+            target=_serve, args=(theirs, self._settings), name="isolated", daemon=True
+        )
+        self._child.start()
+        theirs.close()
+        if not self._is_ready(self._connection):
+            self._end()
+            raise IsolationBusyError("The process for it does not start.")
+        return self._connection
+
+    @staticmethod
+    def _is_ready(connection: Connection) -> bool:
+        try:
+            return connection.poll(_START_SECONDS) and bool(connection.recv())
+        except (EOFError, OSError):
+            return False
+
+    def _ask(self, connection: Connection, held: Claim) -> TriageResult | Exception:
+        # The child has limits of its own; this one is for a child that is frozen as a whole.
+        pieces = len(held.images) + 1
+        limit = pieces * (2 * self._settings.work_limit_seconds + PATIENCE_SECONDS)
+        try:
+            connection.send(held)
+            if not connection.poll(limit):
+                return AttemptHungError()
+            answer: TriageResult | Exception = connection.recv()
+        except (EOFError, OSError):
+            return self._cause_of_death()
+        else:
+            return answer
+        finally:
+            if self._child is not None and not self._child.is_alive():
+                self._end()
+
+    def _cause_of_death(self) -> Exception:
+        child = self._end()
+        code = child.exitcode if child else None
+        _log.warning("the isolated process ended", extra={"exit_code": code})
+        if code == HUNG_EXIT_CODE:
+            return AttemptHungError()
+        died_of = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
+        return AttemptCrashedError(f"{died_of}.")
+
+    def _end(self) -> SpawnProcess | None:
+        child, self._child = self._child, None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if child is not None:
+            child.join(_TURN_SECONDS)
+            child.kill()
+            child.join()
+        return child
+
+
+def _serve(connection: Connection, settings: Settings) -> None:
+    """The child: makes results until its parent is gone."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    configure_logging(settings.log_level, service="worker-isolated")
+    _be_the_first_to_go()
+    _end_with_parent()
+    watchdog = Watchdog(
+        limit_seconds=settings.work_limit_seconds, on_overdue=lambda _: os._exit(HUNG_EXIT_CODE)
+    )
+    triage = Triage(
+        S3Store(settings, pool_size=1),
+        Runtime(settings),
+        Batcher(watchdog, batch_size=settings.batch_size),
+        watchdog,
+        Patience(seconds=PATIENCE_SECONDS, stopping=threading.Event()),
+        max_pixels=settings.max_pixels,
+    )
+    connection.send("ready")
+    with suppress(EOFError, OSError):
+        while True:
+            held = connection.recv()
+            try:
+                answer: TriageResult | Exception = triage(held)
+            except Exception as error:  # the parent raises it again
+                answer = error
+            connection.send(answer)
+
+
+def _be_the_first_to_go() -> None:
+    """Have the kernel choose this process when memory runs out, and not the worker; Linux only."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _end_with_parent() -> None:
+    """End at once when the worker is gone, in the middle of a job too."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def run() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=run, name="parent", daemon=True).start()

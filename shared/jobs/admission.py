@@ -1,0 +1,75 @@
+"""Back-pressure: which jobs are let in."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from http import HTTPStatus
+
+from sqlalchemy import func, select
+
+from shared.auth.keys import ApiKey
+from shared.db.models import JobRow
+from shared.db.session import Sessions
+from shared.errors import PermanentError, TransientError
+from shared.jobs.states import Priority, Status
+from shared.settings import Settings
+
+_MINUTE = dt.timedelta(minutes=1)
+
+
+class QueueFullError(TransientError):
+    """Too many jobs of this priority wait already; send it again later."""
+
+    code = "queue_full"
+
+
+class RateExceededError(PermanentError):
+    """The key has posted as many jobs as it may in a minute; send it again later."""
+
+    code = "rate_exceeded"
+    http_status = HTTPStatus.TOO_MANY_REQUESTS
+
+
+def admit(sessions: Sessions, settings: Settings, key: ApiKey, priority: Priority) -> None:
+    """Let a job in or raise.
+
+    A full queue of one priority keeps no job of another out. The rate counts accepted jobs.
+
+    Raises:
+        RateExceededError: The key is over its rate.
+        QueueFullError: `settings.max_queued_jobs` of this priority wait.
+    """
+    rate = key.jobs_per_minute or settings.key_jobs_per_minute
+    if rate and (seconds := _seconds_over_rate(sessions, key.id, rate)) > 0:
+        error = RateExceededError(f"{rate} jobs a minute.")
+        error.retry_after_seconds = math.ceil(seconds)
+        raise error
+    if _is_full(sessions, priority, settings.max_queued_jobs):
+        raise QueueFullError(f"{settings.max_queued_jobs} {priority} jobs wait.")
+
+
+def _seconds_over_rate(sessions: Sessions, key_id: str, rate: int) -> float:
+    """Seconds until the job that stands `rate` places back is a minute old; 0 if it is."""
+    age = func.clock_timestamp() - JobRow.submitted_at
+    statement = (
+        select(func.extract("epoch", _MINUTE - age))
+        .where(JobRow.api_key_id == key_id)
+        .order_by(JobRow.submitted_at.desc())
+        .offset(rate - 1)
+        .limit(1)
+    )
+    with sessions() as session:
+        seconds = float(session.scalar(statement) or 0.0)
+    return min(max(0.0, seconds), _MINUTE.total_seconds())
+
+
+def _is_full(sessions: Sessions, priority: Priority, bound: int) -> bool:
+    waiting = (
+        select(JobRow.id)
+        .where(JobRow.status == Status.QUEUED, JobRow.priority == priority)
+        .limit(bound)
+        .subquery()
+    )
+    with sessions() as session:
+        return (session.scalar(select(func.count()).select_from(waiting)) or 0) >= bound

@@ -1,0 +1,54 @@
+"""An operator gives a dead letter another chance."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import select
+
+from shared import audit
+from shared.db.models import JobRow
+from shared.db.session import Sessions
+from shared.errors import ConflictError
+from shared.jobs.outbox import announce
+from shared.jobs.queries import get_status
+from shared.jobs.states import Status, expiry, transition
+
+_ACTOR = "operator"
+
+
+def requeue(sessions: Sessions, job_id: uuid.UUID, *, expire_after_seconds: float) -> None:
+    """Queue a dead or failed job again, with all of its attempts before it.
+
+    A job that crashed its worker still runs alone.
+
+    Raises:
+        NotFoundError: There is no such job.
+        ConflictError: The job is neither dead nor failed.
+    """
+    with sessions.begin() as session:
+        row = transition(
+            session,
+            job_id,
+            Status.QUEUED,
+            JobRow.status != Status.RUNNING,
+            failures=0,
+            expires_at=expiry(expire_after_seconds),
+        )
+        if row is not None:
+            announce(session, row)
+            audit.record(session, _ACTOR, "job.requeued", job_id, code="by_operator")
+            return
+    status = get_status(sessions, job_id)
+    raise ConflictError(f"Only a dead or failed job can be requeued; job {job_id} is {status}.")
+
+
+def dead_letters(
+    sessions: Sessions, *, code: str | None = None, limit: int = 1000
+) -> list[uuid.UUID]:
+    """The ids of dead jobs, oldest first, of one error code or of all."""
+    statement = select(JobRow.id).where(JobRow.status == Status.DEAD)
+    if code is not None:
+        statement = statement.where(JobRow.error_code == code)
+    with sessions() as session:
+        return list(session.scalars(statement.order_by(JobRow.finished_at).limit(limit)))

@@ -1,0 +1,1 @@
+"""Webhooks: clients are told of the end of their jobs."""
