@@ -9,8 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.webhooks.hosts import AllowedHosts
+from shared.webhooks.signature import key_of
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -112,7 +115,9 @@ class Settings(InferenceSettings):
         default="", description="Hosts, `NAME` or `NAME:PORT`, that may be called back."
     )
     webhook_secret: SecretStr | None = Field(
-        default=None, description="Signs webhooks: `whsec_` and base64 of 24 to 64 bytes."
+        default=None,
+        validate_default=True,
+        description="Signs webhooks: `whsec_` and base64 of 24 to 64 bytes.",
     )
     webhook_retry_seconds: float = Field(
         default=5, gt=0, description="Delay of a webhook's first retry; it doubles each time."
@@ -124,3 +129,18 @@ class Settings(InferenceSettings):
     answer_timeout_seconds: float = Field(
         default=5.0, gt=0, description="Longest wait for a server's next answer."
     )
+
+    @field_validator("webhook_allowed_hosts")
+    @classmethod
+    def _hosts_are_well_formed(cls, hosts: str) -> str:
+        return hosts if AllowedHosts.parse(hosts).entries else ""
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secret_is_a_key(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if secret is not None and secret.get_secret_value():
+            key_of(secret.get_secret_value())
+            return secret
+        if info.data.get("webhook_allowed_hosts"):
+            raise ValueError("webhooks are signed: allowed hosts need a secret")
+        return None

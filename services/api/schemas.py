@@ -11,6 +11,7 @@ from shared.jobs.entities import Job
 from shared.jobs.states import Priority, Status
 from shared.triage.policy import Urgency
 from shared.triage.result import TriageResult
+from shared.webhooks.hosts import MAX_URL_LENGTH
 
 MAX_WAIT_SECONDS = 30
 
@@ -20,6 +21,8 @@ Reference = Annotated[
         strip_whitespace=True, min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$"
     ),
 ]
+
+CallbackUrl = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL_LENGTH)]
 
 
 class JobFields(BaseModel):
@@ -36,7 +39,9 @@ class JobFields(BaseModel):
     model: Reference = Field(
         "champion", description="`champion`, `ensemble`, `NAME` or `NAME@VERSION`."
     )
-    callback_url: Reference | None = None
+    callback_url: CallbackUrl | None = Field(
+        None, description="Told of the job's end by a signed POST; its host must be allowed."
+    )
 
 
 class Links(BaseModel):

@@ -15,6 +15,10 @@ from shared.queue.app import create_celery
 from shared.queue.send import CelerySender
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
+from shared.webhooks.run import CALLS, run_webhooks
+
+_CONNECTIONS = 3
+"""Connections to the database without those of webhooks."""
 
 
 @click.command("relay")
@@ -26,13 +30,27 @@ def command() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     celery = create_celery(settings, answer_timeout=settings.connect_timeout_seconds)
-    sessions = create_sessions(create_database(settings, pool_size=3))
-    orphans = threading.Thread(
-        target=run_orphan_sweeps,
-        args=(settings, sessions, S3Store(settings, pool_size=1), stop),
-        name="orphans",
-        daemon=True,
-    )
-    orphans.start()
+    calls_back = bool(settings.webhook_allowed_hosts)
+    pool_size = _CONNECTIONS + (CALLS + 1 if calls_back else 0)
+    sessions = create_sessions(create_database(settings, pool_size=pool_size))
+    storage = S3Store(settings, pool_size=1)
+    threads = [
+        threading.Thread(
+            target=run_orphan_sweeps,
+            args=(settings, sessions, storage, stop),
+            name="orphans",
+            daemon=True,
+        )
+    ]
+    if calls_back:
+        threads.append(
+            threading.Thread(
+                target=run_webhooks, args=(settings, sessions, stop), name="webhooks", daemon=True
+            )
+        )
+    for thread in threads:
+        thread.start()
     run_relay(settings, sessions, CelerySender(celery), stop)
-    orphans.join(settings.answer_timeout_seconds)
+    for thread in threads:
+        # A call to a receiver may take that long; what is cut off is sent again.
+        thread.join(settings.connect_timeout_seconds + settings.answer_timeout_seconds)

@@ -35,6 +35,7 @@ class JobRequest:
     accession_number: str | None = None
     specimen_id: str | None = None
     patient_ref: str | None = None
+    callback_url: str | None = None
     idempotency_key: str | None = None
     request_sha256: str = ""
     expire_after_seconds: float = 259_200

@@ -126,6 +126,7 @@ def _insert(
         accession_number=request.accession_number,
         specimen_id=request.specimen_id,
         patient_ref=request.patient_ref,
+        callback_url=request.callback_url,
         expires_at=expiry(request.expire_after_seconds),
         images=[
             JobImageRow(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import uuid
 
 from sqlalchemy.orm import Session
 
 from shared.db.models import JobRow, WebhookRow
+
+_PREFIX = "job."
+_SUCCEEDED = "succeeded"
 
 
 def record_end(session: Session, job: JobRow) -> None:
@@ -17,5 +22,35 @@ def record_end(session: Session, job: JobRow) -> None:
         job: The job in its final state.
     """
     if job.callback_url is not None:
-        event = f"job.{job.status}"
+        event = f"{_PREFIX}{job.status}"
         session.add(WebhookRow(id=uuid.uuid4(), job_id=job.id, event=event, url=job.callback_url))
+
+
+def status_of(event: str) -> str:
+    """The state of the job that an event tells of."""
+    return event.removeprefix(_PREFIX)
+
+
+def payload(event: WebhookRow, error_code: str | None) -> bytes:
+    """What a client is told: ids, the state and links, and nothing of a patient.
+
+    The same event gives the same bytes each time.
+
+    Args:
+        event: The event, which was written at the end of the job.
+        error_code: Why the job failed or died.
+    """
+    status = status_of(event.event)
+    job = f"/v1/jobs/{event.job_id}"
+    ended_at = event.created_at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+    document = {
+        "type": event.event,
+        "timestamp": ended_at,
+        "data": {
+            "job_id": str(event.job_id),
+            "status": status,
+            "links": {"self": job, "result": f"{job}/result" if status == _SUCCEEDED else None},
+            "error": {"code": error_code} if error_code else None,
+        },
+    }
+    return json.dumps(document, separators=(",", ":")).encode()

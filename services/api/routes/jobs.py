@@ -33,6 +33,7 @@ from shared.jobs.entities import Job, JobRequest
 from shared.jobs.queries import JobFilter, get_job, get_status, list_jobs
 from shared.jobs.submit import Upload, fingerprint, submit
 from shared.models.registry import ModelVersion
+from shared.webhooks.hosts import AllowedHosts
 
 bp = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", tag="Jobs")
 
@@ -44,12 +45,6 @@ class FieldError(PermanentError):
     """A form field is not valid."""
 
     code = "validation_failed"
-
-
-class CallbackNotAllowedError(PermanentError):
-    """This service calls nobody back: no host is allowed as a callback. Poll the job instead."""
-
-    code = "callback_not_allowed"
 
 
 @bp.post("")
@@ -85,7 +80,7 @@ def _fields() -> JobFields:
         faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise FieldError("; ".join(faults)) from error
     if fields.callback_url is not None:
-        raise CallbackNotAllowedError
+        AllowedHosts.parse(context().settings.webhook_allowed_hosts).check(fields.callback_url)
     return fields
 
 
@@ -111,6 +106,7 @@ def _job_request(fields: JobFields, model: ModelVersion, uploads: list[Upload]) 
         accession_number=fields.accession_number,
         specimen_id=fields.specimen_id,
         patient_ref=fields.patient_ref,
+        callback_url=fields.callback_url,
         idempotency_key=idempotency_key,
         expire_after_seconds=context().settings.expire_after_seconds,
         request_sha256=fingerprint(described, [upload.sha256 for upload in uploads]),

@@ -1,0 +1,59 @@
+"""`hemotriage webhooks`: events that clients are told of."""
+
+from __future__ import annotations
+
+import uuid
+
+import click
+from rich.console import Console
+from rich.table import Column, Table
+
+from services.cli.operator import operator_settings
+from shared.db.session import Sessions, create_database, create_sessions
+from shared.webhooks.admin import list_events, resend
+from shared.webhooks.signature import new_secret
+
+
+@click.group("webhooks")
+def command() -> None:
+    """List and resend webhooks; works on the database of the settings or of `make run`."""
+
+
+@command.command("list")
+@click.option("--undelivered", is_flag=True, help="Those alone that are due or given up.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+def list_all(*, undelivered: bool, limit: int) -> None:
+    """List events, newest first, with the reason of the last failure."""
+    titles = ("id", "job", "event", "created", "state", "attempts", "next", "last error")
+    table = Table(*(Column(title, overflow="fold") for title in titles))
+    for event in list_events(_sessions(), undelivered=undelivered, limit=limit):
+        following = event.next_attempt_at
+        table.add_row(
+            str(event.id),
+            str(event.job_id),
+            event.event,
+            event.created_at.isoformat(timespec="seconds"),
+            event.state,
+            str(event.attempts),
+            following.isoformat(timespec="seconds") if following else "-",
+            event.last_error or "-",
+        )
+    Console().print(table)
+
+
+@command.command("resend")
+@click.argument("event_id", type=click.UUID)
+def resend_one(event_id: uuid.UUID) -> None:
+    """Make the event with this id due at once, whether or not it was delivered."""
+    resend(_sessions(), event_id)
+    click.echo(f"due {event_id}")
+
+
+@command.command("secret")
+def secret() -> None:
+    """Print a fresh value for HEMOTRIAGE_WEBHOOK_SECRET; it is kept nowhere."""
+    click.echo(new_secret())
+
+
+def _sessions() -> Sessions:
+    return create_sessions(create_database(operator_settings(), pool_size=1))

@@ -1,0 +1,89 @@
+"""What an operator sees of webhooks, and does about them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import func, select, update
+
+from shared import audit
+from shared.db.models import WebhookRow
+from shared.db.session import Sessions
+from shared.errors import NotFoundError
+
+_ACTOR = "operator"
+
+
+class State(StrEnum):
+    """Where an event stands."""
+
+    DUE = "due"  # has attempts before it
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"  # no attempt follows unless an operator asks for it
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event as it stood when it was read."""
+
+    id: uuid.UUID
+    job_id: uuid.UUID
+    event: str
+    created_at: dt.datetime
+    attempts: int
+    next_attempt_at: dt.datetime | None
+    delivered_at: dt.datetime | None
+    last_error: str | None
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        if self.delivered_at is not None:
+            return State.DELIVERED
+        return State.GIVEN_UP if self.next_attempt_at is None else State.DUE
+
+
+def list_events(sessions: Sessions, *, undelivered: bool, limit: int) -> list[Event]:
+    """Events, newest first: all of them, or those that were not delivered."""
+    statement = select(WebhookRow).order_by(WebhookRow.created_at.desc()).limit(limit)
+    if undelivered:
+        statement = statement.where(WebhookRow.delivered_at.is_(None))
+    with sessions() as session:
+        return [_event(row) for row in session.scalars(statement)]
+
+
+def resend(sessions: Sessions, event_id: uuid.UUID) -> None:
+    """Make an event due at once, delivered or not, with all of its attempts before it.
+
+    Raises:
+        NotFoundError: There is no such event.
+    """
+    statement = (
+        update(WebhookRow)
+        .where(WebhookRow.id == event_id)
+        .values(
+            attempts=0, next_attempt_at=func.clock_timestamp(), delivered_at=None, last_error=None
+        )
+        .returning(WebhookRow.job_id)
+    )
+    with sessions.begin() as session:
+        job_id = session.scalars(statement).one_or_none()
+        if job_id is None:
+            raise NotFoundError(f"There is no event {event_id}.")
+        audit.record(session, _ACTOR, "webhook.resent", job_id, event_id=str(event_id))
+
+
+def _event(row: WebhookRow) -> Event:
+    return Event(
+        id=row.id,
+        job_id=row.job_id,
+        event=row.event,
+        created_at=row.created_at,
+        attempts=row.attempts,
+        next_attempt_at=row.next_attempt_at,
+        delivered_at=row.delivered_at,
+        last_error=row.last_error,
+    )
