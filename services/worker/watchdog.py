@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +53,10 @@ class Watchdog:
     def _run(self) -> None:
         pause = threading.Event()
         while True:
-            faulthandler.dump_traceback_later(2 * self._limit_seconds, exit=True)
+            # The real standard error: Celery may have put a logger in the place of `sys.stderr`.
+            faulthandler.dump_traceback_later(
+                2 * self._limit_seconds, exit=True, file=sys.__stderr__
+            )
             pause.wait(self._limit_seconds / _TICKS_A_LIMIT)
             if overdue := self._next_turn():
                 self._on_overdue(overdue)

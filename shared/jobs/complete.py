@@ -122,7 +122,7 @@ def _count(sessions: Sessions, held: Claim, error: Exception, max_attempts: int)
             JobRow.failures + 1 >= max_attempts,
             finished_at=func.clock_timestamp(),
             error_code=code,
-            error_detail=f"The last of its attempts ended with {type(error).__name__}.",
+            error_detail=_reason(error),
             **counted,
         )
         if row is not None:
@@ -139,6 +139,12 @@ def _requeue(
     if row is not None:
         announce(session, row, delay_seconds=delay_seconds)
         audit.record(session, _actor(held), "job.requeued", row.id, code=code, attempt=held.attempt)
+
+
+def _reason(error: Exception) -> str:
+    """Of our own errors the text; of others the type alone, since their text may hold anything."""
+    text = str(error) if isinstance(error, HemotriageError) else type(error).__name__
+    return f"Its last attempt: {text}"
 
 
 def _actor(held: Claim) -> str:

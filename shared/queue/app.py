@@ -52,6 +52,7 @@ def create_celery(settings: Settings, *, answer_timeout: float | None = None) ->
         accept_content=["json"],
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
         worker_enable_remote_control=True,
     )
     return app

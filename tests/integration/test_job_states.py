@@ -159,15 +159,20 @@ class JobLife(RuleBasedStateMachine):
         """A worker that may have lost the job long ago."""
         getattr(self, act)(held)
 
-    @rule(target=claims, job_id=jobs, act=ACTS)
-    def act_on_the_claim_that_holds(self, job_id: uuid.UUID, act: str) -> Claim:
-        held = self.models[job_id].holder
-        if held is None:
-            held = self.claim(job_id, "a")
-        if not isinstance(held, Claim):
-            return multiple()
-        getattr(self, act)(held)
-        return held
+    @rule(target=claims, job_id=jobs, acts=st.lists(ACTS, min_size=1, max_size=8))
+    def act_on_the_claim_that_holds(self, job_id: uuid.UUID, acts: list[str]) -> Claim:
+        """Workers that have the job, one after the other."""
+        claims = []
+        for act in acts:
+            held = self.models[job_id].holder
+            if held is None:
+                held = self.claim(job_id, "a")
+            if not isinstance(held, Claim):
+                break
+            claims.append(held)
+            getattr(self, act)(held)
+            self.the_database_is_as_the_model_says()
+        return multiple(*claims)
 
     def heartbeat(self, held: Claim) -> None:
         model = self.models[held.job_id]
@@ -327,7 +332,7 @@ def test_any_order_of_events_leaves_each_job_with_one_end(sessions: Sessions) ->
         Life,
         settings=settings(
             max_examples=50,
-            stateful_step_count=60,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

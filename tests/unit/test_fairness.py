@@ -17,7 +17,7 @@ def take(cycle: FairPriorities, waiting: Counter) -> str:
 
 
 def test_a_more_urgent_queue_comes_first() -> None:
-    cycle = FairPriorities(list(QUEUES))
+    cycle = FairPriorities(["routine", "stat", "urgent"])  # kombu gives them in no order
     waiting = Counter(stat=2, urgent=2, routine=2)
     taken = [take(cycle, waiting) for _ in range(4)]
     assert taken == ["stat", "stat", "urgent", "urgent"]

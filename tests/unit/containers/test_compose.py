@@ -12,6 +12,7 @@ import pytest
 
 from services.api.app import create_app
 from shared.local.seaweedfs import SeaweedFS
+from shared.queue.names import QUEUES
 from shared.settings import PROJECT_ROOT
 from tests.unit.containers.support import (
     ALL,
@@ -43,6 +44,20 @@ def test_the_compose_file_is_valid_and_has_every_part(services: dict[str, Any]) 
     assert set(services) == ALL
     assert {name for name in ALL if services[name].get("profiles")} == {"worker-gpu"}
     assert services["worker-gpu"]["profiles"] == ["gpu"]
+
+
+def test_one_worker_is_reserved_for_stat_jobs_and_the_others_take_all(
+    services: dict[str, Any],
+) -> None:
+    queues = {name: settings_of(services[name]).worker_queues for name in OURS if "worker" in name}
+    every = ",".join(QUEUES)
+    assert queues == {"worker": every, "worker-gpu": every, "worker-stat": "stat"}
+
+
+def test_a_worker_leaves_before_its_container_is_killed(services: dict[str, Any]) -> None:
+    for name in (name for name in OURS if "worker" in name):
+        grace = int(services[name]["stop_grace_period"].removesuffix("s"))
+        assert settings_of(services[name]).worker_grace_seconds < grace
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -114,7 +129,10 @@ def test_settings_are_accepted_and_lead_to_the_servers(services: dict[str, Any],
     assert settings.s3_secret_key.get_secret_value() == secret_key
 
 
-@pytest.mark.parametrize(("name", "engine"), [("worker", "openvino"), ("worker-gpu", "tensorflow")])
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [("worker", "openvino"), ("worker-stat", "openvino"), ("worker-gpu", "tensorflow")],
+)
 def test_a_worker_runs_the_engine_that_its_image_holds(
     services: dict[str, Any], name: str, engine: str
 ) -> None:
