@@ -84,7 +84,9 @@ class Settings(InferenceSettings):
 
     worker_threads: int = Field(default=16, ge=1, description="Jobs that one worker holds at once.")
     worker_queues: str = Field(
-        default="stat,urgent,routine", description="Queues that a worker takes jobs from."
+        default="stat,urgent,routine",
+        pattern=r"^(stat|urgent|routine)(,(stat|urgent|routine))*$",
+        description="Queues that a worker takes jobs from.",
     )
     worker_grace_seconds: int = Field(
         default=30, ge=1, description="Longest time from SIGTERM to a worker's end."

@@ -32,8 +32,11 @@ def create_database(settings: Settings, *, pool_size: int, patient: bool = False
     """
     # Without a callback, psycopg2 waits for an answer for ever.
     extensions.set_wait_callback(_wait)
-    timeout = None if patient else settings.answer_timeout_seconds
-    factory = type("Connection", (_Connection,), {"answer_timeout": timeout})
+    timeouts = {
+        "connect_timeout": settings.connect_timeout_seconds,
+        "answer_timeout": None if patient else settings.answer_timeout_seconds,
+    }
+    factory = type("Connection", (_Connection,), timeouts)
     return create_engine(
         settings.database_url.get_secret_value(),
         pool_size=pool_size,
@@ -55,12 +58,16 @@ def create_sessions(engine: Engine) -> Sessions:
 
 
 class _Connection(extensions.connection):  # type: ignore[misc]
+    connect_timeout: float | None = None
     answer_timeout: float | None = None
 
 
 def _wait(connection: Any) -> None:
     """Wait for the server's next answer, to a connection's beginning as to a statement."""
-    timeout = getattr(connection, "answer_timeout", None)
+    beginning = connection.status == extensions.STATUS_SETUP
+    phase = "connect_timeout" if beginning else "answer_timeout"
+    # A connection that is none of ours has no limit.
+    timeout = getattr(connection, phase, None)
     poller = select.poll()
     while (state := connection.poll()) != extensions.POLL_OK:
         if state not in _EVENTS:

@@ -21,7 +21,7 @@ from shared.db.models import JobRow, WebhookRow
 from shared.db.session import Sessions
 from shared.settings import Settings
 from shared.webhooks.call import CallFailedError, post
-from shared.webhooks.events import payload, status_of
+from shared.webhooks.events import SUPERSEDED, payload, status_of
 from shared.webhooks.hosts import AllowedHosts, CallbackNotAllowedError
 from shared.webhooks.signature import key_of, sign
 
@@ -36,7 +36,6 @@ _SETTLE_SECONDS = 10.0
 """What looking up a name and writing an outcome may take, beyond the call itself."""
 
 INTERRUPTED = "interrupted"
-SUPERSEDED = "superseded"
 GONE = 410
 
 
@@ -105,7 +104,7 @@ def take_due(
             url=event.url,
             origin=origin,
             body=payload(event, error_code),
-            # An operator queued the job again: its next end has an event of its own.
+            # An operator queued the job again, and its next end is yet to come.
             superseded=status != status_of(event.event),
         )
 
@@ -172,13 +171,13 @@ def _settle_delivered(sessions: Sessions, delivery: Delivery) -> None:
 def _settle_failed(
     sessions: Sessions, delivery: Delivery, failure: str, *, next_attempt_at: Any
 ) -> None:
-    """Write a failure, unless a later attempt has the event or an operator has reset it."""
+    """Write a failure, unless a later attempt has the event or it is settled already."""
     statement = (
         update(WebhookRow)
         .where(
             WebhookRow.id == delivery.event_id,
             WebhookRow.attempts == delivery.attempt,
-            WebhookRow.delivered_at.is_(None),
+            WebhookRow.next_attempt_at.is_not(None),
         )
         .values(last_error=failure, next_attempt_at=next_attempt_at)
     )

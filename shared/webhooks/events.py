@@ -6,9 +6,13 @@ import datetime as dt
 import json
 import uuid
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from shared.db.models import JobRow, WebhookRow
+
+SUPERSEDED = "superseded"
+"""The error of an event whose job was queued again before it was delivered."""
 
 _PREFIX = "job."
 _SUCCEEDED = "succeeded"
@@ -17,13 +21,23 @@ _SUCCEEDED = "succeeded"
 def record_end(session: Session, job: JobRow) -> None:
     """Write the event of a job's end, if its client gave a `callback_url`.
 
+    An end before it, which an operator undid, is not told any more.
+
     Args:
         session: The open transaction that ends the job.
         job: The job in its final state.
     """
-    if job.callback_url is not None:
-        event = f"{_PREFIX}{job.status}"
-        session.add(WebhookRow(id=uuid.uuid4(), job_id=job.id, event=event, url=job.callback_url))
+    if job.callback_url is None:
+        return
+    earlier = (
+        update(WebhookRow)
+        .where(WebhookRow.job_id == job.id, WebhookRow.next_attempt_at.is_not(None))
+        .values(next_attempt_at=None, last_error=SUPERSEDED)
+        .execution_options(synchronize_session=False)
+    )
+    session.execute(earlier)
+    event = f"{_PREFIX}{job.status}"
+    session.add(WebhookRow(id=uuid.uuid4(), job_id=job.id, event=event, url=job.callback_url))
 
 
 def status_of(event: str) -> str:

@@ -26,6 +26,7 @@ from shared.db.session import Sessions
 from shared.errors import NotFoundError
 from shared.jobs.cancel import cancel
 from shared.jobs.requeue import requeue
+from shared.jobs.sweep import sweep_expired
 from shared.local.servers import LocalServers
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
@@ -119,6 +120,11 @@ def seconds_left(sessions: Sessions, event_id: uuid.UUID) -> float:
 def change(sessions: Sessions, event_id: uuid.UUID, **values: object) -> None:
     with sessions.begin() as session:
         session.execute(update(WebhookRow).where(WebhookRow.id == event_id).values(**values))
+
+
+def change_job(sessions: Sessions, job_id: uuid.UUID, **values: object) -> None:
+    with sessions.begin() as session:
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(**values))
 
 
 def make_due(sessions: Sessions, event_id: uuid.UUID, **values: object) -> None:
@@ -419,6 +425,26 @@ def test_an_end_that_an_operator_undid_is_not_told(sessions, calling, receiver, 
     cancel(sessions, job_id, actor="key:x")
     attempt(sessions, calling)
     assert [call.document["type"] for call in receiver.calls] == ["job.cancelled"]
+
+
+def test_of_two_ends_of_a_job_the_last_is_told_even_if_a_call_of_the_first_is_under_way(
+    sessions, calling, end
+) -> None:
+    with receiving(500) as receiver:
+        first = end(receiver.url, "dead", "attempt_hung")
+        job_id = read(sessions, first).job_id
+        slow = take_due(sessions, calling)
+        assert slow is not None
+        requeue(sessions, job_id, expire_after_seconds=60)
+        change_job(sessions, job_id, expires_at=func.clock_timestamp())
+        assert sweep_expired(sessions) == 1
+        deliver(sessions, calling, ALLOWED, slow)
+        assert read(sessions, first).last_error == "superseded"
+        attempt(sessions, calling)
+        assert take_due(sessions, calling) is None
+    codes = [call.document["data"]["error"]["code"] for call in receiver.calls]
+    assert codes == ["attempt_hung", "expired"]
+    assert len({call.event_id for call in receiver.calls}) == 2
 
 
 def test_several_relays_at_once_deliver_each_event_once(sessions, calling, receiver, end) -> None:

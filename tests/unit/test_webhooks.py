@@ -7,6 +7,8 @@ import datetime as dt
 import hashlib
 import hmac
 import json
+import re
+import time
 import uuid
 from urllib.parse import urlsplit
 
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shared.db.models import WebhookRow
-from shared.settings import Settings
+from shared.settings import PROJECT_ROOT, Settings
 from shared.webhooks.events import payload
 from shared.webhooks.hosts import MAX_URL_LENGTH, AllowedHosts, Callback, CallbackNotAllowedError
 from shared.webhooks.signature import key_of, new_secret, sign, verify
@@ -366,3 +368,15 @@ def test_an_event_tells_ids_the_state_and_links() -> None:
     assert failed["data"]["error"] == {"code": "corrupt_image"}
     assert failed["data"]["links"]["result"] is None
     assert payload(row("job.dead"), "expired") == payload(row("job.dead"), "expired")
+
+
+def test_the_example_of_the_documentation_verifies_what_is_sent() -> None:
+    text = (PROJECT_ROOT / "docs" / "integration.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict = {}
+    exec(example, names)
+    headers = sign(key_of(SECRET), "id-1", int(time.time()), BODY)
+    assert names["is_genuine"](SECRET, headers, BODY)
+    assert not names["is_genuine"](new_secret(), headers, BODY)
+    assert not names["is_genuine"](SECRET, headers, BODY + b" ")
+    assert not names["is_genuine"](SECRET, VECTOR, BODY), "it is too old"

@@ -52,6 +52,7 @@ def test_one_worker_is_reserved_for_stat_jobs_and_the_others_take_all(
     queues = {name: settings_of(services[name]).worker_queues for name in OURS if "worker" in name}
     every = ",".join(QUEUES)
     assert queues == {"worker": every, "worker-gpu": every, "worker-stat": "stat"}
+    assert services["worker-stat"]["image"] == services["worker"]["image"]
 
 
 def test_a_worker_leaves_before_its_container_is_killed(services: dict[str, Any]) -> None:
@@ -129,10 +130,7 @@ def test_settings_are_accepted_and_lead_to_the_servers(services: dict[str, Any],
     assert settings.s3_secret_key.get_secret_value() == secret_key
 
 
-@pytest.mark.parametrize(
-    ("name", "engine"),
-    [("worker", "openvino"), ("worker-stat", "openvino"), ("worker-gpu", "tensorflow")],
-)
+@pytest.mark.parametrize(("name", "engine"), [("worker", "openvino"), ("worker-gpu", "tensorflow")])
 def test_a_worker_runs_the_engine_that_its_image_holds(
     services: dict[str, Any], name: str, engine: str
 ) -> None:
