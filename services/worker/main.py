@@ -21,6 +21,7 @@ from services.worker.isolation import PATIENCE_SECONDS, Isolation
 from services.worker.patience import Patience
 from services.worker.runtime import Runtime
 from services.worker.tasks import register_tasks
+from services.worker.threads import create_pool
 from services.worker.triage import Triage
 from services.worker.watchdog import Watchdog
 from shared.db.session import Sessions, create_database, create_sessions
@@ -74,7 +75,7 @@ def _take_jobs(settings: Settings, runner: JobRunner) -> int:
     register_tasks(app, runner)
     worker = app.Worker(
         hostname=f"worker-{os.getpid()}@{socket.gethostname()}",
-        pool="threads",
+        pool=create_pool(app),
         concurrency=settings.worker_threads,
         queues=settings.worker_queues.split(","),
         loglevel=settings.log_level,
