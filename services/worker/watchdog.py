@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from shared.jobs.claim import Claim
 
 _TICKS_A_LIMIT = 20
+_STANDARD_ERROR = 2
 
 
 class Watchdog:
@@ -53,9 +53,8 @@ class Watchdog:
     def _run(self) -> None:
         pause = threading.Event()
         while True:
-            # The real standard error: Celery may have put a logger in the place of `sys.stderr`.
             faulthandler.dump_traceback_later(
-                2 * self._limit_seconds, exit=True, file=sys.__stderr__
+                2 * self._limit_seconds, exit=True, file=_STANDARD_ERROR
             )
             pause.wait(self._limit_seconds / _TICKS_A_LIMIT)
             if overdue := self._next_turn():
