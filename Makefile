@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench lock clean
+.PHONY: help setup run test lint format bench faults lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -36,6 +36,10 @@ format: setup ## Rewrite the code in the project's style
 
 bench: setup ## Measure speed against a bound of the same run
 	$(BIN)/python -m tests.bench.service
+	$(BIN)/python -m tests.bench.priorities
+
+faults: setup ## Break everything for real, and count what is lost
+	$(BIN)/python -m tests.faults
 
 lock: setup ## Lock the requirements by hash, from requirements/*.in
 	$(BIN)/python requirements/lock.py

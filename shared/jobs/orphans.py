@@ -39,7 +39,8 @@ def run_orphan_sweeps(
         until = utc_now() - grace
         try:
             removed = sweep_orphans(sessions, storage, since=since, until=until)
-            since = until
+            # An object may be written as late as a grace after its id was made.
+            since = until - 2 * grace
         except (TransientError, SQLAlchemyError) as error:
             removed = 0
             _log.warning("orphans are looked for later", extra={"error": type(error).__name__})
@@ -56,7 +57,7 @@ def sweep_orphans(
     Args:
         sessions: The database.
         storage: The object store.
-        since: Where the last pass ended; None looks at everything.
+        since: From where on there may be objects that no pass has seen; None looks at everything.
         until: Now less the grace, which must be longer than any upload takes.
 
     Returns:
