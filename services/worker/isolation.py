@@ -20,7 +20,7 @@ from services.worker.batcher import Batcher
 from services.worker.patience import Patience
 from services.worker.runtime import Runtime
 from services.worker.triage import Triage
-from services.worker.watchdog import Watchdog
+from services.worker.watchdog import Watchdog, start_last_resort
 from shared.errors import AttemptCrashedError, AttemptHungError, TransientError
 from shared.jobs.claim import Claim
 from shared.logging import configure_logging
@@ -143,6 +143,7 @@ def _serve(connection: Connection, settings: Settings) -> None:
     watchdog = Watchdog(
         limit_seconds=settings.work_limit_seconds, on_overdue=lambda _: os._exit(HUNG_EXIT_CODE)
     )
+    start_last_resort(2 * settings.work_limit_seconds)
     triage = Triage(
         S3Store(settings, pool_size=1),
         Runtime(settings),

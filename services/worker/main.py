@@ -23,7 +23,7 @@ from services.worker.runtime import Runtime
 from services.worker.tasks import register_tasks
 from services.worker.threads import create_pool
 from services.worker.triage import Triage
-from services.worker.watchdog import Watchdog
+from services.worker.watchdog import Watchdog, start_last_resort
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.jobs.claim import Claim
 from shared.jobs.complete import hand_back
@@ -52,6 +52,7 @@ def main() -> int:
     hands = Hands()
     leave = _Leave(settings, sessions, hands)
     watchdog = Watchdog(limit_seconds=settings.work_limit_seconds, on_overdue=leave.hung)
+    start_last_resort(2 * settings.work_limit_seconds)
     batcher = Batcher(watchdog, batch_size=settings.batch_size)
     runtime = Runtime(settings)
     runtime.warm_up()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from shared.jobs.claim import Claim
 
 _TICKS_A_LIMIT = 20
+_DELAYS_A_LIMIT = 4
 _STANDARD_ERROR = 2
 
 
@@ -17,8 +18,7 @@ class Watchdog:
     """Watches pieces of work, each of which may take so many seconds.
 
     Time is counted in its own turns, so that a process which was frozen for a while does not find
-    all of its work overdue. Where native code holds the interpreter's lock, no thread of ours can
-    act: after twice the limit the process then ends with a traceback on standard error.
+    all of its work overdue.
     """
 
     def __init__(
@@ -53,9 +53,6 @@ class Watchdog:
     def _run(self) -> None:
         pause = threading.Event()
         while True:
-            faulthandler.dump_traceback_later(
-                2 * self._limit_seconds, exit=True, file=_STANDARD_ERROR
-            )
             pause.wait(self._limit_seconds / _TICKS_A_LIMIT)
             if overdue := self._next_turn():
                 self._on_overdue(overdue)
@@ -69,3 +66,19 @@ class Watchdog:
                 if self._turn - begun > _TICKS_A_LIMIT:
                     return claims
         return None
+
+
+def start_last_resort(limit_seconds: float) -> None:
+    """End the process with a traceback when no thread of it has run for so many seconds.
+
+    Native code that hangs with the interpreter's lock keeps the watchdog from acting. What acts
+    here is a thread of `faulthandler`, which needs no lock; it is put off four times a limit.
+    """
+
+    def run() -> None:
+        pause = threading.Event()
+        while True:
+            faulthandler.dump_traceback_later(limit_seconds, exit=True, file=_STANDARD_ERROR)
+            pause.wait(limit_seconds / _DELAYS_A_LIMIT)
+
+    threading.Thread(target=run, name="last-resort", daemon=True).start()

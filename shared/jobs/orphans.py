@@ -44,6 +44,9 @@ def run_orphan_sweeps(
         except (TransientError, SQLAlchemyError) as error:
             removed = 0
             _log.warning("orphans are looked for later", extra={"error": type(error).__name__})
+        except Exception:  # the thread must outlive whatever one pass meets
+            removed = 0
+            _log.exception("orphans are looked for later")
         if removed:
             _log.info("orphans removed", extra={"objects": removed})
         stop.wait(grace.total_seconds() / _PASSES_A_GRACE)

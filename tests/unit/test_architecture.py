@@ -49,7 +49,9 @@ def test_no_service_imports_another(service: str) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("domain", ["db", "storage", "queue", "triage", "imaging", "auth", "audit"])
+@pytest.mark.parametrize(
+    "domain", ["db", "storage", "queue", "triage", "imaging", "auth", "audit", "webhooks"]
+)
 def test_the_lower_domains_know_nothing_of_jobs(domain: str) -> None:
     wrong = [
         f"{path}: {name}"

@@ -36,8 +36,8 @@ def test_work_that_ends_in_time_is_left_alone() -> None:
 def test_native_code_that_holds_the_interpreter_is_ended_too() -> None:
     program = (
         "import ctypes, time\n"
-        "from services.worker.watchdog import Watchdog\n"
-        "Watchdog(limit_seconds=0.5, on_overdue=print)\n"
+        "from services.worker.watchdog import start_last_resort\n"
+        "start_last_resort(1)\n"
         "time.sleep(0.2)\n"
         "ctypes.PyDLL(None).sleep(60)\n"  # PyDLL keeps the lock through the call
     )
