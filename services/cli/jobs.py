@@ -27,7 +27,7 @@ def list_all(status: str, limit: int) -> None:
     """List jobs of one status, newest first, with the reason of those that failed."""
     sessions = create_sessions(create_database(operator_settings(), pool_size=1))
     titles = ("id", "priority", "model", "submitted", "ended", "attempts", "reason")
-    table = Table(*(Column(title, overflow="fold") for title in titles))
+    table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles))
     for job in list_jobs(sessions, JobFilter(status=Status(status)), limit=limit).jobs:
         moments = (job.submitted_at, job.finished_at)
         shown = (at.isoformat(timespec="seconds") if at else "-" for at in moments)

@@ -49,7 +49,7 @@ def create(
 def list_all() -> None:
     """List the keys, without their secrets."""
     titles = ("id", "name", "scopes", "jobs/min", "created", "expires", "revoked")
-    table = Table(*(Column(title, overflow="fold") for title in titles))
+    table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles))
     for key in list_keys(_sessions()):
         moments = (key.created_at, key.expires_at, key.revoked_at)
         shown = (at.isoformat(timespec="seconds") if at else "-" for at in moments)

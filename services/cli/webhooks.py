@@ -25,7 +25,7 @@ def command() -> None:
 def list_all(*, undelivered: bool, limit: int) -> None:
     """List events, newest first, with the reason of the last failure."""
     titles = ("id", "job", "event", "created", "state", "attempts", "next", "last error")
-    table = Table(*(Column(title, overflow="fold") for title in titles))
+    table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles))
     for event in list_events(_sessions(), undelivered=undelivered, limit=limit):
         following = event.next_attempt_at
         table.add_row(

@@ -57,9 +57,8 @@ def main() -> int:
     runtime = Runtime(settings)
     runtime.warm_up()
     together = Triage(storage, runtime, batcher, watchdog, patience, max_pixels=settings.max_pixels)
-    runner = JobRunner(
-        settings, sessions, hands, patience, together=together, alone=Isolation(settings)
-    )
+    isolation = Isolation(settings)
+    runner = JobRunner(settings, sessions, hands, patience, together=together, alone=isolation)
     start_heartbeat(hands, sessions, lease_seconds=settings.lease_seconds)
 
     def stop_taking_jobs(**_: Any) -> None:
@@ -68,7 +67,9 @@ def main() -> int:
         leave.in_time()
 
     signals.worker_shutting_down.connect(stop_taking_jobs, weak=False)
-    return _take_jobs(settings, runner)
+    exit_code = _take_jobs(settings, runner)
+    isolation.close()
+    return exit_code
 
 
 def _take_jobs(settings: Settings, runner: JobRunner) -> int:

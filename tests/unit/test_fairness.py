@@ -1,6 +1,7 @@
 """Stat before urgent before routine, and none of them starves."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_no_queue_starves_however_much_comes_before_it(behind: str) -> None:
     bound = FAIR_SHARE * (len(QUEUES) - 1)
     positions = [index for index, queue in enumerate(taken) if queue == behind]
     assert positions[0] < bound
-    assert max(b - a for a, b in zip(positions, positions[1:], strict=False)) <= bound
+    assert max(b - a for a, b in pairwise(positions)) <= bound
     assert Counter(taken)["stat"] >= 1000 * (FAIR_SHARE - 1) / FAIR_SHARE
 
 
