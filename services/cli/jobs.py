@@ -5,11 +5,10 @@ from __future__ import annotations
 import uuid
 
 import click
-from rich.console import Console
-from rich.table import Column, Table
 
 from services.cli.operator import operator_settings
 from shared.db.session import create_database, create_sessions
+from shared.jobs.entities import Job
 from shared.jobs.queries import JobFilter, list_jobs
 from shared.jobs.requeue import dead_letters, requeue
 from shared.jobs.states import Status
@@ -24,16 +23,10 @@ def command() -> None:
 @click.option("--status", type=click.Choice(list(Status)), default=Status.DEAD, show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 def list_all(status: str, limit: int) -> None:
-    """List jobs of one status, newest first, with the reason of those that failed."""
+    """List jobs of one status, newest first, a line each, with the reason of those that failed."""
     sessions = create_sessions(create_database(operator_settings(), pool_size=1))
-    titles = ("id", "priority", "model", "submitted", "ended", "attempts", "reason")
-    table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles))
     for job in list_jobs(sessions, JobFilter(status=Status(status)), limit=limit).jobs:
-        moments = (job.submitted_at, job.finished_at)
-        shown = (at.isoformat(timespec="seconds") if at else "-" for at in moments)
-        reason = f"{job.error.code}: {job.error.detail}" if job.error else "-"
-        table.add_row(str(job.id), job.priority, job.model, *shown, str(job.attempts), reason)
-    Console().print(table)
+        click.echo(_line(job))
 
 
 @command.command("requeue")
@@ -49,3 +42,12 @@ def requeue_jobs(job_ids: tuple[uuid.UUID, ...], *, dead: bool, code: str | None
     for job_id in job_ids or dead_letters(sessions, code=code):
         requeue(sessions, job_id, expire_after_seconds=settings.expire_after_seconds)
         click.echo(f"requeued {job_id}")
+
+
+def _line(job: Job) -> str:
+    times = {"submitted": job.submitted_at, "ended": job.finished_at}
+    shown = [f"{name}={at.isoformat(timespec='seconds')}" for name, at in times.items() if at]
+    reason = [f"{job.error.code}: {job.error.detail}"] if job.error else []
+    return " ".join(
+        [str(job.id), job.priority, job.model, f"attempts={job.attempts}", *shown, *reason]
+    )
