@@ -33,6 +33,7 @@ PATIENCE_SECONDS = 30.0
 
 _START_SECONDS = 60.0
 _TURN_SECONDS = 2.0
+_IDLE_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -44,13 +45,14 @@ class IsolationBusyError(TransientError):
 
 
 class Isolation:
-    """One child process at a time, started at need and kept until a job takes it down."""
+    """One child process at a time, started at need and kept for a minute or until it crashes."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._place = threading.Lock()
         self._child: SpawnProcess | None = None
         self._connection: Connection | None = None
+        self._idle = threading.Timer(_IDLE_SECONDS, self.close)
 
     def __call__(self, held: Claim) -> TriageResult:
         """Make the result of one job in the child.
@@ -63,19 +65,26 @@ class Isolation:
         """
         if not self._place.acquire(timeout=_TURN_SECONDS):
             raise IsolationBusyError
+        self._idle.cancel()
         try:
             connection = self._ready()
             answer = self._ask(connection, held)
         finally:
+            self._end_when_idle()
             self._place.release()
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def close(self) -> None:
-        """End the child, which waits for nothing any more."""
+        """End the child; a job that it has is waited for."""
         with self._place:
             self._end()
+
+    def _end_when_idle(self) -> None:
+        self._idle = threading.Timer(_IDLE_SECONDS, self.close)
+        self._idle.daemon = True
+        self._idle.start()
 
     def _ready(self) -> Connection:
         """The connection to a child that waits for a job."""

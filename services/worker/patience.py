@@ -47,13 +47,16 @@ class Patience:
         """
         deadline = time.monotonic() + self._seconds
         pause = _FIRST_PAUSE_SECONDS
+        told = False
         while True:
             try:
                 return ask()
             except (TransientError, SQLAlchemyError) as error:
                 if not _is_outage(error) or time.monotonic() > deadline:
                     raise
-                _log.warning("waiting for a server", extra={"error": type(error).__name__})
+                if not told:
+                    told = True
+                    _log.warning("waiting for a server", extra={"error": type(error).__name__})
                 if self._stopping.wait(pause):
                     raise
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
