@@ -20,7 +20,12 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--status", type=click.Choice(list(Status)), default=Status.DEAD, show_default=True)
+@click.option(
+    "--status",
+    type=click.Choice([status.value for status in Status]),
+    default=Status.DEAD.value,
+    show_default=True,
+)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 def list_all(status: str, limit: int) -> None:
     """List jobs of one status, newest first, a line each, with the reason of those that failed."""

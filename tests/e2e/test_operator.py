@@ -63,6 +63,8 @@ def test_a_job_that_succeeded_is_not_requeued(
     draw_smear(1).save(image)
     job_id = client.submit([image])["id"]
     client.wait(job_id)
+    listed = command_line("jobs", "list", "--status", "succeeded", **service.environment())
+    assert job_id in listed.stdout
     refused = command_line("jobs", "requeue", job_id, **service.environment())
     assert refused.returncode == 1
     assert "hemotriage: conflict:" in refused.stderr
