@@ -95,7 +95,7 @@ class Settings(InferenceSettings):
         default=60, gt=0, description="Longest decoding or model call; it then counts as hung."
     )
     lease_seconds: float = Field(
-        default=10, gt=0, description="Time after which a silent worker loses its jobs."
+        default=8, gt=0, description="Time after which a silent worker loses its jobs."
     )
     max_attempts: int = Field(
         default=3, ge=1, description="Crashes, hangs and errors after which a job is dead."

@@ -15,16 +15,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from services.worker.watchdog import Watchdog
-from shared.errors import TransientError
 from shared.imaging import Pixels
 from shared.jobs.claim import Claim
 from shared.models.predictor import Prediction, Predictor
 
 
-class WorkerStoppingError(TransientError):
-    """The worker was asked to stop before it got to the job."""
-
-    code = "worker_stopping"
+class NotNowError(Exception):
+    """This worker does not get to the job, which goes back to its queue as it was."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +48,22 @@ class Batcher:
         """Queue the images of one job, shape (n, 224, 224, 3), for prediction.
 
         Raises:
-            WorkerStoppingError: The batcher is closed.
+            NotNowError: The batcher is closed.
         """
         request = _Request(claim, predictor, images)
         with self._changed:
             if self._closed:
-                raise WorkerStoppingError
+                raise NotNowError("the worker stops")
             self._waiting.append(request)
             self._changed.notify()
         return request.future
 
     def close(self) -> None:
-        """Let the running batch finish; what waits gets a WorkerStoppingError. Returns at once."""
+        """Let the running batch finish; what waits gets a NotNowError. Returns at once."""
         with self._changed:
             self._closed = True
             while self._waiting:
-                self._waiting.popleft().future.set_exception(WorkerStoppingError())
+                self._waiting.popleft().future.set_exception(NotNowError("the worker stops"))
             self._changed.notify()
 
     def _run(self) -> None:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 
-from services.worker.batcher import WorkerStoppingError
+from services.worker.batcher import NotNowError
 from services.worker.hands import Hands
 from services.worker.patience import Patience
 from shared.db.session import Sessions
@@ -66,7 +66,7 @@ class JobRunner:
         limit = self._settings.max_attempts
         try:
             result = self._alone(held) if held.isolated else self._together(held)
-        except WorkerStoppingError:
+        except NotNowError:
             return partial(hand_back, self._sessions, [held], max_attempts=limit)
         except Exception as error:  # the job must end or go back, whatever was raised
             _log.warning(

@@ -16,12 +16,12 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from services.worker.batcher import Batcher
+from services.worker.batcher import Batcher, NotNowError
 from services.worker.patience import Patience
 from services.worker.runtime import Runtime
 from services.worker.triage import Triage
 from services.worker.watchdog import Watchdog, start_last_resort
-from shared.errors import AttemptCrashedError, AttemptHungError, TransientError
+from shared.errors import AttemptCrashedError, AttemptHungError
 from shared.jobs.claim import Claim
 from shared.logging import configure_logging
 from shared.settings import Settings
@@ -32,16 +32,11 @@ HUNG_EXIT_CODE = 75
 PATIENCE_SECONDS = 30.0
 
 _START_SECONDS = 60.0
-_TURN_SECONDS = 2.0
+_TURN_SECONDS = 5.0
+_END_SECONDS = 2.0
 _IDLE_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
-
-
-class IsolationBusyError(TransientError):
-    """Another job runs alone on this worker."""
-
-    code = "isolation_busy"
 
 
 class Isolation:
@@ -60,11 +55,11 @@ class Isolation:
         Raises:
             AttemptCrashedError: The child crashed over it.
             AttemptHungError: It went on beyond its limit.
-            IsolationBusyError: Another suspect runs and goes on running.
+            NotNowError: Another suspect runs and goes on running.
             HemotriageError: What the job itself raised.
         """
         if not self._place.acquire(timeout=_TURN_SECONDS):
-            raise IsolationBusyError
+            raise NotNowError("another job runs alone")
         self._idle.cancel()
         try:
             connection = self._ready()
@@ -99,7 +94,7 @@ class Isolation:
         theirs.close()
         if not self._is_ready(self._connection):
             self._end()
-            raise IsolationBusyError("The process for it does not start.")
+            raise NotNowError("the process for it does not start")
         return self._connection
 
     @staticmethod
@@ -141,7 +136,7 @@ class Isolation:
             self._connection.close()
             self._connection = None
         if child is not None:
-            child.join(_TURN_SECONDS)
+            child.join(_END_SECONDS)
             child.kill()
             child.join()
         return child

@@ -9,8 +9,6 @@ from shared.queue.fairness import FairPriorities
 from shared.queue.names import QUEUES
 from shared.settings import Settings
 
-_SILENCE_SECONDS = 10
-
 # kombu would go on for six seconds before it told a sender that the broker is down.
 _ONE_TRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
 
@@ -20,8 +18,9 @@ def create_celery(settings: Settings, *, answer_timeout: float | None = None) ->
 
     Args:
         settings: Where the broker is.
-        answer_timeout: Seconds after which a command to the broker fails. A sender sets a short
-            one, so that a frozen broker holds up no upload.
+        answer_timeout: Seconds after which a command to the broker fails, in the place of
+            `settings.answer_timeout_seconds`. A sender sets a shorter one, so that a frozen broker
+            holds up no upload.
 
     A worker acknowledges a message before it claims the job, and takes one only for a free thread.
     It is the lease that brings a killed worker's jobs back, and the sweeper that finds a message
@@ -35,9 +34,9 @@ def create_celery(settings: Settings, *, answer_timeout: float | None = None) ->
             "queue_order_strategy": FairPriorities,
             "socket_connect_timeout": timeout,
             "socket_keepalive": True,
-            "socket_timeout": answer_timeout or _SILENCE_SECONDS,
-            # Beyond it, a connection on which nothing comes back is made anew.
-            "health_check_interval": _SILENCE_SECONDS,
+            "socket_timeout": answer_timeout or settings.answer_timeout_seconds,
+            # A connection on which nothing comes back for longer is made anew.
+            "health_check_interval": settings.answer_timeout_seconds,
             **(_ONE_TRY if answer_timeout is not None else {}),
         },
         task_queues=[Queue(name) for name in QUEUES],

@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from services.worker.isolation import Isolation, IsolationBusyError
+from services.worker.batcher import NotNowError
+from services.worker.isolation import Isolation
 from shared.errors import AttemptCrashedError, CorruptImageError
 from shared.jobs.claim import Claim
 from shared.jobs.entities import JobImage
@@ -78,7 +79,7 @@ def test_a_child_that_dies_is_told_by_its_signal_and_the_next_job_gets_another(
     victim.suspend()
     with ThreadPoolExecutor(1) as pool:
         attempt = pool.submit(isolation, claim_of(storage, smear_bytes()))
-        with pytest.raises(IsolationBusyError):
+        with pytest.raises(NotNowError):
             isolation(claim_of(storage, smear_bytes()))
         victim.send_signal(number)
         victim.resume()

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
-from services.worker.batcher import Batcher, WorkerStoppingError
+from services.worker.batcher import Batcher, NotNowError
 from services.worker.watchdog import Watchdog
 from shared.jobs.claim import Claim
 from shared.models.predictor import Prediction
@@ -111,7 +111,7 @@ def test_an_error_reaches_every_waiting_job_and_the_thread_lives_on() -> None:
 def test_a_closed_batcher_takes_nothing_more() -> None:
     batcher = make_batcher(batch_size=1)
     batcher.close()
-    with pytest.raises(WorkerStoppingError):
+    with pytest.raises(NotNowError):
         submit(batcher, CountingPredictor(), images(1))
 
 
@@ -127,7 +127,7 @@ def test_a_closing_batcher_finishes_what_runs_and_hands_back_what_waits() -> Non
     running, waiting = (submit(batcher, Slow(gate), images(value)) for value in (1, 2))
     assert begun.wait(10)
     batcher.close()
-    with pytest.raises(WorkerStoppingError):
+    with pytest.raises(NotNowError):
         waiting.result(10)
     gate.set()
     assert running.result(10).raw[0, 0] == 1
