@@ -60,6 +60,11 @@ class LocalProcess:
         return self._process.pid
 
     @property
+    def exit_code(self) -> int | None:
+        """How the process ended, a signal as a negative number; None while it runs."""
+        return None if self.is_running() or self._process is None else self._process.returncode
+
+    @property
     def created(self) -> float:
         """When the process was created, in seconds since the epoch; tells reused ids apart."""
         return psutil.Process(self.pid).create_time()

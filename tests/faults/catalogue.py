@@ -195,7 +195,7 @@ def restart_everything(scene: Scene) -> None:
     """All processes are stopped by SIGTERM under load, and started again."""
     service = scene.world.service
     service.stop()
-    codes = {name: process_exit(process) for name, process in service.applications.items()}
+    codes = {name: process.exit_code for name, process in service.applications.items()}
     scene.require(set(codes.values()) == {0}, f"exit codes: {codes}")
     scene.world.start()
     scene.mark()
@@ -209,17 +209,11 @@ def restart_one_by_one(scene: Scene) -> None:
         began = time.monotonic()
         process.stop()
         slowest = max(slowest, (time.monotonic() - began, name))
-        codes[name] = process_exit(process)
+        codes[name] = process.exit_code
         scene.mark()
         world.wait(_CATCH_SECONDS, until=world.is_ready)
     scene.note(f"the slowest to stop: {slowest[1]}, {slowest[0]:.1f} s")
     scene.require(set(codes.values()) == {0}, f"exit codes: {codes}")
-
-
-def process_exit(process: object) -> int | None:
-    """The exit code of a process that has ended."""
-    ended = getattr(process, "_process", None)
-    return None if ended is None else ended.returncode
 
 
 def chaos(scene: Scene) -> None:

@@ -178,10 +178,11 @@ class PoisonWorld(World):
 
     def __init__(self, form: Form) -> None:
         limit = {"HEMOTRIAGE_WORK_LIMIT_SECONDS": str(_WORK_LIMIT_SECONDS)}
-        super().__init__(form, change=_poisoned, settings=limit)
+        super().__init__(form, change=poisoned, settings=limit)
 
 
-def _poisoned(spec: ProcessSpec) -> ProcessSpec:
+def poisoned(spec: ProcessSpec) -> ProcessSpec:
+    """Run the poisoned worker in the place of the worker."""
     command = [
         "tests.faults.poisoned_worker" if part == "services.worker.main" else part
         for part in spec.command
