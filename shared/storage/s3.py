@@ -13,7 +13,6 @@ from minio.error import MinioException, S3Error
 from shared.settings import Settings
 from shared.storage import ObjectMissingError, StorageUnavailableError, StoredObject
 
-
 # A store answers an upload when it is on its disk, which may be busy.
 _FLUSHES = 2
 
