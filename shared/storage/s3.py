@@ -14,7 +14,7 @@ from shared.settings import Settings
 from shared.storage import ObjectMissingError, StorageUnavailableError, StoredObject
 
 # A store answers an upload when it is on its disk, which may be busy.
-_FLUSHES = 2
+_PATIENCE = 1.5
 
 
 class S3Store:
@@ -33,7 +33,7 @@ class S3Store:
                 maxsize=pool_size,
                 timeout=urllib3.Timeout(
                     connect=settings.connect_timeout_seconds,
-                    read=_FLUSHES * settings.answer_timeout_seconds,
+                    read=_PATIENCE * settings.answer_timeout_seconds,
                 ),
                 # A store that takes a request and does not answer is not asked a second time.
                 retries=urllib3.Retry(
