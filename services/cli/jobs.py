@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 
 import click
 
 from services.cli.operator import operator_settings
 from shared.db.session import create_database, create_sessions
+from shared.errors import ConflictError
 from shared.jobs.entities import Job
 from shared.jobs.queries import JobFilter, list_jobs
 from shared.jobs.requeue import dead_letters, requeue
@@ -44,9 +46,15 @@ def requeue_jobs(job_ids: tuple[uuid.UUID, ...], *, dead: bool, code: str | None
         raise click.UsageError("Give the jobs' ids, or --dead and perhaps its --code.")
     settings = operator_settings()
     sessions = create_sessions(create_database(settings, pool_size=1))
-    for job_id in job_ids or dead_letters(sessions, code=code):
-        requeue(sessions, job_id, expire_after_seconds=settings.expire_after_seconds)
+    seconds = settings.expire_after_seconds
+    for job_id in job_ids:
+        requeue(sessions, job_id, expire_after_seconds=seconds)
         click.echo(f"requeued {job_id}")
+    while dead and (found := dead_letters(sessions, code=code)):
+        for job_id in found:
+            with suppress(ConflictError):  # another operator was quicker
+                requeue(sessions, job_id, expire_after_seconds=seconds)
+                click.echo(f"requeued {job_id}")
 
 
 def _line(job: Job) -> str:

@@ -23,6 +23,10 @@ from shared.models.predictor import Prediction, Predictor
 class NotNowError(Exception):
     """This worker does not get to the job, which goes back to its queue as it was."""
 
+    def __init__(self, reason: str, *, delay_seconds: float = 0) -> None:
+        super().__init__(reason)
+        self.delay_seconds = delay_seconds
+
 
 @dataclass(frozen=True)
 class _Request:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db.session import Sessions
-from shared.heartbeat import beat
 from shared.jobs.claim import Claim, renew
 
 _log = logging.getLogger(__name__)
@@ -24,6 +23,7 @@ class Hands:
     def __init__(self) -> None:
         self._claims: set[Claim] = set()
         self._lock = threading.Lock()
+        self.closed = False
 
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:
@@ -35,6 +35,11 @@ class Hands:
         finally:
             with self._lock:
                 self._claims.discard(claim)
+
+    def close(self) -> list[Claim]:
+        """Take nothing more; returns what is held now."""
+        self.closed = True
+        return self.claims()
 
     def claims(self) -> list[Claim]:
         """What is held now."""
@@ -49,10 +54,11 @@ def start_heartbeat(hands: Hands, sessions: Sessions, *, lease_seconds: float) -
 
     def run() -> None:
         while not forever.wait(interval):
-            beat("worker")
             try:
                 renew(sessions, hands.claims(), lease_seconds=lease_seconds)
             except SQLAlchemyError as error:
                 _log.warning("no heartbeat", extra={"error": type(error).__name__})
+            except Exception:  # without this thread the worker would lose all that it takes
+                _log.exception("no heartbeat")
 
     threading.Thread(target=run, name="heartbeat", daemon=True).start()

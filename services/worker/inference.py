@@ -53,21 +53,27 @@ class JobRunner:
 
     def run(self, job_id: uuid.UUID, *, worker: str) -> None:
         """Run one queued job to its result. Safe to call any number of times for one job."""
+        if self._hands.closed:
+            return
         lease = self._settings.lease_seconds
         held = self._patience(
             lambda: claim(self._sessions, job_id, worker=worker, lease_seconds=lease)
         )
         if held is not None:
             with self._hands.holding(held):
-                self._patience(self._attempt(held))
+                ending = self._attempt(held)
+                self._patience(ending)
 
     def _attempt(self, held: Claim) -> Callable[[], object]:
         """Work on the job; returns what is then to be written."""
         limit = self._settings.max_attempts
         try:
             result = self._alone(held) if held.isolated else self._together(held)
-        except NotNowError:
-            return partial(hand_back, self._sessions, [held], max_attempts=limit)
+        except NotNowError as reason:
+            delay = reason.delay_seconds
+            return partial(
+                hand_back, self._sessions, [held], delay_seconds=delay, max_attempts=limit
+            )
         except Exception as error:  # the job must end or go back, whatever was raised
             _log.warning(
                 "attempt failed",

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -45,6 +46,7 @@ class Isolation:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._place = threading.Lock()
+        self._taken_at = 0.0
         self._child: SpawnProcess | None = None
         self._connection: Connection | None = None
         self._idle = threading.Timer(_IDLE_SECONDS, self.close)
@@ -58,8 +60,9 @@ class Isolation:
             NotNowError: Another suspect runs and goes on running.
             HemotriageError: What the job itself raised.
         """
-        if not self._place.acquire(timeout=_TURN_SECONDS):
-            raise NotNowError("another job runs alone")
+        if not self._place.acquire(timeout=self._turn_seconds()):
+            raise NotNowError("another job runs alone", delay_seconds=_TURN_SECONDS)
+        self._taken_at = time.monotonic()
         self._idle.cancel()
         try:
             connection = self._ready()
@@ -75,6 +78,10 @@ class Isolation:
         """End the child; a job that it has is waited for."""
         with self._place:
             self._end()
+
+    def _turn_seconds(self) -> float:
+        """How long to wait for the child: not at all for a job that has it for long already."""
+        return max(0.0, self._taken_at + _TURN_SECONDS - time.monotonic())
 
     def _end_when_idle(self) -> None:
         self._idle = threading.Timer(_IDLE_SECONDS, self.close)
@@ -94,7 +101,7 @@ class Isolation:
         theirs.close()
         if not self._is_ready(self._connection):
             self._end()
-            raise NotNowError("the process for it does not start")
+            raise NotNowError("the process for it does not start", delay_seconds=_TURN_SECONDS)
         return self._connection
 
     @staticmethod
@@ -111,6 +118,7 @@ class Isolation:
         try:
             connection.send(held)
             if not connection.poll(limit):
+                self._end()  # or its late answer would be taken for the next job's
                 return AttemptHungError()
             answer: TriageResult | Exception = connection.recv()
         except (EOFError, OSError):

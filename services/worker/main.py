@@ -98,26 +98,34 @@ class _Leave:
 
     def hung(self, suspects: Sequence[Claim]) -> None:
         """Leave because work on these claims hangs."""
-        _log.error("work hangs", extra={"job_ids": [str(held.job_id) for held in suspects]})
-        self._hand_back(suspects)
-        os._exit(os.EX_SOFTWARE)
+        try:
+            _log.error("work hangs", extra={"job_ids": [str(held.job_id) for held in suspects]})
+            self._hand_back(suspects)
+        finally:
+            os._exit(os.EX_SOFTWARE)
 
     def in_time(self) -> None:
-        """Leave, at the latest, shortly before the grace is over; returns at once."""
+        """Leave, at the latest, when the grace is over; returns at once."""
         grace = self._settings.worker_grace_seconds
-        timer = threading.Timer(max(grace - _LEAVING_SECONDS, grace / 2), self._grace_is_over)
-        timer.daemon = True
-        timer.start()
+        for seconds, leave in (
+            (max(grace - _LEAVING_SECONDS, grace / 2), self._grace_is_over),
+            (grace, lambda: os._exit(os.EX_OK)),  # the database may not answer
+        ):
+            timer = threading.Timer(seconds, leave)
+            timer.daemon = True
+            timer.start()
 
     def _grace_is_over(self) -> None:
-        _log.warning("the grace is over", extra={"jobs": len(self._hands.claims())})
-        self._hand_back(())
-        os._exit(os.EX_OK)
+        try:
+            _log.warning("the grace is over", extra={"jobs": len(self._hands.claims())})
+            self._hand_back(())
+        finally:
+            os._exit(os.EX_OK)
 
     def _hand_back(self, suspects: Sequence[Claim]) -> None:
         limit = self._settings.max_attempts
         try:
-            hand_back(self._sessions, self._hands.claims(), suspects=suspects, max_attempts=limit)
+            hand_back(self._sessions, self._hands.close(), suspects=suspects, max_attempts=limit)
         except SQLAlchemyError as error:
             # Their leases run out.
             _log.error("jobs not handed back", extra={"error": type(error).__name__})

@@ -57,7 +57,8 @@ class Triage:
             [self._model_input(held, index, timings) for index in range(len(held.images))]
         )
         with _timed(timings, "infer"):
-            predictor = self._runtime.predictor(held.model_name, held.model_version)
+            with self._watchdog.watch([held]):
+                predictor = self._runtime.predictor(held.model_name, held.model_version)
             prediction = self._batcher.submit(held, predictor, images).result()
         fields = [
             field_result(index, raw, calibrated)

@@ -27,6 +27,7 @@ from shared.triage.result import TriageResult
 _log = logging.getLogger(__name__)
 
 MAX_BACKOFF_SECONDS = 30.0
+_MOST_DOUBLINGS = 5
 
 
 def complete(sessions: Sessions, held: Claim, result: TriageResult) -> bool:
@@ -34,7 +35,12 @@ def complete(sessions: Sessions, held: Claim, result: TriageResult) -> bool:
 
     Returns:
         Whether it counted; False where the claim was lost and another attempt has the job.
+
+    Raises:
+        ValueError: The result is of another job.
     """
+    if result.job_id != str(held.job_id):
+        raise ValueError(f"a result of job {result.job_id} for job {held.job_id}")
     with sessions.begin() as session:
         row = transition_held(session, held, Status.SUCCEEDED, finished_at=func.clock_timestamp())
         if row is None:
@@ -75,9 +81,10 @@ def hand_back(
     claims: Sequence[Claim],
     *,
     suspects: Collection[Claim] = (),
+    delay_seconds: float = 0,
     max_attempts: int,
 ) -> None:
-    """Put claimed jobs back into their queues at once, for another worker.
+    """Put claimed jobs back into their queues, for another worker.
 
     Nothing counts against them, but for the suspects, in whose hands this worker hangs: they are
     retried alone, or dead after `max_attempts`.
@@ -87,7 +94,7 @@ def hand_back(
             _count(sessions, held, AttemptHungError(), max_attempts)
         else:
             with sessions.begin() as session:
-                _requeue(session, held, "handed_back")
+                _requeue(session, held, "handed_back", delay_seconds=delay_seconds)
 
 
 def _fail(sessions: Sessions, held: Claim, error: HemotriageError) -> None:
@@ -106,8 +113,7 @@ def _fail(sessions: Sessions, held: Claim, error: HemotriageError) -> None:
 
 def _retry(sessions: Sessions, held: Claim, error: HemotriageError) -> None:
     with sessions.begin() as session:
-        delay = min(2.0**held.attempt, MAX_BACKOFF_SECONDS)
-        _requeue(session, held, error.code, delay_seconds=delay)
+        _requeue(session, held, error.code, delay_seconds=_backoff(held))
 
 
 def _count(sessions: Sessions, held: Claim, error: Exception, max_attempts: int) -> None:
@@ -128,7 +134,7 @@ def _count(sessions: Sessions, held: Claim, error: Exception, max_attempts: int)
         if row is not None:
             tell_end(session, row, _actor(held), code=code)
         else:
-            delay = 0 if crashed else min(2.0**held.attempt, MAX_BACKOFF_SECONDS)
+            delay = 0 if crashed else _backoff(held)
             _requeue(session, held, code, delay_seconds=delay, **counted)
 
 
@@ -139,6 +145,11 @@ def _requeue(
     if row is not None:
         announce(session, row, delay_seconds=delay_seconds)
         audit.record(session, _actor(held), "job.requeued", row.id, code=code, attempt=held.attempt)
+
+
+def _backoff(held: Claim) -> float:
+    # An outage may go on for thousands of attempts.
+    return min(2.0 ** min(held.attempt, _MOST_DOUBLINGS), MAX_BACKOFF_SECONDS)
 
 
 def _reason(error: Exception) -> str:

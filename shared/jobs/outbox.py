@@ -8,15 +8,18 @@ claimed once.
 from __future__ import annotations
 
 import datetime as dt
+import time
 import uuid
 
 from sqlalchemy import delete, func, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared.db.models import JobRow, OutboxRow
 from shared.db.session import Sessions
 from shared.queue.send import BrokerUnavailableError, Sender
 
+_LONGEST_SENDING_SECONDS = 5.0
 _FURTHEST = dt.timedelta(minutes=5)
 """No delay is longer: a later message was written before the clock was set back, and is due."""
 
@@ -33,12 +36,12 @@ def send_now(sessions: Sessions, sender: Sender, job_id: uuid.UUID) -> bool:
     """Send a job's messages right after the commit that wrote them.
 
     Returns:
-        Whether they are sent. Where the broker is down they stay, and the relay sends them.
+        Whether they are sent. Where a server is down they stay, and the relay sends them.
     """
     try:
         with sessions.begin() as session:
             return send_due(session, sender, job_id=job_id, limit=1) > 0
-    except BrokerUnavailableError:
+    except (BrokerUnavailableError, SQLAlchemyError):
         return False
 
 
@@ -46,6 +49,8 @@ def send_due(
     session: Session, sender: Sender, *, limit: int, job_id: uuid.UUID | None = None
 ) -> int:
     """Send the messages that are due, oldest first, passing over those another process holds.
+
+    A slow broker gets as many as it takes within a few seconds.
 
     Returns:
         How many were sent.
@@ -63,8 +68,12 @@ def send_due(
     )
     if job_id is not None:
         statement = statement.where(OutboxRow.job_id == job_id)
-    messages = session.scalars(statement).all()
-    for message in messages:
+    deadline = time.monotonic() + _LONGEST_SENDING_SECONDS
+    sent = []
+    for message in session.scalars(statement).all():
         sender(message.job_id, message.queue, message.send_after)
-    session.execute(delete(OutboxRow).where(OutboxRow.id.in_([m.id for m in messages])))
-    return len(messages)
+        sent.append(message.id)
+        if time.monotonic() > deadline:
+            break
+    session.execute(delete(OutboxRow).where(OutboxRow.id.in_(sent)))
+    return len(sent)

@@ -27,18 +27,18 @@ def run_relay(
     renewal_seconds = settings.lease_seconds / 2
     trusted_from = time.monotonic() + renewal_seconds
     while not stop.is_set():
-        beat("relay")
         try:
+            beat("relay")
             if time.monotonic() >= trusted_from:
                 _sweep_leases(settings, sessions)
             sweep_expired(sessions)
-        except SQLAlchemyError as error:
+        except Exception as error:  # the relay must outlive whatever one pass meets
             trusted_from = time.monotonic() + renewal_seconds
-            _warn(error)
+            _tell(error)
         try:
             _send(settings, sessions, broker, stop)
-        except (BrokerUnavailableError, SQLAlchemyError) as error:
-            _warn(error)
+        except Exception as error:
+            _tell(error)
         stop.wait(settings.relay_interval_seconds)
 
 
@@ -62,5 +62,8 @@ def _send(
                 return
 
 
-def _warn(error: Exception) -> None:
-    _log.warning("the relay waits for a server", extra={"error": type(error).__name__})
+def _tell(error: Exception) -> None:
+    if isinstance(error, (BrokerUnavailableError, SQLAlchemyError)):
+        _log.warning("the relay waits for a server", extra={"error": type(error).__name__})
+    else:
+        _log.error("a pass of the relay failed", exc_info=error)

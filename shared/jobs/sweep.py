@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import and_, exists, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from shared import audit
@@ -128,10 +128,14 @@ def _announce_lost(
     following = queues.oldest(queue)
     now = func.clock_timestamp()
     margin = dt.timedelta(seconds=after_seconds)
-    before = now if following is None else func.least(now, following)
+    before = now if following is None else literal(following)
     pending = exists().where(OutboxRow.job_id == JobRow.id)
-    # A time ahead of the clock was written before the clock was set back.
-    passed = or_(JobRow.queued_at < before - margin, JobRow.queued_at > now + 2 * margin)
+    # A time ahead of the clock was written before the clock was set back. A message with such a
+    # time tells nothing of the others.
+    passed = or_(
+        and_(before <= now, JobRow.queued_at < before - margin),
+        JobRow.queued_at > now + 2 * margin,
+    )
     with sessions.begin() as session:
         lost = session.scalars(
             select(JobRow)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psutil
 
 from shared.local.errors import LocalServiceError
 from shared.local.lifecycle import Startable
@@ -113,7 +114,7 @@ class LocalService(Startable):
         while not stop.wait(_SUPERVISION_SECONDS):
             try:
                 self.ensure_alive()
-            except LocalServiceError as error:
+            except (LocalServiceError, OSError, psutil.Error) as error:
                 _log.error("%s", error)
 
     def ensure_alive(self) -> None:

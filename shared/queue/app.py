@@ -30,6 +30,8 @@ def create_celery(settings: Settings, *, answer_timeout: float | None = None) ->
     timeout = settings.connect_timeout_seconds
     app.conf.update(
         broker_connection_retry_on_startup=True,
+        # Such as a Valkey whose disk is full.
+        broker_channel_error_retry=True,
         broker_transport_options={
             "queue_order_strategy": FairPriorities,
             "socket_connect_timeout": timeout,

@@ -17,6 +17,7 @@ from shared.errors import TransientError
 from shared.queue.names import INFER_TASK
 
 _ANNOUNCED_AT = "announced_at"
+_LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class BrokerUnavailableError(TransientError):
@@ -70,7 +71,9 @@ class CelerySender:
             message = self._redis(connection).lindex(queue, -1)
         if message is None:
             return None
-        return dt.datetime.fromisoformat(json.loads(message)["headers"][_ANNOUNCED_AT])
+        announced_at = json.loads(message)["headers"].get(_ANNOUNCED_AT)
+        # A message that does not say may be of any age.
+        return dt.datetime.fromisoformat(announced_at) if announced_at else _LONG_AGO
 
     def ping(self) -> None:
         """Raise BrokerUnavailableError unless the broker answers."""

@@ -16,7 +16,7 @@ import pytest
 
 from services.worker.batcher import NotNowError
 from services.worker.isolation import Isolation
-from shared.errors import AttemptCrashedError, CorruptImageError
+from shared.errors import AttemptCrashedError, AttemptHungError, CorruptImageError
 from shared.jobs.claim import Claim
 from shared.jobs.entities import JobImage
 from shared.jobs.ids import new_job_id
@@ -86,6 +86,24 @@ def test_a_child_that_dies_is_told_by_its_signal_and_the_next_job_gets_another(
         with pytest.raises(AttemptCrashedError, match=number.name):
             attempt.result(60)
     assert isolation(claim_of(storage, smear_bytes())).images
+
+
+def test_a_late_answer_is_never_taken_for_the_next_jobs(
+    settings: Settings, storage: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.worker.isolation.PATIENCE_SECONDS", 0.0)
+    isolation = Isolation(settings.model_copy(update={"work_limit_seconds": 5}))
+    try:
+        isolation(claim_of(storage, smear_bytes()))
+        frozen = child()
+        frozen.suspend()
+        with pytest.raises(AttemptHungError):
+            isolation(claim_of(storage, smear_bytes()))
+        assert not frozen.is_running()
+        held = claim_of(storage, smear_bytes(2))
+        assert isolation(held).job_id == str(held.job_id)
+    finally:
+        isolation.close()
 
 
 def test_a_child_that_was_killed_while_it_waited_is_no_jobs_fault(

@@ -2,13 +2,16 @@
 
 import datetime as dt
 import io
+import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from redis import Redis
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
 
 from shared.auth.keys import Scope, create_key
 from shared.db.models import AuditRow, JobRow, OutboxRow, ResultRow
@@ -209,6 +212,87 @@ def test_an_outage_counts_against_no_job_however_long_it_lasts(sessions, storage
         with sessions.begin() as session:
             assert send_due(session, Recorder(), limit=10) == 0, "it waits before it is sent"
     assert get_job(sessions, job.id).status is Status.QUEUED
+
+
+def test_an_outage_of_days_counts_neither(sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    with sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET attempts = 100000"))
+    held = take(sessions, job)
+    give_up(sessions, held, StorageUnavailableError(), max_attempts=MAX_ATTEMPTS)
+    assert get_job(sessions, job.id).status is Status.QUEUED
+    give_up(sessions, take(sessions, job), ValueError(), max_attempts=MAX_ATTEMPTS)
+    assert get_job(sessions, job.id).status is Status.QUEUED
+
+
+def test_a_result_of_another_job_is_refused(sessions, storage, key_id) -> None:
+    job, other = (post(sessions, storage, key_id).job for _ in range(2))
+    held = take(sessions, job)
+    with pytest.raises(ValueError, match=str(other.id)):
+        complete(sessions, held, a_result(other.id))
+    assert count(sessions, ResultRow) == 0
+
+
+def test_an_accepted_job_is_answered_where_the_database_goes_before_its_message_is_sent(
+    sessions, storage, key_id
+) -> None:
+    class Gone(Recorder):
+        def __call__(self, *_: object) -> None:
+            raise OperationalError("SELECT", {}, Exception("gone"))
+
+    assert post(sessions, storage, key_id, Gone()).created
+    assert count(sessions, OutboxRow) == 1
+
+
+def test_a_slow_broker_gets_a_few_messages_at_a_time(
+    sessions, storage, key_id, monkeypatch
+) -> None:
+    for _ in range(3):
+        post(sessions, storage, key_id, Recorder(down=True))
+    monkeypatch.setattr("shared.jobs.outbox._LONGEST_SENDING_SECONDS", 0.0)
+    broker = Recorder()
+    for left in (2, 1, 0):
+        with sessions.begin() as session:
+            assert send_due(session, broker, limit=100) == 1
+        assert count(sessions, OutboxRow) == left
+    assert len(set(broker.sent)) == 3
+
+
+def test_a_message_from_before_the_clock_was_set_back_makes_no_other_lost(
+    sessions, storage, key_id
+) -> None:
+    broker = Broker()
+    for _ in range(3):
+        post(sessions, storage, key_id, broker)
+    age(sessions, 30)
+    broker.announced = [at + dt.timedelta(hours=1) for at in broker.announced]
+    assert announce_lost(sessions, broker, after_seconds=10) == 0
+
+
+def test_what_was_announced_before_the_clock_was_set_back_is_announced_again_once(
+    sessions, storage, key_id
+) -> None:
+    broker = Broker()
+    post(sessions, storage, key_id, broker)
+    age(sessions, -3600)
+    broker.announced = [at + dt.timedelta(hours=1) for at in broker.announced]
+    assert announce_lost(sessions, broker, after_seconds=10) == 1
+    with sessions.begin() as session:
+        send_due(session, broker, limit=10)
+    assert announce_lost(sessions, broker, after_seconds=10) == 0
+
+
+def test_a_message_without_its_time_makes_nothing_lost(sessions, settings, sender) -> None:
+    redis = Redis.from_url(settings.broker_url.get_secret_value())
+    redis.delete("urgent")
+    assert sender.oldest("urgent") is None
+    redis.rpush("urgent", json.dumps({"headers": {}}))
+    assert sender.oldest("urgent").year == 1970
+    redis.delete("urgent")
+    at = dt.datetime.now(dt.UTC)
+    sender(uuid.uuid4(), "urgent", at)
+    assert sender.oldest("urgent") == at
+    redis.delete("urgent")
 
 
 def test_an_unexpected_error_is_tried_again_and_not_for_ever(sessions, storage, key_id) -> None:
