@@ -54,3 +54,8 @@ def runner(
         storage, Runtime(settings), batcher, watchdog, patience, max_pixels=settings.max_pixels
     )
     return JobRunner(settings, sessions, Hands(), patience, together=triage, alone=triage)
+
+
+@pytest.fixture
+def key_id(sessions: Sessions) -> str:
+    return create_key(sessions, "test", [Scope.SUBMIT])[0].id

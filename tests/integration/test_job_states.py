@@ -7,13 +7,11 @@ model says.
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
@@ -42,10 +40,9 @@ from shared.jobs.states import Priority, Status
 from shared.jobs.submit import submit
 from shared.jobs.sweep import announce_lost, sweep_expired, sweep_leases
 from shared.storage import StorageUnavailableError
-from shared.triage.result import ModelReference, TriageResult, field_result, triage_result
+from tests.integration.jobs import MAX_ATTEMPTS, a_result
 
 LEASE = 3600
-MAX_ATTEMPTS = 3
 MOST_JOBS = 3
 ACTS = st.sampled_from(
     [
@@ -92,14 +89,6 @@ class Model:
             self.end(Status.DEAD, error)
         else:
             self.queue()
-
-
-def a_result(job_id: uuid.UUID) -> TriageResult:
-    row = np.array([0.97, 0.01, 0.01, 0.01])
-    model = ModelReference(name="m", version=1, sha256="", engine="openvino", precision="f32")
-    fields = [field_result(0, row.astype(np.float32), row)]
-    now = dt.datetime.now(dt.UTC)
-    return triage_result(str(job_id), fields, [model], created_at=now, timings_ms={})
 
 
 class JobLife(RuleBasedStateMachine):

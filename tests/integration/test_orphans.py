@@ -14,7 +14,7 @@ from shared.jobs.ids import first_job_id, new_job_id
 from shared.jobs.orphans import sweep_orphans
 from shared.storage import JOBS_PREFIX, ObjectMissingError, image_key
 from shared.storage.s3 import S3Store
-from tests.integration.test_jobs import key_id, post  # noqa: F401 - a fixture
+from tests.integration.jobs import post
 
 SOON = dt.timedelta(minutes=1)
 
@@ -41,7 +41,7 @@ def empty_store(storage: S3Store) -> S3Store:
 def test_an_old_object_without_a_job_is_removed_and_a_jobs_own_is_kept(
     sessions: Sessions,
     empty_store: S3Store,
-    key_id: str,  # noqa: F811
+    key_id: str,
 ) -> None:
     job = post(sessions, empty_store, key_id).job
     orphans = [put(empty_store, image_key(new_job_id(), index)) for index in range(3)]

@@ -1,0 +1,145 @@
+"""Messages: sent once if it can be, found lost if they are, and harmless twice."""
+
+import datetime as dt
+import json
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+from redis import Redis
+from sqlalchemy.exc import OperationalError
+
+from shared.db.models import OutboxRow
+from shared.jobs.outbox import send_due
+from shared.jobs.states import Priority
+from shared.jobs.sweep import announce_lost
+from tests.integration.jobs import (
+    Broker,
+    Recorder,
+    age,
+    count,
+    post,
+)
+
+
+def test_intake_goes_on_while_the_broker_is_down_and_the_relay_catches_up(
+    sessions, storage, key_id
+) -> None:
+    job = post(sessions, storage, key_id, Recorder(down=True)).job
+    assert count(sessions, OutboxRow) == 1
+    broker = Recorder()
+    with sessions.begin() as session:
+        assert send_due(session, broker, limit=10) == 1
+    assert broker.sent == [(job.id, "routine")]
+    assert count(sessions, OutboxRow) == 0
+
+
+def test_an_accepted_job_is_answered_where_the_database_goes_before_its_message_is_sent(
+    sessions, storage, key_id
+) -> None:
+    class Gone(Recorder):
+        def __call__(self, *_: object) -> None:
+            raise OperationalError("SELECT", {}, Exception("gone"))
+
+    assert post(sessions, storage, key_id, Gone()).created
+    assert count(sessions, OutboxRow) == 1
+
+
+def test_a_slow_broker_gets_a_few_messages_at_a_time(
+    sessions, storage, key_id, monkeypatch
+) -> None:
+    for _ in range(3):
+        post(sessions, storage, key_id, Recorder(down=True))
+    monkeypatch.setattr("shared.jobs.outbox._LONGEST_SENDING_SECONDS", 0.0)
+    broker = Recorder()
+    for left in (2, 1, 0):
+        with sessions.begin() as session:
+            assert send_due(session, broker, limit=100) == 1
+        assert count(sessions, OutboxRow) == left
+    assert len(set(broker.sent)) == 3
+
+
+def test_a_message_from_before_the_clock_was_set_back_makes_no_other_lost(
+    sessions, storage, key_id
+) -> None:
+    broker = Broker()
+    for _ in range(3):
+        post(sessions, storage, key_id, broker)
+    age(sessions, 30)
+    broker.announced = [at + dt.timedelta(hours=1) for at in broker.announced]
+    assert announce_lost(sessions, broker, after_seconds=10) == 0
+
+
+def test_what_was_announced_before_the_clock_was_set_back_is_announced_again_once(
+    sessions, storage, key_id
+) -> None:
+    broker = Broker()
+    post(sessions, storage, key_id, broker)
+    age(sessions, -3600)
+    broker.announced = [at + dt.timedelta(hours=1) for at in broker.announced]
+    assert announce_lost(sessions, broker, after_seconds=10) == 1
+    with sessions.begin() as session:
+        send_due(session, broker, limit=10)
+    assert announce_lost(sessions, broker, after_seconds=10) == 0
+
+
+def test_a_message_without_its_time_makes_nothing_lost(sessions, settings, sender) -> None:
+    redis = Redis.from_url(settings.broker_url.get_secret_value())
+    redis.delete("urgent")
+    assert sender.oldest("urgent") is None
+    redis.rpush("urgent", json.dumps({"headers": {}}))
+    assert sender.oldest("urgent").year == 1970
+    redis.delete("urgent")
+    at = dt.datetime.now(dt.UTC)
+    sender(uuid.uuid4(), "urgent", at)
+    assert sender.oldest("urgent") == at
+    redis.delete("urgent")
+
+
+def test_a_job_whose_message_the_broker_lost_is_announced_again(sessions, storage, key_id) -> None:
+    broker = Broker()
+    job = post(sessions, storage, key_id, broker).job
+    age(sessions, 61)
+    broker.sent.clear()
+    broker.announced.clear()
+    assert announce_lost(sessions, broker, after_seconds=60) == 1
+    assert announce_lost(sessions, broker, after_seconds=60) == 0, "once is enough"
+    with sessions.begin() as session:
+        send_due(session, broker, limit=10)
+    assert broker.sent == [(job.id, "routine")]
+
+
+def test_a_backlog_is_not_announced_again_but_what_it_has_passed_is(
+    sessions, storage, key_id
+) -> None:
+    broker = Broker()
+    lost = post(sessions, storage, key_id, broker).job
+    age(sessions, 100)
+    for _ in range(3):
+        post(sessions, storage, key_id, broker)
+    other = post(sessions, storage, key_id, broker, priority=Priority.URGENT).job
+    broker.announced = [at - dt.timedelta(seconds=50) for at in broker.announced]
+    age(sessions, 50)
+    for queue in (broker.sent, broker.announced):
+        del queue[0]  # a killed worker took it
+    assert announce_lost(sessions, broker, after_seconds=10) == 1
+    with sessions.begin() as session:
+        send_due(session, broker, limit=10)
+    assert broker.sent[-1] == (lost.id, "routine")
+    assert (other.id, "urgent") in broker.sent
+
+
+def test_two_relays_send_each_message_once(sessions, storage, key_id) -> None:
+    for _ in range(20):
+        post(sessions, storage, key_id, Recorder(down=True))
+    broker = Recorder()
+
+    def relay(_: int) -> int:
+        with sessions.begin() as session:
+            return send_due(session, broker, limit=5)
+
+    with ThreadPoolExecutor(4) as pool:
+        sent = sum(pool.map(relay, range(4)))
+    with sessions.begin() as session:
+        sent += send_due(session, broker, limit=100)
+    assert sent == 20
+    assert len(set(broker.sent)) == len(broker.sent) == 20
