@@ -20,11 +20,6 @@ _DURATIONS = """
 SELECT id::text, extract(epoch FROM finished_at - submitted_at)::float8 FROM jobs
 WHERE idempotency_key LIKE %s AND status = 'succeeded'
 """
-_LONGEST_SECONDS = 600.0
-_DURATIONS = """
-SELECT id::text, extract(epoch FROM finished_at - submitted_at)::float8 FROM jobs
-WHERE idempotency_key LIKE %s AND status = 'succeeded'
-"""
 _numbers = itertools.count(1)
 
 
