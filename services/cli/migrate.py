@@ -15,4 +15,4 @@ def command() -> None:
     """Apply every missing migration and make the bucket; safe to repeat."""
     settings = operator_settings()
     upgrade(create_database(settings, pool_size=1, patient=True))
-    S3Store(settings, pool_size=1).ensure_bucket()
+    S3Store(settings, pool_size=1, patient=True).ensure_bucket()

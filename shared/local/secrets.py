@@ -50,7 +50,8 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _make() -> LocalSecrets:
-    postgres, valkey = free_ports(2)
+    # All at once: nothing listens yet, so that two draws could find the same port.
+    postgres, valkey, *seaweedfs = free_ports(2 + len(_SEAWEEDFS_COMPONENTS), paired=True)
     return LocalSecrets(
         postgres_password=secrets.token_urlsafe(24),
         valkey_password=secrets.token_urlsafe(24),
@@ -58,21 +59,17 @@ def _make() -> LocalSecrets:
         s3_secret_key=secrets.token_urlsafe(30),
         postgres_port=postgres,
         valkey_port=valkey,
-        seaweedfs_ports=_seaweedfs_ports(),
+        seaweedfs_ports=dict(zip(_SEAWEEDFS_COMPONENTS, seaweedfs, strict=True)),
     )
 
 
-def _seaweedfs_ports() -> dict[str, int]:
-    ports = free_ports(len(_SEAWEEDFS_COMPONENTS), paired=True)
-    return dict(zip(_SEAWEEDFS_COMPONENTS, ports, strict=True))
-
-
 def _with_free_ports(found: LocalSecrets) -> LocalSecrets:
+    made = _make()
     if not is_free(found.postgres_port):
-        found = replace(found, postgres_port=free_ports(1)[0])
+        found = replace(found, postgres_port=made.postgres_port)
     if not is_free(found.valkey_port):
-        found = replace(found, valkey_port=free_ports(1)[0])
+        found = replace(found, valkey_port=made.valkey_port)
     ports = found.seaweedfs_ports.values()
     if not all(is_free(port) and is_free(port + GRPC_OFFSET) for port in ports):
-        found = replace(found, seaweedfs_ports=_seaweedfs_ports())
+        found = replace(found, seaweedfs_ports=made.seaweedfs_ports)
     return found

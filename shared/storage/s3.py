@@ -15,12 +15,23 @@ from shared.storage import ObjectMissingError, StorageUnavailableError, StoredOb
 
 # A store answers an upload when it is on its disk, which may be busy.
 _PATIENCE = 1.5
+# A store that takes a request and does not answer is not asked a second time.
+_USUAL_RETRIES = urllib3.Retry(total=1, read=0, backoff_factor=0.1, status_forcelist=[502, 503])
+# Tries after 0, 0.4, 0.8 .. 6.4 s: 13 s in all, longer than a store takes to come back.
+_PATIENT_RETRIES = urllib3.Retry(total=6, backoff_factor=0.2, status_forcelist=[500, 502, 503])
 
 
 class S3Store:
     """One bucket of an S3 service; safe to share between threads."""
 
-    def __init__(self, settings: Settings, *, pool_size: int) -> None:
+    def __init__(self, settings: Settings, *, pool_size: int, patient: bool = False) -> None:
+        """Prepare a client; nothing is sent yet.
+
+        Args:
+            settings: Address, keys and bucket, and how long an answer may take.
+            pool_size: Connections that are kept open.
+            patient: Ask again while the store fails or is away, as a migration must.
+        """
         self._bucket = settings.s3_bucket
         self._client = Minio(
             settings.s3_endpoint,
@@ -35,10 +46,7 @@ class S3Store:
                     connect=settings.connect_timeout_seconds,
                     read=_PATIENCE * settings.answer_timeout_seconds,
                 ),
-                # A store that takes a request and does not answer is not asked a second time.
-                retries=urllib3.Retry(
-                    total=1, read=0, backoff_factor=0.1, status_forcelist=[502, 503]
-                ),
+                retries=_PATIENT_RETRIES if patient else _USUAL_RETRIES,
             ),
         )
 
@@ -74,8 +82,12 @@ class S3Store:
     def ensure_bucket(self) -> None:
         """See `ObjectStore.ensure_bucket`."""
         with _translated(self._bucket):
-            if not self._client.bucket_exists(self._bucket):
-                self._client.make_bucket(self._bucket)
+            try:
+                if not self._client.bucket_exists(self._bucket):
+                    self._client.make_bucket(self._bucket)
+            except S3Error as error:  # a first try whose answer was lost made it
+                if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                    raise
 
     def ping(self) -> None:
         """See `ObjectStore.ping`."""
@@ -92,5 +104,7 @@ def _translated(key: str) -> Iterator[None]:
         if error.code == "NoSuchKey":
             raise ObjectMissingError(key) from error
         raise StorageUnavailableError(error.code) from error
+    except urllib3.exceptions.MaxRetryError as error:
+        raise StorageUnavailableError(type(error.reason).__name__) from error
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
         raise StorageUnavailableError(type(error).__name__) from error

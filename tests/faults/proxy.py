@@ -13,7 +13,7 @@ from faulty.core import FaultyProxy
 from faulty.core.pipeline import Pipeline
 from faulty.middlewares import BaseMiddleware
 
-from shared.local.ports import HOST, free_ports
+from shared.local.ports import HOST
 
 _LAST_SECONDS = 0.2
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -49,7 +49,10 @@ class FaultProxy(FaultyProxy):
     """A proxy to one local server. `cut`, `half_open` and `mend` may be called from any thread."""
 
     def __init__(self, target_port: int) -> None:
-        self.port = free_ports(1)[0]
+        # Out of the range of outgoing connections: the servers, which do not listen yet, have
+        # theirs below it.
+        self._socket = socket.create_server((HOST, 0))
+        self.port = self._socket.getsockname()[1]
         super().__init__(HOST, self.port, HOST, target_port)
         self._links: set[_Link] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -57,7 +60,7 @@ class FaultProxy(FaultyProxy):
     async def listen(self) -> None:
         """Take connections from now on."""
         self._loop = asyncio.get_running_loop()
-        self._server = await asyncio.start_server(self._handle_client, HOST, self.port)
+        self._server = await asyncio.start_server(self._handle_client, sock=self._socket)
 
     def cut(self) -> int:
         """Reset every open connection at both ends; returns how many there were."""

@@ -22,7 +22,7 @@ from minio import Minio
 from shared.local.errors import LocalServiceError
 from shared.local.ports import HOST, free_ports
 from shared.local.process import LocalProcess, ProcessSpec
-from shared.local.secrets import load_or_make_secrets
+from shared.local.secrets import LocalSecrets, load_or_make_secrets
 from shared.local.service import LocalService
 from tests.faults.proxy import FaultProxy, ProxyThread
 from tests.faults.timeline import Timeline
@@ -265,7 +265,7 @@ class World:
             ),
             "HEMOTRIAGE_BROKER_URL": f"redis://:{made.valkey_password}@{HOST}:{port['valkey']}/0",
             "HEMOTRIAGE_S3_ENDPOINT": f"{HOST}:{port['seaweedfs']}",
-            "HEMOTRIAGE_API_PORT": str(free_ports(1)[0]),
+            "HEMOTRIAGE_API_PORT": str(_port_beside(made)),
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *_python_path()]),
         }
 
@@ -277,6 +277,12 @@ def kill(processes: Sequence[LocalProcess]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     for process in processes:
         process.kill()
+
+
+def _port_beside(made: LocalSecrets) -> int:
+    """A free port that no server will take."""
+    taken = {made.postgres_port, made.valkey_port, *made.seaweedfs_ports.values()}
+    return next(port for port in free_ports(len(taken) + 1) if port not in taken)
 
 
 def _ask(dsn: str, sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:

@@ -24,6 +24,7 @@ from shared.local.ports import free_ports
 from shared.local.postgres import Postgres
 from shared.local.process import LocalProcess
 from shared.local.servers import LocalServers, start_patiently
+from shared.storage import StorageUnavailableError
 from shared.storage.s3 import S3Store
 from tests.conftest import settings_of
 
@@ -66,6 +67,20 @@ def test_killed_servers_come_back_with_their_data(root: Path) -> None:
         assert read_everywhere(servers) == (42, b"42", b"42")
     with LocalServers(root) as again:
         assert read_everywhere(again) == (42, b"42", b"42")
+
+
+def test_a_bucket_is_made_while_the_store_is_away_by_one_who_waits(root: Path) -> None:
+    with LocalServers(root) as servers, ThreadPoolExecutor() as pool:
+        settings = settings_of(servers.environment())
+        servers.seaweedfs.kill()
+        with pytest.raises(StorageUnavailableError, match="NewConnectionError"):
+            S3Store(settings, pool_size=1).ensure_bucket()
+        made = pool.submit(S3Store(settings, pool_size=1, patient=True).ensure_bucket)
+        with pytest.raises(TimeoutError):
+            made.result(timeout=1)
+        servers.ensure_alive()
+        made.result(timeout=60)
+        S3Store(settings, pool_size=1).ping()
 
 
 def test_nothing_listens_beyond_the_loopback_interface(servers: LocalServers) -> None:
