@@ -17,8 +17,8 @@ from shared.storage import ObjectMissingError, StorageUnavailableError, StoredOb
 _PATIENCE = 1.5
 # A store that takes a request and does not answer is not asked a second time.
 _USUAL_RETRIES = urllib3.Retry(total=1, read=0, backoff_factor=0.1, status_forcelist=[502, 503])
-# Tries after 0, 0.4, 0.8 .. 6.4 s: 13 s in all, longer than a store takes to come back.
-_PATIENT_RETRIES = urllib3.Retry(total=6, backoff_factor=0.2, status_forcelist=[500, 502, 503])
+# Pauses of 0, 0.4, 0.8 .. 12.8 s: 25 s in all, longer than a store takes to come back.
+_PATIENT_RETRIES = urllib3.Retry(total=7, backoff_factor=0.2, status_forcelist=[500, 502, 503])
 
 
 class S3Store:
@@ -86,7 +86,7 @@ class S3Store:
                 if not self._client.bucket_exists(self._bucket):
                     self._client.make_bucket(self._bucket)
             except S3Error as error:  # a first try whose answer was lost made it
-                if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                if error.code != "BucketAlreadyOwnedByYou":
                     raise
 
     def ping(self) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 from shared.client import Client
 from shared.local.service import LocalService
 from shared.local.synthetic import draw_smear
-from tests.e2e.test_service import command_line
+from tests.command_line import command_line
 
 
 @pytest.fixture

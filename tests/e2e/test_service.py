@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +17,7 @@ import pytest
 from shared.client import Client
 from shared.local.service import LocalService
 from shared.local.synthetic import draw_smear
+from tests.command_line import command_line
 from tests.factories import BAD_IMAGES, smear_bytes
 
 CLIENTS = 8
@@ -38,16 +36,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         draw_smear(seed, size=size, red_cells=15, nucleated_cells=seed % 9).save(path)
         files.append(path)
     return files
-
-
-def command_line(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "services.cli", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
 
 
 def predicted(files: list[Path]) -> dict[str, dict[str, float]]:

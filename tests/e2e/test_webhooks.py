@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +14,7 @@ from shared.client import Client
 from shared.local.service import LocalService
 from shared.local.synthetic import SYNTHETIC_SMEAR
 from shared.webhooks.signature import key_of
+from tests.command_line import command_line
 from tests.receiver import SECRET, Receiver
 
 PATIENT = {"accession_number": "ACC-4711", "patient_ref": "PAT-1234"}
@@ -54,16 +52,6 @@ def posted(service: LocalService, receiver: Receiver) -> tuple[Client, str]:
     client = Client(service.url, service.api_key)
     fields = {"callback_url": receiver.url, **PATIENT}
     return client, client.submit([SYNTHETIC_SMEAR], fields=fields)["id"]
-
-
-def command_line(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "services.cli", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment, "COLUMNS": "250"},
-    )
 
 
 def test_a_job_that_ends_while_no_relay_runs_is_told_of_later(

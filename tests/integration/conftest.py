@@ -20,16 +20,13 @@ from shared.auth.keys import Scope, create_key
 from shared.db.session import Sessions
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
+from tests.integration.posting import authorised
 
 
 @pytest.fixture
 def client(settings: Settings, sessions: Sessions, storage: S3Store) -> FlaskClient:
     """A client whose key has every scope."""
-    app = create_app(settings)
-    _, key = create_key(sessions, "test", list(Scope))
-    client = app.test_client()
-    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
-    return client
+    return authorised(create_app(settings), sessions)
 
 
 @pytest.fixture(scope="session")

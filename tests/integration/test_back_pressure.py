@@ -9,19 +9,15 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, text
 
 from services.api.app import create_app
-from shared.auth.keys import Scope, create_key
 from shared.db.models import JobRow
 from shared.db.session import Sessions
 from shared.settings import Settings
 from tests.factories import smear_bytes
-from tests.integration.posting import post
+from tests.integration.posting import authorised, post
 
 
 def client_of(settings: Settings, sessions: Sessions, **key: object) -> FlaskClient:
-    client = create_app(settings).test_client()
-    _, secret = create_key(sessions, "test", list(Scope), **key)
-    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {secret}"
-    return client
+    return authorised(create_app(settings), sessions, **key)
 
 
 def count(sessions: Sessions) -> int:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from shared.local.ports import free_ports
 from shared.local.postgres import Postgres
 from shared.local.process import LocalProcess
 from shared.local.servers import LocalServers, start_patiently
+from shared.settings import Settings
 from shared.storage import StorageUnavailableError
 from shared.storage.s3 import S3Store
 from tests.conftest import settings_of
@@ -81,6 +83,15 @@ def test_a_bucket_is_made_while_the_store_is_away_by_one_who_waits(root: Path) -
         servers.ensure_alive()
         made.result(timeout=60)
         S3Store(settings, pool_size=1).ping()
+
+
+def test_a_bucket_may_be_made_by_several_at_once(settings: Settings) -> None:
+    new = settings.model_copy(update={"s3_bucket": f"made-{uuid.uuid4()}"})
+    stores = [S3Store(new, pool_size=1) for _ in range(8)]
+    with ThreadPoolExecutor(len(stores)) as pool:
+        made = [pool.submit(store.ensure_bucket) for store in stores]
+    assert [future.exception() for future in made] == [None] * len(stores)
+    stores[0].ping()
 
 
 def test_nothing_listens_beyond_the_loopback_interface(servers: LocalServers) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,16 +12,7 @@ from shared.local.synthetic import draw_smear
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
 from shared.triage.labels import LABELS
-
-
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "services.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
+from tests.command_line import command_line
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +35,7 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
     source = tmp_path / "source.json"
     source.write_text('{"name": "drawn fields"}')
     study.append(f"--source={source}")
-    trained = run(*study)
+    trained = command_line(*study)
     assert trained.returncode == 0, trained.stderr
     checkpoint = next(work.glob("*/best.weights.h5")).stat().st_mtime_ns
 
@@ -58,12 +46,12 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
     assert card["data"]["version"]
     assert card["data"]["name"] == "drawn fields"
 
-    again = run(*study)
+    again = command_line(*study)
     assert again.returncode == 1
     assert "versions never change" in again.stderr
     assert next(work.glob("*/best.weights.h5")).stat().st_mtime_ns == checkpoint
 
-    evaluated = run(
+    evaluated = command_line(
         "evaluate", drawn, "--model=cnn_custom", "--protocol=grouped", f"--json={report}",
         HEMOTRIAGE_MODELS_DIR=str(models),
     )  # fmt: skip
@@ -74,7 +62,9 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
 
 
 def test_what_saw_the_scale_bar_is_never_exported(drawn: Path, tmp_path: Path) -> None:
-    refused = run("study", drawn, "--protocol=published", "--version=1", f"--models-dir={tmp_path}")
+    refused = command_line(
+        "study", drawn, "--protocol=published", "--version=1", f"--models-dir={tmp_path}"
+    )
     assert refused.returncode == 1
     assert "never exported" in refused.stderr
     assert list(tmp_path.iterdir()) == []
@@ -84,7 +74,9 @@ def test_what_saw_the_scale_bar_is_never_exported(drawn: Path, tmp_path: Path) -
 def test_the_shipped_model_does_what_its_card_says(dataset: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     page = tmp_path / "report.html"
-    done = run("evaluate", dataset, "--protocol=grouped", f"--json={report}", f"--html={page}")
+    done = command_line(
+        "evaluate", dataset, "--protocol=grouped", f"--json={report}", f"--html={page}"
+    )
     assert done.returncode == 0, done.stderr
     card = ModelRegistry(InferenceSettings().models_dir).resolve("champion").card
     found = json.loads(report.read_text())
@@ -102,7 +94,7 @@ def test_predict_walks_folders_and_tells_what_it_could_not_read(
     (tmp_path / "empty.png").touch()
     draw_smear(1).save(tmp_path / "good.png")
     out = tmp_path / "out.jsonl"
-    done = run("predict", drawn, tmp_path, f"--jsonl={out}")
+    done = command_line("predict", drawn, tmp_path, f"--jsonl={out}")
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert done.returncode == 1, "a file could not be read"
     errors = {Path(line["file"]).name: line["error"]["code"] for line in lines if "error" in line}
@@ -118,20 +110,20 @@ def test_predict_walks_folders_and_tells_what_it_could_not_read(
 
 def test_predict_writes_lines_to_standard_output(drawn: Path) -> None:
     for arguments in ((drawn, "--jsonl"), ("--jsonl", drawn), (drawn,)):
-        done = run("predict", *arguments)
+        done = command_line("predict", *arguments)
         assert done.returncode == 0, done.stderr
         assert len([json.loads(line) for line in done.stdout.splitlines()]) == 40
 
 
 def test_models_are_listed_and_shown() -> None:
-    assert "champion" in run("models", "list").stdout
-    assert json.loads(run("models", "show").stdout)["parameters"] == 127_300
-    unknown = run("models", "show", "no_such")
+    assert "champion" in command_line("models", "list").stdout
+    assert json.loads(command_line("models", "show").stdout)["parameters"] == 127_300
+    unknown = command_line("models", "show", "no_such")
     assert (unknown.returncode, unknown.stdout) == (1, "")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str) -> None:
-    done = run(command, "--help")
+    done = command_line(command, "--help")
     assert done.returncode == 0
     assert "Usage:" in done.stdout

@@ -6,26 +6,18 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.api.app import create_app
-from shared.auth.keys import Scope, create_key
 from shared.db.session import Sessions
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from shared.webhooks.deliver import take_due
 from tests.factories import smear_bytes
-from tests.integration.posting import post
-from tests.integration.webhooks.events import (
-    PATIENT,
-    attempt,
-)
+from tests.integration.posting import authorised, post
+from tests.integration.webhooks.events import PATIENT, attempt
 
 
 @pytest.fixture
 def client(calling: Settings, sessions: Sessions, storage: S3Store) -> FlaskClient:
-    app = create_app(calling)
-    _, key = create_key(sessions, "test", list(Scope))
-    client = app.test_client()
-    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
-    return client
+    return authorised(create_app(calling), sessions)
 
 
 def test_a_job_that_is_posted_with_a_callback_tells_its_end(
