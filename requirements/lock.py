@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parent
 SERVICES = ("api", "worker", "trainer", "local")
 OPTIONS = (
     "--quiet",
+    "--no-strip-extras",
     "--no-header",
     "--no-emit-index-url",
     "--no-emit-find-links",
