@@ -143,6 +143,13 @@ class ModelArtefactError(PermanentError):
     http_status = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
+class PretrainedWeightsError(PermanentError):
+    """The pretrained weights of a backbone cannot be had."""
+
+    code = "pretrained_weights_missing"
+    http_status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 class DatasetError(PermanentError):
     """The folder is not a usable data set: one folder a class, with images in it, is expected."""
 

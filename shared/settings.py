@@ -36,6 +36,9 @@ class InferenceSettings(BaseSettings):
     models_dir: Path = Field(
         default=PROJECT_ROOT / "models", description="Folder of the shipped model versions."
     )
+    pretrained_dir: Path | None = Field(
+        default=None, description="Folder of pretrained backbones; unset: Keras fetches them."
+    )
     engine: EngineName = Field(default="openvino", description="Inference engine of the worker.")
     inference_threads: int = Field(
         default=0, ge=0, description="Threads of one model call; 0 takes all cores."

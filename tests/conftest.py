@@ -20,7 +20,7 @@ from shared.queue.app import create_celery
 from shared.queue.send import CelerySender
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
-from tests.factories import DATASET
+from tests.factories import DATASET, PRETRAINED
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +90,14 @@ def dataset() -> Path:
     if not DATASET.is_dir():
         pytest.skip(f"the real smear images are not beside the project ({DATASET.parent.name})")
     return DATASET
+
+
+@pytest.fixture
+def pretrained_folder() -> Path:
+    """The folder of pretrained weights; skips where it is not."""
+    if not PRETRAINED.is_dir():
+        pytest.skip("the pretrained weights are not beside the project")
+    return PRETRAINED
 
 
 @pytest.fixture(scope="session")

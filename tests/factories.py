@@ -13,7 +13,9 @@ from PIL import Image
 
 from shared.local.synthetic import draw_smear
 
-DATASET = Path(__file__).resolve().parents[2] / "shared" / "data" / "taleqani-all" / "Original"
+_BESIDE = Path(__file__).resolve().parents[2] / "shared"
+DATASET = _BESIDE / "data" / "taleqani-all" / "Original"
+PRETRAINED = _BESIDE / "weights"
 """The real images beside the project; absent on most machines."""
 
 

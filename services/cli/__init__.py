@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "Classify images in this process, without a service.",
     "evaluate": "Measure a model on a folder of labelled images.",
     "study": "Train, evaluate and export a model.",
+    "datasets": "Import, list and show data set versions.",
     "models": "List and show model versions.",
     "jobs": "List jobs, and requeue dead letters.",
     "keys": "Make, list and revoke API keys.",

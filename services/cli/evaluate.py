@@ -1,4 +1,4 @@
-"""`hemotriage evaluate`: measure a model on labelled images."""
+"""`hemotriage evaluate`: measure one model on labelled images, or compare several."""
 
 from __future__ import annotations
 
@@ -8,109 +8,111 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
+from services.cli.evaluation_tables import print_comparison, print_report
+from services.trainer.compare import compare
 from services.trainer.dataset import read_dataset
-from services.trainer.evaluate import evaluate
+from services.trainer.evaluate import (
+    Evaluation,
+    Part,
+    evaluate_part,
+    read_part,
+    trained_on,
+)
+from services.trainer.report import html_comparison, html_report
+from services.trainer.robustness import robustness
 from services.trainer.splits import Protocol
 from shared.models.predictor import Predictor
-from shared.models.registry import ModelRegistry
+from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
-from shared.triage.labels import LABELS
+
+_OF_THE_CARD = ("split", "limits", "colour_baseline", "training")
+_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
 @click.command("evaluate")
 @click.argument(
     "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-@click.option("--model", default="champion", show_default=True, help="Alias, NAME or NAME@VERSION.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=["champion"],
+    show_default=True,
+    help="Alias, NAME or NAME@VERSION; give it again to compare models on the same images.",
+)
 @click.option(
     "--protocol",
     type=click.Choice([str(protocol) for protocol in Protocol]),
-    help="Measure on the test part of this split, with the seed of the model's card, "
+    help="Measure on the test part of this split, with the seed of the first model's card, "
     "and not on every image.",
 )
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write all measures here."
-)
-@click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write the tables here.")
+@click.option("--robustness", "changed", is_flag=True, help="Measure on changed images as well.")
+@click.option("--json", "json_file", type=_FILE, help="Write all measures here.")
+@click.option("--html", "html_file", type=_FILE, help="Write a page with tables and plots here.")
 def command(
-    folder: Path, model: str, protocol: str | None, json_file: Path | None, html_file: Path | None
+    folder: Path,
+    *,
+    models: tuple[str, ...],
+    protocol: str | None,
+    changed: bool,
+    json_file: Path | None,
+    html_file: Path | None,
 ) -> None:
     """Measure a model on DIR, which has one folder a class: Benign, Early, Pre, Pro."""
     settings = InferenceSettings()
-    version = ModelRegistry(settings.models_dir).resolve(model)
-    report = evaluate(
-        Predictor.load(version, settings),
-        read_dataset(folder),
-        protocol=Protocol(protocol) if protocol else None,
-        seed=version.card["split"]["seed"],
+    registry = ModelRegistry(settings.models_dir)
+    versions = list(dict.fromkeys(registry.resolve(model) for model in models))
+    seed = versions[0].card["split"]["seed"]
+    part = read_part(
+        read_dataset(folder), protocol=Protocol(protocol) if protocol else None, seed=seed
     )
-    report["card"] = {key: version.card[key] for key in ("split", "limits", "colour_baseline")}
-    console = Console(record=True)
-    _print(report, console)
+    evaluations = {
+        str(version): _evaluate(version, part, registry, settings, changed=changed)
+        for version in versions
+    }
+    report, page = _report(evaluations, part)
     if json_file:
-        json_file.write_text(json.dumps(report, indent=1) + "\n")
+        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if html_file:
-        console.save_html(str(html_file))
+        html_file.write_text(page, encoding="utf-8")
 
 
-def _print(report: dict[str, Any], console: Console) -> None:
-    metrics, model, measured_on = report["metrics"], report["model"], report["measured_on"]
-    split = measured_on.get("split")
-    part = f"{split['part']} part, {split['protocol']} split" if split else "every image"
-    console.print(
-        f"{model['name']}@{model['version']} ({model['engine']}, {model['precision']}) "
-        f"on {metrics['images']} images: {part}"
-    )
-    console.print(_class_table(metrics))
-    console.print(_confusion_table(metrics))
-    console.print(_summary_table(report))
-    console.print(_policy_table(metrics))
-    console.print(report["card"]["limits"])
+def _evaluate(
+    version: ModelVersion,
+    part: Part,
+    registry: ModelRegistry,
+    settings: InferenceSettings,
+    *,
+    changed: bool,
+) -> Evaluation:
+    predictor = Predictor.load(version, settings)
+    cards = [registry.get(made_of.name, made_of.version).card for made_of in predictor.references]
+    evaluation = evaluate_part(predictor, part, cards=cards)
+    report = evaluation.report
+    report["measured_on"] = {
+        **part.measured_on,
+        "trained_on": trained_on(version.card, part.measured_on),
+    }
+    report["card"] = {key: version.card[key] for key in _OF_THE_CARD if key in version.card}
+    if changed:
+        report["robustness"] = robustness(
+            lambda images: predictor.predict(images).calibrated, part.images, part.labels
+        )
+    return evaluation
 
 
-def _class_table(metrics: dict[str, Any]) -> Table:
-    table = Table("class", "precision", "recall", "F1", "images", title="By class")
-    for label, row in metrics["per_class"].items():
-        figures = (f"{row[name]:.4f}" for name in ("precision", "recall", "f1"))
-        table.add_row(label, *figures, f"{row['support']:.0f}")
-    return table
-
-
-def _confusion_table(metrics: dict[str, Any]) -> Table:
-    table = Table("true \\ predicted", *LABELS, title="Confusion")
-    for label, row in zip(LABELS, metrics["confusion_matrix"], strict=True):
-        table.add_row(label, *map(str, row))
-    return table
-
-
-def _summary_table(report: dict[str, Any]) -> Table:
-    metrics = report["metrics"]
-    table = Table("measure", "value", title="Summary (95 % Wilson intervals)")
-    for name in ("accuracy", "sensitivity", "specificity"):
-        table.add_row(name, _proportion(metrics[name]))
-    table.add_row("macro F1", f"{metrics['macro_f1']:.4f}")
-    auc = metrics["auc_malignant"]
-    table.add_row("AUC malignant against benign", "-" if auc is None else f"{auc:.4f}")
-    for when in ("before", "after"):
-        calibration = metrics["calibration"][when]
-        figures = f"ECE {calibration['ece']:.4f}, Brier {calibration['brier']:.4f}"
-        table.add_row(f"{when} calibration", figures)
-    baseline = report["card"]["colour_baseline"]["accuracy"]
-    table.add_row("colour alone, on the card's test part", _proportion(baseline))
-    return table
-
-
-def _policy_table(metrics: dict[str, Any]) -> Table:
-    table = Table("urgency", "share of images", "wrong among them", title="Policy")
-    for urgency, row in metrics["policy"].items():
-        table.add_row(urgency, f"{row['coverage']:.1%}", _proportion(row["errors"]))
-    return table
-
-
-def _proportion(figure: dict[str, Any]) -> str:
-    if figure["value"] is None:
-        return "-"
-    low, high = figure["wilson95"]
-    return f"{figure['value']:.4f} [{low:.4f}, {high:.4f}] ({figure['count']}/{figure['of']})"
+def _report(evaluations: dict[str, Evaluation], part: Part) -> tuple[dict[str, Any], str]:
+    """Print what was measured; returns it as plain data and as a page."""
+    console = Console()
+    reports = {name: evaluation.report for name, evaluation in evaluations.items()}
+    for report in reports.values():
+        print_report(report, console)
+    if len(reports) == 1:
+        (report,) = reports.values()
+        return report, html_report(report)
+    predictions = {name: evaluation.predicted for name, evaluation in evaluations.items()}
+    comparison = compare(part.labels, predictions)
+    print_comparison(reports, comparison, console)
+    return {"models": reports, "comparison": comparison}, html_comparison(reports, comparison)

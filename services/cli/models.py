@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from pathlib import Path
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from services.trainer.formats import Format
+from shared.errors import DatasetError, ImageError, UnsupportedMediaTypeError
+from shared.imaging import Pixels
+from shared.imaging.decode import load_model_input, to_model_input
+from shared.local.synthetic import draw_smear
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
+
+_DRAWN = 16
 
 
 @click.group("models")
 def command() -> None:
-    """List and show model versions."""
+    """List, show and export model versions."""
 
 
 @command.command("list")
@@ -52,3 +62,66 @@ def show(model: str) -> None:
     """Print the card of MODEL: an alias, NAME or NAME@VERSION."""
     version = ModelRegistry(InferenceSettings().models_dir).resolve(model)
     click.echo(json.dumps(version.card, indent=2))
+
+
+@command.command("export")
+@click.argument("model", default="champion")
+@click.option(
+    "--format",
+    "target",
+    type=click.Choice([str(target) for target in Format]),
+    required=True,
+    help="File format, with the precision of its weights.",
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file."
+)
+@click.option(
+    "--images",
+    "folder",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Smear images, in class folders or not, on which the file is compared with Keras; "
+    "drawn fields without it. For tflite-int8, training images from which it is calibrated.",
+)
+def export(model: str, target: str, out: Path, folder: Path | None) -> None:
+    """Write MODEL, an alias, NAME or NAME@VERSION, as one file.
+
+    It is written only if it then answers as the Keras model does.
+    """
+    if folder is None and target == Format.TFLITE_INT8:
+        raise click.UsageError("tflite-int8 needs --images: training images to calibrate it.")
+    settings = InferenceSettings()
+    version = ModelRegistry(settings.models_dir).resolve(model)
+    images = _draw() if folder is None else _read(folder, settings.max_pixels)
+    # Loads TensorFlow, which the other commands of this module do without.
+    convert = importlib.import_module("services.trainer.convert").convert
+    written = convert(version, Format(target), out, images)
+    parity = written["parity"]
+    click.echo(f"{version} as {target}: {out}")
+    click.echo(f"{written['bytes']:,} bytes, weights {written['weights']}")
+    click.echo(f"SHA-256 {written['sha256']}")
+    click.echo(
+        f"parity on {parity['images']} {'drawn fields' if folder is None else 'images'}: "
+        f"{parity['equal_labels']} labels equal to those of Keras, largest difference "
+        f"{parity['largest_difference']:.1e}, mean {parity['mean_difference']:.1e}"
+    )
+
+
+def _draw() -> Pixels:
+    return np.stack([to_model_input(draw_smear(seed)) for seed in range(_DRAWN)])
+
+
+def _read(folder: Path, max_pixels: int) -> Pixels:
+    """All smear images below a folder; what is no image at all is passed over."""
+    images = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            images.append(load_model_input(path, max_pixels=max_pixels))
+        except UnsupportedMediaTypeError:
+            continue
+        except ImageError as error:
+            raise DatasetError(f"{path} cannot be used ({error.code}).") from error
+    if not images:
+        raise DatasetError(f"There is no image in {folder}.")
+    return np.stack(images)

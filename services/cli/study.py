@@ -1,96 +1,230 @@
-"""`hemotriage study`: train, evaluate and export."""
+"""`hemotriage study`: train, evaluate, compare and export."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
 
-from services.trainer.dataset import read_dataset
-from services.trainer.splits import Protocol, split_dataset
-from services.trainer.study import export_version, train_seeds
-from services.trainer.train import TrainingPlan
+from services.trainer.dataset import Dataset, read_dataset
+from services.trainer.features import FeatureCache
+from services.trainer.plan import Recipe, TrainingPlan, make_plan
+from services.trainer.release import ENSEMBLE, Release, release_ensemble, release_run
+from services.trainer.splits import Protocol, Split, split_dataset
+from services.trainer.study import Study, best_run, run_study
+from services.trainer.train import Tools
 from shared.errors import ConflictError
-from shared.models.registry import ModelVersion
+from shared.models.predictor import Predictor
+from shared.models.pretrained import PretrainedWeights
+from shared.models.registry import CARD, ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
+
+_STUDY_MODELS = "cnn_custom,vgg16_baseline,vgg16_finetune"
+
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_OPTIONS = (
+    click.option(
+        "--models",
+        default=_STUDY_MODELS,
+        show_default=True,
+        help="Architectures, or `ensemble` for the mean of --members.",
+    ),
+    click.option(
+        "--protocol",
+        type=click.Choice([str(protocol) for protocol in Protocol]),
+        default=str(Protocol.GROUPED),
+        show_default=True,
+    ),
+    click.option(
+        "--recipe",
+        type=click.Choice([str(recipe) for recipe in Recipe]),
+        default=str(Recipe.STUDY),
+        show_default=True,
+        help="The published training, or ours.",
+    ),
+    click.option("--split-seed", default=2022, show_default=True),
+    click.option("--seeds", default="1,2,3", show_default=True, help="A run each."),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "mixed_bfloat16"]),
+        default="float32",
+        show_default=True,
+        help="Of the training arithmetic; weights are always float32.",
+    ),
+    click.option(
+        "--representation",
+        type=click.Choice(["original", "segmented"]),
+        default="original",
+        show_default=True,
+        help="Train on the fields, or on their cells cut out by colour.",
+    ),
+    click.option("--max-epochs", type=click.IntRange(min=1), help="Instead of the plan's."),
+    click.option(
+        "--images-per-class",
+        type=click.IntRange(min=1),
+        help="Of an epoch, instead of the plan's.",
+    ),
+    click.option(
+        "--with-validation",
+        is_flag=True,
+        help="Train on the validation part too; a run without it gives the calibration.",
+    ),
+    click.option("--teacher", help="Learn this version's probabilities (distillation)."),
+    click.option("--members", help="Versions that `--models ensemble` joins."),
+    click.option(
+        "--work",
+        type=_FOLDER,
+        default=Path("var/study"),
+        show_default=True,
+        help="Runs and features; what is finished is not done again.",
+    ),
+    click.option(
+        "--version",
+        type=click.IntRange(min=1),
+        help="Export the run with the least validation loss as this version.",
+    ),
+    click.option("--every-seed", is_flag=True, help="Export each run, counting from --version."),
+    click.option(
+        "--source",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="JSON for the card: `name`, `paper`, `data` and `terms` of the images.",
+    ),
+    click.option("--models-dir", type=_FOLDER, help="Where versions are, and go."),
+    click.option("--json", "json_file", type=click.Path(path_type=Path), help="Report."),
+)
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command("study")
 @click.argument(
     "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-@click.option("--models", "architecture", default="cnn_custom", show_default=True)
-@click.option(
-    "--protocol",
-    type=click.Choice([str(protocol) for protocol in Protocol]),
-    default=str(Protocol.GROUPED),
-    show_default=True,
-)
-@click.option("--split-seed", default=2022, show_default=True)
-@click.option("--seeds", default="1,2,3", show_default=True, help="A training run each.")
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "mixed_bfloat16"]),
-    default="float32",
-    show_default=True,
-    help="Of the training arithmetic; weights and exports are always float32.",
-)
-@click.option("--max-epochs", default=30, show_default=True)
-@click.option("--images-per-class", default=3000, show_default=True, help="After augmentation.")
-@click.option(
-    "--work",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("var/study"),
-    show_default=True,
-    help="Where the runs are kept; one that is finished is not trained again.",
-)
-@click.option("--version", type=click.IntRange(min=1), help="Export the best run as this version.")
-@click.option(
-    "--source",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A JSON file for the card: `name`, `paper`, `data` and `terms` of the images.",
-)
-@click.option("--models-dir", type=click.Path(file_okay=False, path_type=Path), help="Where to.")
-def command(
-    folder: Path,
-    *,
-    architecture: str,
-    protocol: str,
-    split_seed: int,
-    seeds: str,
-    precision: Literal["float32", "mixed_bfloat16"],
-    max_epochs: int,
-    images_per_class: int,
-    work: Path,
-    version: int | None,
-    source: Path | None,
-    models_dir: Path | None,
-) -> None:
-    """Train on DIR, which has one folder a class, and export the best run with its card."""
-    if version is not None and Protocol(protocol) is Protocol.PUBLISHED:
-        raise ConflictError("What is trained with the scale bar visible is never exported.")
+@_options
+def command(folder: Path, **given: Any) -> None:
+    """Train on DIR, which has one folder a class, and measure on its test part.
+
+    Without options: the three models of the published study, each from three seeds, on a split
+    that no group of overlapping fields crosses. An interrupted study goes on where it was.
+    """
     settings = InferenceSettings()
+    if given["models_dir"]:
+        settings = settings.model_copy(update={"models_dir": given["models_dir"]})
+    protocol = Protocol(given["protocol"])
+    if given["version"] is not None and not protocol.masked:
+        raise ConflictError("What is trained with the scale bar visible is never exported.")
     dataset = read_dataset(folder)
-    if source is not None:
-        dataset = replace(dataset, source=json.loads(source.read_text()))
-    split = split_dataset(dataset, Protocol(protocol), split_seed)
-    plan = TrainingPlan(
-        architecture,
-        seed=0,
-        precision=precision,
-        max_epochs=max_epochs,
-        images_per_class=images_per_class,
+    if given["source"]:
+        dataset = replace(dataset, source=json.loads(given["source"].read_text()))
+    split = split_dataset(dataset, protocol, given["split_seed"])
+    release = Release(dataset, split, settings)
+    if given["models"] == ENSEMBLE:
+        _export_ensemble(release, given)
+        return
+    _train_and_export(dataset, split, release, given)
+
+
+def _train_and_export(
+    dataset: Dataset, split: Split, release: Release, given: dict[str, Any]
+) -> None:
+    plans = tuple(_plan(name, given) for name in given["models"].split(","))
+    targets = {plan.architecture: _targets(plan.architecture, release, given) for plan in plans}
+    seeds = tuple(int(seed) for seed in given["seeds"].split(","))
+    study = Study(dataset, split, plans, seeds, given["work"])
+    report = run_study(study, _tools(release.settings, given))
+    Console(width=110).print(_table(report))
+    if given["json_file"]:
+        given["json_file"].write_text(json.dumps(report, indent=1) + "\n")
+    for architecture, versions in targets.items():
+        summary = report["models"][architecture]
+        runs = summary["runs"] if given["every_seed"] else [best_run(summary)]
+        for target, run in zip(versions, runs, strict=True):
+            _say(target, release_run(run, target, release, seeds=summary["accuracy"]))
+
+
+def _plan(architecture: str, given: dict[str, Any]) -> TrainingPlan:
+    names = (
+        "precision", "representation", "max_epochs", "images_per_class", "teacher",
+        "with_validation",
+    )  # fmt: skip
+    chosen = {name: given[name] for name in names}
+    return make_plan(architecture, Recipe(given["recipe"]), **chosen)
+
+
+def _tools(settings: InferenceSettings, given: dict[str, Any]) -> Tools:
+    teacher = None
+    if given["teacher"]:
+        version = ModelRegistry(settings.models_dir).resolve(given["teacher"])
+        predictor = Predictor.load(version, settings)
+        teacher = lambda images: predictor.predict(images).calibrated  # noqa: E731
+    return Tools(
+        PretrainedWeights(settings.pretrained_dir),
+        FeatureCache(given["work"] / "features"),
+        teacher,
     )
-    best = train_seeds(plan, [int(seed) for seed in seeds.split(",")], split, work)
-    click.echo(f"best run: {best}")
-    if version is not None:
-        target_folder = (models_dir or settings.models_dir) / architecture / str(version)
-        if (target_folder / "card.json").exists():
-            raise ConflictError(f"{architecture}@{version} exists; versions never change.")
-        target = ModelVersion(architecture, version, target_folder)
-        card = export_version(best, dataset, split, target, settings)
-        accuracy = card["metrics"]["accuracy"]
-        click.echo(f"{target}: accuracy {accuracy['value']:.4f} on its test part; {target_folder}")
+
+
+def _targets(name: str, release: Release, given: dict[str, Any]) -> list[ModelVersion]:
+    """The versions that are to be made; refused before anything is trained if one is there."""
+    if given["version"] is None:
+        return []
+    count = len(given["seeds"].split(",")) if given["every_seed"] else 1
+    numbers = range(given["version"], given["version"] + count)
+    root = release.settings.models_dir / name
+    targets = [ModelVersion(name, number, root / str(number)) for number in numbers]
+    for target in targets:
+        if (target.folder / CARD).exists():
+            raise ConflictError(f"{target} exists; versions never change.")
+    return targets
+
+
+def _export_ensemble(release: Release, given: dict[str, Any]) -> None:
+    if not given["members"] or given["version"] is None:
+        raise click.UsageError("An ensemble needs --members and --version.")
+    registry = ModelRegistry(release.settings.models_dir)
+    members = [registry.resolve(reference) for reference in given["members"].split(",")]
+    (target,) = _targets(ENSEMBLE, release, {**given, "every_seed": False})
+    _say(target, release_ensemble(members, target, release))
+
+
+def _table(report: dict[str, Any]) -> Table:
+    split = report["split"]
+    table = Table(
+        "model", "accuracy by seed", "mean [95 %]", "sensitivity", "macro F1", "hours",
+        title=f"{split['protocol']} split, {split['counts']['test']} test images",
+        caption=f"{report['wall_seconds'] / 60:.1f} min, {report['peak_memory_mib']:.0f} MiB",
+    )  # fmt: skip
+    for name, summary in report["models"].items():
+        runs, accuracy = summary["runs"], summary["accuracy"]
+        low, high = accuracy["wilson95"]
+        table.add_row(
+            name,
+            ", ".join(f"{run['metrics']['accuracy']['value']:.4f}" for run in runs),
+            f"{accuracy['mean']:.4f} [{low:.4f}, {high:.4f}]",
+            ", ".join(f"{run['metrics']['sensitivity']['value']:.4f}" for run in runs),
+            ", ".join(f"{run['metrics']['macro_f1']:.4f}" for run in runs),
+            f"{sum(run['seconds'] for run in runs) / 3600:.2f}",
+        )
+    colour = report["colour_baseline"]["accuracy"]
+    low, high = colour["wilson95"]
+    table.add_row("colour alone", "", f"{colour['value']:.4f} [{low:.4f}, {high:.4f}]", "", "", "")
+    return table
+
+
+def _say(target: ModelVersion, card: dict[str, Any]) -> None:
+    accuracy = card["metrics"]["accuracy"]
+    click.echo(
+        f"{target}: accuracy {accuracy['value']:.4f} ({accuracy['count']}/{accuracy['of']}) on its "
+        f"test part; {target.folder}"
+    )

@@ -11,10 +11,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from rich.progress import track
 
+from services.trainer.groups import OVERLAPS, detect_overlaps, name_groups
+from services.trainer.waiting import with_bar
 from shared.errors import DatasetError, ImageError
 from shared.imaging import Pixels
 from shared.imaging.decode import load_model_input, load_resized
@@ -22,6 +24,9 @@ from shared.settings import DEFAULT_MAX_PIXELS
 from shared.triage.labels import LABELS, Label
 
 MANIFEST = "manifest.csv"
+
+Grouping = Literal["auto", "manifest", "detected", "none"]
+"""Where the groups of overlapping fields come from."""
 
 
 @dataclass(frozen=True)
@@ -61,39 +66,64 @@ class Dataset:
         }
 
 
-def read_dataset(root: Path) -> Dataset:
+def read_dataset(root: Path, *, groups: Grouping = "auto", cache: Path = OVERLAPS) -> Dataset:
     """Read a folder that holds one folder a class.
 
-    Groups of overlapping fields come from a `manifest.csv` (columns `file` and `group`) in the
-    folder or beside it; an image that it does not name is in one group with its exact copies.
+    Args:
+        root: The folder.
+        groups: Where groups of overlapping fields come from. `manifest`: a `manifest.csv` (columns
+            `file` and `group`) in the folder or beside it; an image that it does not name is in
+            one group with its exact copies. `detected`: a search among the pixels. `auto`: the
+            manifest where there is one, else the search. `none`: exact copies alone are groups,
+            which is enough where nothing is split.
+        cache: Folder in which found groups are kept, so that the next call is quick.
 
     Raises:
-        DatasetError: A class folder is missing or empty, or a file is no usable image; all the
-            files that are wrong are named.
+        DatasetError: A class folder is missing or empty, or there is no manifest where it is
+            asked for.
     """
-    if not root.is_dir():
-        raise DatasetError(f"{root} is no folder.")
-    groups = _read_groups(root)
+    files = [
+        (label, path, hashlib.sha256(path.read_bytes()).hexdigest())
+        for label, path in labelled_files(root)
+    ]
+    named = _read_groups(root) if groups in ("auto", "manifest") else None
+    if named is None and groups == "manifest":
+        raise DatasetError(f"There is no {MANIFEST} in {root} or beside it.")
+    found: dict[str, str] = {}
+    if named is None and groups != "none":
+        paths = {sha256: path for _, path, sha256 in files}
+        found = name_groups(list(paths), detect_overlaps(paths, cache=cache))
     samples = []
-    for label in LABELS:
-        folder = root / label
-        files = sorted(path for path in folder.glob("*") if path.is_file())
-        if not files:
-            raise DatasetError(f"{folder} is missing or empty.")
-        for path in files:
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            group = groups.get(f"{label}/{path.name}", sha256)
-            samples.append(Sample(path=path, label=label, sha256=sha256, group=group))
+    for label, path, sha256 in files:
+        group = (named or {}).get(f"{label}/{path.name}", found.get(sha256, sha256))
+        samples.append(Sample(path=path, label=label, sha256=sha256, group=group))
     return Dataset(root=root, samples=tuple(samples))
 
 
-def _read_groups(root: Path) -> dict[str, str]:
+def labelled_files(root: Path) -> list[tuple[Label, Path]]:
+    """The files of each class folder, whatever is in them.
+
+    Raises:
+        DatasetError: A class folder is missing or empty.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root} is no folder.")
+    found: list[tuple[Label, Path]] = []
+    for label in LABELS:
+        files = sorted(path for path in (root / label).glob("*") if path.is_file())
+        if not files:
+            raise DatasetError(f"{root / label} is missing or empty.")
+        found.extend((label, path) for path in files)
+    return found
+
+
+def _read_groups(root: Path) -> dict[str, str] | None:
     for folder in (root, root.parent):
         manifest = folder / MANIFEST
         if manifest.is_file():
             with manifest.open(newline="") as file:
                 return {row["file"]: row["group"] for row in csv.DictReader(file)}
-    return {}
+    return None
 
 
 def load_pixels(samples: tuple[Sample, ...], *, masked: bool = True) -> Pixels:
@@ -111,7 +141,7 @@ def load_pixels(samples: tuple[Sample, ...], *, masked: bool = True) -> Pixels:
     """
     load = load_model_input if masked else load_resized
     images, faults = [], []
-    for sample in track(samples, description="Reading images", transient=True):
+    for sample in with_bar(samples, "Reading images"):
         try:
             images.append(load(sample.path, max_pixels=DEFAULT_MAX_PIXELS))
         except ImageError as error:

@@ -1,13 +1,66 @@
-"""Evaluates a model version on a folder of labelled images."""
+"""Evaluates model versions on a folder of labelled images."""
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from services.trainer.dataset import Dataset, label_indices, load_pixels
-from services.trainer.metrics import measure
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.code_version import code_version
+from services.trainer.dataset import Dataset, Sample, label_indices, load_pixels
+from services.trainer.metrics import Labels, measure
 from services.trainer.splits import Protocol, split_dataset
-from shared.models.predictor import Predictor
+from shared.imaging import Pixels
+from shared.models.predictor import Prediction, Predictor
+from shared.triage.labels import LABELS
+from shared.triage.result import ModelReference, field_result
+
+SPEED_BATCH = 16
+SPEED_RUNS = 7
+
+
+@dataclass(frozen=True)
+class Part:
+    """Labelled images to measure on, read once for any number of models."""
+
+    samples: tuple[Sample, ...]
+    images: Pixels
+    labels: Labels
+    measured_on: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The report on one model, and the class indices that it predicted, shape (n,)."""
+
+    report: dict[str, Any]
+    predicted: NDArray[np.int64]
+
+
+def read_part(dataset: Dataset, *, protocol: Protocol | None = None, seed: int = 0) -> Part:
+    """Read the test part of a split, or every image where there is no protocol.
+
+    Raises:
+        DatasetError: A file is no usable image.
+    """
+    samples = dataset.samples
+    measured_on: dict[str, Any] = {"dataset_version": dataset.version, "counts": dataset.counts()}
+    if protocol is not None:
+        split = split_dataset(dataset, protocol, seed)
+        samples = split.test
+        measured_on["split"] = {
+            "protocol": protocol,
+            "seed": seed,
+            "hash": split.hash,
+            "part": "test",
+        }
+    # A shipped model never sees the scale bar, whatever protocol chose the images.
+    return Part(samples, load_pixels(samples), label_indices(samples), measured_on)
 
 
 def evaluate(
@@ -27,23 +80,116 @@ def evaluate(
     Raises:
         DatasetError: A file is no usable image.
     """
-    samples = dataset.samples
-    measured_on: dict[str, Any] = {"dataset_version": dataset.version, "counts": dataset.counts()}
-    if protocol is not None:
-        split = split_dataset(dataset, protocol, seed)
-        samples = split.test
-        measured_on["split"] = {
-            "protocol": protocol,
-            "seed": seed,
-            "hash": split.hash,
-            "part": "test",
-        }
-    # A shipped model never sees the scale bar, whatever protocol chose the images.
-    prediction = predictor.predict(load_pixels(samples))
-    metrics = measure(label_indices(samples), prediction.raw, prediction.calibrated)
-    return {
-        "model": predictor.reference.model_dump(),
-        "measured_on": measured_on,
+    return evaluate_part(predictor, read_part(dataset, protocol=protocol, seed=seed)).report
+
+
+def evaluate_part(
+    predictor: Predictor, part: Part, *, cards: Sequence[Mapping[str, Any]] = ()
+) -> Evaluation:
+    """Measure a model on images that are read already.
+
+    Args:
+        predictor: The model, in the engine that runs it in the service.
+        part: The images.
+        cards: The model's card and, for an ensemble, those of its members: they tell its size.
+    """
+    references = predictor.references
+    prediction = predictor.predict(part.images)
+    metrics = measure(part.labels, prediction.raw, prediction.calibrated)
+    report = {
+        "model": references[0].model_dump(),
+        "members": [reference.model_dump() for reference in references[1:]],
+        "measured_on": part.measured_on,
         "accuracy": metrics["accuracy"]["value"],
         "metrics": metrics,
+        "errors": list_errors(part, prediction),
+        "cost": {
+            **size(cards, references),
+            "engine": references[0].engine,
+            "precision": references[0].precision,
+            "speed": measure_speed(predictor.predict, part.images),
+        },
+        "code": code_version(),
     }
+    return Evaluation(report, prediction.calibrated.argmax(axis=1))
+
+
+def size(
+    cards: Sequence[Mapping[str, Any]], references: Sequence[ModelReference]
+) -> dict[str, int | None]:
+    """Parameters of the first card, and bytes of all artefacts that ran; None where none tells."""
+    ran = {reference.sha256 for reference in references}
+    sizes = [
+        artefact["bytes"]
+        for card in cards
+        for artefact in card.get("artefacts", {}).values()
+        if artefact["sha256"] in ran
+    ]
+    return {
+        "parameters": cards[0]["parameters"] if cards else None,
+        "artefact_bytes": sum(sizes) if sizes else None,
+    }
+
+
+def measure_speed(predict: Callable[[Pixels], object], images: Pixels) -> dict[str, Any]:
+    """Images a second of one call after another on the same batch: the median of seven calls.
+
+    The figure is one of this machine and its present load.
+
+    Args:
+        predict: The model.
+        images: Shape (n, 224, 224, 3); the first 16 are taken.
+    """
+    batch = images[:SPEED_BATCH]
+    predict(batch)
+    seconds = []
+    for _ in range(SPEED_RUNS):
+        started = time.perf_counter()
+        predict(batch)
+        seconds.append(time.perf_counter() - started)
+    return {
+        "images_per_second": len(batch) / float(np.median(seconds)),
+        "batch": len(batch),
+        "runs": SPEED_RUNS,
+        "cores": os.cpu_count(),
+    }
+
+
+def list_errors(part: Part, prediction: Prediction) -> list[dict[str, Any]]:
+    """The images that the model gets wrong, by their ids; those it is surest of come first."""
+    errors = []
+    for sample, raw, calibrated in zip(
+        part.samples, prediction.raw, prediction.calibrated, strict=True
+    ):
+        result = field_result(0, raw, calibrated)
+        if result.prediction is not sample.label:
+            errors.append(
+                {
+                    "file": f"{sample.path.parent.name}/{sample.path.name}",
+                    "sha256": sample.sha256,
+                    "true": str(sample.label),
+                    "predicted": str(result.prediction),
+                    "confidence": result.confidence,
+                    "probabilities": {str(label): result.probabilities[label] for label in LABELS},
+                    "urgency": str(result.urgency),
+                }
+            )
+    return sorted(errors, key=lambda error: (-error["confidence"], error["file"]))
+
+
+def trained_on(card: Mapping[str, Any], measured_on: Mapping[str, Any]) -> str:
+    """What is known of whether a model has seen these images in its training, in words.
+
+    Args:
+        card: The model's card.
+        measured_on: What `Part` says of the images.
+    """
+    split = measured_on.get("split")
+    if split is not None and split["hash"] == card.get("split", {}).get("hash"):
+        return "None of these images: they are the test part of the model's own split."
+    if measured_on["dataset_version"] == card.get("data", {}).get("version"):
+        return (
+            "Probably on some of these images: they are of its own data set, and not the test part "
+            "of its own split. These figures are then too good."
+        )
+    return "Not known: its card names another data set, which may share images with this one."

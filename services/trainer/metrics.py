@@ -12,21 +12,26 @@ from sklearn.metrics import (
     confusion_matrix,
     precision_recall_fscore_support,
     roc_auc_score,
+    roc_curve,
 )
 
 from shared.triage.labels import BENIGN_INDEX, LABELS
-from shared.triage.policy import Urgency
-from shared.triage.result import field_result
+from shared.triage.policy import CURRENT_VERSION, POLICIES, Rule, Urgency
+from shared.triage.result import FieldResult, field_result
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float64] | NDArray[np.float32]
 
 CALIBRATION_BINS = 15
 CONFIDENCE_LEVEL = 0.95
+ROC_POINTS = 200
+"""Most points that are kept of a ROC curve; its area is that of all points."""
 
 
 def measure(labels: Labels, raw: NDArray[np.float32], calibrated: NDArray[np.float64]) -> Any:
     """All measures of one model on one labelled set, as plain data.
+
+    A measure that the images cannot tell is None: those of a class without images, say.
 
     Args:
         labels: True class indices, shape (n,).
@@ -35,18 +40,24 @@ def measure(labels: Labels, raw: NDArray[np.float32], calibrated: NDArray[np.flo
     """
     predicted = calibrated.argmax(axis=1)
     correct = predicted == labels
+    results = [field_result(0, r, c) for r, c in zip(raw, calibrated, strict=True)]
+    per_class = _class_table(labels, predicted, calibrated)
     return {
         "images": len(labels),
         "accuracy": proportion(int(correct.sum()), len(labels)),
-        "macro_f1": float(np.mean(_per_class(labels, predicted, 2))),
-        "per_class": _class_table(labels, predicted),
+        "macro_f1": float(
+            np.mean([row["f1"] for row in per_class.values() if row["f1"] is not None])
+        ),
+        "per_class": per_class,
         "confusion_matrix": confusion_matrix(labels, predicted, labels=range(len(LABELS))).tolist(),
         **_malignancy(labels, calibrated),
+        "roc": _roc(labels, calibrated),
         "calibration": {
             "before": _calibration(labels, raw),
             "after": _calibration(labels, calibrated),
         },
-        "policy": _policy_table(correct, raw, calibrated),
+        "policy": _policy_table(correct, results),
+        "policy_rows": _policy_rows(correct, results),
     }
 
 
@@ -92,34 +103,72 @@ def reliability(labels: Labels, probabilities: Probabilities) -> list[dict[str, 
     ]
 
 
-def _per_class(labels: Labels, predicted: Labels, column: int) -> NDArray[np.float64]:
-    table = precision_recall_fscore_support(
+def roc_points(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> list[list[float]] | None:
+    """The ROC curve as (false positive rate, true positive rate), thinned to 200 points.
+
+    Args:
+        positive: Whether an image is of the kind looked for, shape (n,).
+        score: Higher where it is thought to be, shape (n,).
+
+    Returns:
+        From (0, 0) to (1, 1); None where all images are of one kind.
+
+    Source: Fawcett 2006, Pattern Recognit. Lett. 27:861.
+    """
+    if not _both_kinds(positive):
+        return None
+    rates = np.stack(roc_curve(positive, score)[:2], axis=1)
+    count = min(len(rates), ROC_POINTS)
+    kept = np.linspace(0, len(rates) - 1, count).round().astype(int)
+    points: list[list[float]] = rates[kept].tolist()
+    return points
+
+
+def _both_kinds(positive: NDArray[np.bool_]) -> bool:
+    return bool(positive.any() and not positive.all())
+
+
+def _auc(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float | None:
+    return float(roc_auc_score(positive, score)) if _both_kinds(positive) else None
+
+
+def _class_table(
+    labels: Labels, predicted: Labels, probabilities: NDArray[np.float64]
+) -> dict[str, dict[str, float | None]]:
+    columns = ("precision", "recall", "f1", "support")
+    values = precision_recall_fscore_support(
         labels, predicted, labels=range(len(LABELS)), zero_division=0
     )
-    return np.asarray(table[column], dtype=np.float64)
-
-
-def _class_table(labels: Labels, predicted: Labels) -> dict[str, dict[str, float]]:
-    columns = ("precision", "recall", "f1", "support")
-    values = [_per_class(labels, predicted, column) for column in range(len(columns))]
-    return {
-        str(label): {
-            column: float(value[index]) for column, value in zip(columns, values, strict=True)
+    table: dict[str, dict[str, float | None]] = {}
+    for index, label in enumerate(LABELS):
+        row = {name: float(value[index]) for name, value in zip(columns, values, strict=True)}
+        measured = row["support"] > 0
+        table[str(label)] = {
+            **{name: row[name] if measured else None for name in columns[:3]},
+            "support": row["support"],
+            "auc": _auc(labels == index, probabilities[:, index]),
         }
-        for index, label in enumerate(LABELS)
-    }
+    return table
 
 
 def _malignancy(labels: Labels, probabilities: NDArray[np.float64]) -> dict[str, Any]:
     malignant = labels != BENIGN_INDEX
     called = probabilities.argmax(axis=1) != BENIGN_INDEX
-    both = 0 < malignant.sum() < len(labels)
-    score = 1 - probabilities[:, BENIGN_INDEX]
     return {
         "sensitivity": proportion(int((called & malignant).sum()), int(malignant.sum())),
         "specificity": proportion(int((~called & ~malignant).sum()), int((~malignant).sum())),
-        "auc_malignant": float(roc_auc_score(malignant, score)) if both else None,
+        "auc_malignant": _auc(malignant, 1 - probabilities[:, BENIGN_INDEX]),
     }
+
+
+def _roc(labels: Labels, probabilities: NDArray[np.float64]) -> dict[str, list[list[float]] | None]:
+    """Malignant against benign, and each class against the rest."""
+    malignant = roc_points(labels != BENIGN_INDEX, 1 - probabilities[:, BENIGN_INDEX])
+    classes = {
+        str(label): roc_points(labels == index, probabilities[:, index])
+        for index, label in enumerate(LABELS)
+    }
+    return {"malignant": malignant, **classes}
 
 
 def _calibration(labels: Labels, probabilities: Probabilities) -> dict[str, Any]:
@@ -130,19 +179,38 @@ def _calibration(labels: Labels, probabilities: Probabilities) -> dict[str, Any]
     }
 
 
-def _policy_table(
-    correct: NDArray[np.bool_], raw: NDArray[np.float32], calibrated: NDArray[np.float64]
-) -> dict[str, Any]:
+def _policy_table(correct: NDArray[np.bool_], results: list[FieldResult]) -> dict[str, Any]:
     """Coverage of each urgency, and the error among the images that get it."""
-    urgencies = np.array(
-        [field_result(0, r, c).urgency for r, c in zip(raw, calibrated, strict=True)]
-    )
+    urgencies = np.array([result.urgency for result in results])
+    return {str(urgency): _share(urgencies == urgency, correct) for urgency in Urgency}
+
+
+def _policy_rows(correct: NDArray[np.bool_], results: list[FieldResult]) -> list[dict[str, Any]]:
+    """The same for each row of the policy in force; the last is where no other row applies."""
+    policy = POLICIES[CURRENT_VERSION]
+    taken = [(r.urgency, r.recommended_action, r.timeline) for r in results]
+    rows = []
+    for rule in (*policy.rules, policy.otherwise):
+        words = (rule.urgency, rule.recommended_action, rule.timeline)
+        chosen = np.array([words == other for other in taken])
+        rows.append({**_describe(rule, policy.otherwise), **_share(chosen, correct)})
+    return rows
+
+
+def _describe(rule: Rule, otherwise: Rule) -> dict[str, str]:
+    kind = "malignant" if rule.malignant else "benign"
     return {
-        str(urgency): {
-            "coverage": float(np.mean(urgencies == urgency)),
-            "errors": proportion(
-                int((~correct[urgencies == urgency]).sum()), int((urgencies == urgency).sum())
-            ),
-        }
-        for urgency in Urgency
+        "when": "otherwise"
+        if rule is otherwise
+        else f"{kind}, {rule.above:.2f} < p <= {rule.up_to:.2f}",
+        "urgency": str(rule.urgency),
+        "recommended_action": rule.recommended_action,
+        "timeline": rule.timeline,
+    }
+
+
+def _share(chosen: NDArray[np.bool_], correct: NDArray[np.bool_]) -> dict[str, Any]:
+    return {
+        "coverage": float(np.mean(chosen)),
+        "errors": proportion(int((chosen & ~correct).sum()), int(chosen.sum())),
     }

@@ -45,6 +45,11 @@ class Split:
     test: tuple[Sample, ...]
 
     @property
+    def without_test(self) -> tuple[Sample, ...]:
+        """The training and the validation part."""
+        return self.train + self.validation
+
+    @property
     def hash(self) -> str:
         """SHA-256 over which image is in which part."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}

@@ -1,142 +1,184 @@
-"""A study: trains an architecture from several seeds, keeps the best, exports it with its card.
+"""A study: architectures trained from several seeds on one split, measured on its test part.
 
-The best is chosen by validation loss alone; the test part is looked at once, for the card.
+Nothing is chosen by the test part: the study's recipe keeps the epoch, and every study the run,
+with the least validation loss.
 """
 
 from __future__ import annotations
 
 import json
-import platform
-from dataclasses import replace
-from importlib.metadata import version as package_version
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import keras
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from services.trainer.baseline import colour_baseline
 from services.trainer.calibrate import fit_temperature
+from services.trainer.code_version import code_version
 from services.trainer.dataset import Dataset, label_indices, load_pixels
-from services.trainer.export import check_parity, export_artefacts
-from services.trainer.metrics import measure
+from services.trainer.metrics import measure, proportion
+from services.trainer.plan import TrainingPlan
 from services.trainer.splits import Split
-from services.trainer.train import TrainingPlan, train
-from shared.clock import utc_now
+from services.trainer.train import Tools, TrainedModel, predict, record, train
 from shared.models.architectures import build
-from shared.models.predictor import Predictor
-from shared.models.registry import CARD, ModelVersion
-from shared.settings import InferenceSettings
-from shared.triage.labels import LABELS
-from shared.triage.wording import DISCLAIMER, LIMITS
+from shared.triage.calibration import apply_temperature
 
 RUN = "run.json"
-_SOFTWARE = ("hemotriage", "tensorflow-cpu", "keras", "onnx", "openvino", "pillow", "numpy")
+WEIGHTS = "model.weights.h5"
+_MIB = 1024
 
 
-def train_seeds(plan: TrainingPlan, seeds: list[int], split: Split, work: Path) -> Path:
-    """Train once a seed; returns the run with the least validation loss.
+@dataclass(frozen=True)
+class Study:
+    """One split and the plans that are trained on it."""
 
-    A run that has finished before, by the same plan on the same split, is not trained again.
+    dataset: Dataset
+    split: Split
+    plans: tuple[TrainingPlan, ...]
+    seeds: tuple[int, ...]
+    work: Path
+
+    def run_folder(self, plan: TrainingPlan) -> Path:
+        """Where a run is kept: one folder a plan, so that no plan finds another's weights."""
+        return self.work / f"{plan.architecture}-{self.split.protocol}-{plan.recipe}-{plan.digest}"
+
+
+def run_study(study: Study, tools: Tools) -> dict[str, Any]:
+    """Train and measure every plan from every seed; what is finished already is not done again.
+
+    Returns:
+        Plain data: the split, the colour-only baseline, wall time and memory, and by architecture
+        the runs with their measures on the test part, and their mean accuracy.
     """
-    console = Console(stderr=True)
-    losses: dict[Path, float] = {}
-    for seed in seeds:
-        seeded = replace(plan, seed=seed)
-        run = work / f"{plan.architecture}-{split.protocol}-{seed}"
-        described: dict[str, Any] = {"plan": vars(seeded), "split_hash": split.hash}
-        if not _is_finished(run, described):
-            console.print(f"training {run.name}")
-            trained = train(seeded, split, run)
-            trained.model.save_weights(run / "model.weights.h5")
-            described |= {"history": trained.history, "val_loss": trained.best_validation_loss}
-            (run / RUN).write_text(json.dumps(described, indent=1))
-        losses[run] = json.loads((run / RUN).read_text())["val_loss"]
-        console.print(f"{run.name}: validation loss {losses[run]:.4f}")
-    return min(losses, key=losses.__getitem__)
-
-
-def _is_finished(run: Path, described: dict[str, Any]) -> bool:
-    if not (run / RUN).is_file():
-        return False
-    found = json.loads((run / RUN).read_text())
-    return all(found.get(key) == value for key, value in described.items())
-
-
-def export_version(
-    run: Path, dataset: Dataset, split: Split, target: ModelVersion, settings: InferenceSettings
-) -> dict[str, Any]:
-    """Export a finished run as a version, with every figure of its card measured on the export.
-
-    Raises:
-        ModelArtefactError: The exported graph does not agree with Keras.
-    """
-    record = json.loads((run / RUN).read_text())
-    model = build(record["plan"]["architecture"])
-    model.load_weights(run / "model.weights.h5")
-    card = _describe(model, dataset, split, target, record)
-    card["artefacts"] = export_artefacts(model, target.folder)
-    # The card is needed to load the export, and the export to complete the card.
-    card["calibration"] = {"method": "temperature", "temperature": 1.0}
-    _write(card, target)
-    card |= _measure_export(
-        model, split, ModelVersion(target.name, target.version, target.folder), settings
-    )
-    _write(card, target)
-    return card
-
-
-def _measure_export(
-    model: keras.Model, split: Split, version: ModelVersion, settings: InferenceSettings
-) -> dict[str, Any]:
-    masked = split.protocol.masked
-    validation, test = (load_pixels(part, masked=masked) for part in (split.validation, split.test))
-    labels = label_indices(split.test)
-    uncalibrated = Predictor.load(version, settings)
-    raw_validation = uncalibrated.predict(validation).raw
-    temperature = fit_temperature(label_indices(split.validation), raw_validation)
-    calibrated = uncalibrated.calibrated_by(temperature).predict(test)
-    train_part = (load_pixels(split.train, masked=masked), label_indices(split.train))
+    started = time.monotonic()
+    models = {
+        plan.architecture: _summary(
+            [_finished(study, replace(plan, seed=seed), tools) for seed in study.seeds]
+        )
+        for plan in study.plans
+    }
     return {
-        "calibration": {
-            "method": "temperature",
-            "temperature": temperature,
-            "fitted_on": "validation part of the split",
-        },
-        "parity": {"onnx": check_parity(model, test, calibrated.raw)},
-        "metrics": measure(labels, calibrated.raw, calibrated.calibrated),
-        "colour_baseline": colour_baseline(train_part, (test, labels), split.seed),
+        "data": {**study.dataset.source, "version": study.dataset.version},
+        "split": describe_split(study.split),
+        "colour_baseline": baseline_of(study.split),
+        "models": models,
+        "wall_seconds": time.monotonic() - started,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB,
+        "code": code_version(),
     }
 
 
-def _describe(
-    model: keras.Model, dataset: Dataset, split: Split, target: ModelVersion, record: dict[str, Any]
-) -> dict[str, Any]:
+def best_run(summary: dict[str, Any]) -> dict[str, Any]:
+    """The run with the least validation loss."""
+    best: dict[str, Any] = min(summary["runs"], key=lambda run: run["validation_loss"])
+    return best
+
+
+def load_run(record: dict[str, Any]) -> Any:
+    """The trained Keras model of a finished run."""
+    model = build(record["plan"]["architecture"])
+    model.load_weights(Path(record["folder"]) / WEIGHTS)
+    return model
+
+
+def baseline_of(split: Split) -> dict[str, Any]:
+    """The colour-only baseline on a split's test part."""
+    masked = split.protocol.masked
+    train_part, test = (
+        (load_pixels(part, masked=masked), label_indices(part))
+        for part in (split.train, split.test)
+    )
+    return colour_baseline(train_part, test, split.seed)
+
+
+def describe_split(split: Split) -> dict[str, Any]:
+    """A split as plain data."""
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {
-        "name": target.name,
-        "version": target.version,
-        "architecture": record["plan"]["architecture"],
-        "parameters": model.count_params(),
-        "labels": [str(label) for label in LABELS],
-        "input": "uint8 RGB, (n, 224, 224, 3), scale bar masked",
-        "created_at": utc_now().isoformat(timespec="seconds"),
-        "intended_use": DISCLAIMER,
-        "limits": LIMITS,
-        "data": {**dataset.source, "version": dataset.version, "counts": dataset.counts()},
-        "split": {
-            "protocol": split.protocol,
-            "seed": split.seed,
-            "hash": split.hash,
-            "counts": {name: len(part) for name, part in parts.items()},
-        },
-        "training": record,
-        "software": {
-            "python": platform.python_version(),
-            **{name: package_version(name) for name in _SOFTWARE},
+        "protocol": str(split.protocol),
+        "seed": split.seed,
+        "hash": split.hash,
+        "counts": {name: len(part) for name, part in parts.items()},
+    }
+
+
+def _finished(study: Study, plan: TrainingPlan, tools: Tools) -> dict[str, Any]:
+    """The record of a run, from disk if it is there."""
+    folder = study.run_folder(plan)
+    described = {"plan": plan.as_dict(), "split_hash": study.split.hash}
+    if (folder / RUN).is_file():
+        found: dict[str, Any] = json.loads((folder / RUN).read_text())
+        if all(found[key] == value for key, value in described.items()):
+            return {**found, "folder": str(folder)}
+    started = time.monotonic()
+    trained = train(plan, study.split, folder, tools)
+    trained.model.save_weights(folder / WEIGHTS)
+    seconds = time.monotonic() - started
+    found = {**described, **record(trained), "seconds": seconds}
+    found |= _measure(trained, study, tools)
+    (folder / RUN).write_text(json.dumps(found, indent=1))
+    _say(found)
+    return {**found, "folder": str(folder)}
+
+
+def _sibling(study: Study, plan: TrainingPlan, tools: Tools) -> dict[str, Any]:
+    """The run of the first seed that left the validation part unseen: it tells the calibration."""
+    return _finished(study, replace(plan, with_validation=False, seed=study.seeds[0]), tools)
+
+
+def _measure(trained: TrainedModel, study: Study, tools: Tools) -> dict[str, Any]:
+    """Measure on the test part, calibrated on images that did not train it."""
+    masked = study.split.protocol.masked
+    split = study.split
+    if trained.plan.with_validation:
+        temperature = _sibling(study, trained.plan, tools)["temperature"]
+    else:
+        seen = predict(trained.model, trained.plan, split.validation, tools, masked=masked)
+        temperature = fit_temperature(label_indices(split.validation), seen)
+    test = predict(trained.model, trained.plan, split.test, tools, masked=masked)
+    calibrated = apply_temperature(test, temperature)
+    labels = label_indices(split.test)
+    return {
+        "validation_loss": trained.validation_loss,
+        "temperature": temperature,
+        "metrics": measure(labels, test, calibrated),
+        "wrong": _wrong(split, calibrated, labels),
+    }
+
+
+def _wrong(split: Split, calibrated: NDArray[np.float64], labels: NDArray[np.int64]) -> list[str]:
+    rows = np.flatnonzero(calibrated.argmax(axis=1) != labels)
+    return [f"{split.test[row].label}/{split.test[row].path.name}" for row in rows]
+
+
+def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The runs of one architecture; the interval is that of their mean accuracy on as many images.
+
+    More seeds tell no more of other images: the interval's width is that of one test part.
+    """
+    accuracies = [run["metrics"]["accuracy"] for run in runs]
+    images = accuracies[0]["of"]
+    counts = [accuracy["count"] for accuracy in accuracies]
+    return {
+        "runs": list(runs),
+        "accuracy": {
+            "mean": float(np.mean(counts)) / images,
+            "lowest": min(counts) / images,
+            "highest": max(counts) / images,
+            "wilson95": proportion(round(float(np.mean(counts))), images)["wilson95"],
         },
     }
 
 
-def _write(card: dict[str, Any], target: ModelVersion) -> None:
-    (target.folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
+def _say(run: dict[str, Any]) -> None:
+    accuracy = run["metrics"]["accuracy"]
+    Console(stderr=True).print(
+        f"{run['plan']['architecture']} seed {run['plan']['seed']}: validation loss "
+        f"{run['validation_loss']:.4f}, {accuracy['count']} of {accuracy['of']} test images right"
+    )

@@ -1,45 +1,41 @@
-"""Trains one model by the study's protocol.
+"""Trains one model by its plan, from a split to weights.
 
-Source: Aria et al. 2022 (doi 10.1002/int.22753): classes balanced to 3,000 augmented images each,
-Adam, sparse categorical cross-entropy, batch 64, at most 30 epochs, early stopping and learning
-rate reduction on the validation loss, best weights restored.
+What of a network is frozen is computed once an image (`features.py`); only the rest is trained.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from services.trainer.dataset import label_indices, load_pixels
+from services.trainer.batches import Batches, EpochBatches, Teacher, cycle, fixed, fresh, in_order
+from services.trainer.dataset import Sample, label_indices, load_pixels
+from services.trainer.features import FeatureCache, Trunk, cut
+from services.trainer.loop import compile_model, forget_checkpoint, run_epochs
+from services.trainer.plan import Recipe, TrainingPlan
 from services.trainer.splits import Split
 from shared.imaging import Pixels
 from shared.imaging.augment import augment
-from shared.models.architectures import build
+from shared.imaging.segment import segment
+from shared.models.architectures import architecture, build
+from shared.models.pretrained import PretrainedWeights
 from shared.triage.labels import LABELS
 
-TEST_BATCH = 16
-LEARNING_RATE_FACTOR = 0.1618
+VALIDATION_BATCH = 16
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
-    """Hyperparameters of one training run, with the study's values."""
+class Tools:
+    """What training needs besides images: pretrained weights, a place for features, a teacher."""
 
-    architecture: str
-    seed: int
-    images_per_class: int = 3000
-    learning_rate: float = 1e-3
-    batch_size: int = 64
-    max_epochs: int = 30
-    patience: int = 3
-    lr_patience: int = 1
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    pretrained: PretrainedWeights
+    features: FeatureCache
+    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True)
@@ -51,116 +47,126 @@ class TrainedModel:
     history: dict[str, list[float]]
 
     @property
-    def best_validation_loss(self) -> float:
-        """Validation loss of the restored weights."""
-        return min(self.history["val_loss"])
-
-    def record(self) -> dict[str, Any]:
-        """Plan and history as plain data, for a card."""
-        return {"plan": asdict(self.plan), "history": self.history}
+    def validation_loss(self) -> float:
+        """Validation loss of the weights that were kept."""
+        losses = self.history["val_loss"]
+        return losses[-1] if self.plan.patience is None else min(losses)
 
 
-def train(plan: TrainingPlan, split: Split, run_dir: Path) -> TrainedModel:
-    """Train a model; checkpoints and an epoch log are written to `run_dir`.
+def train(plan: TrainingPlan, split: Split, run: Path, tools: Tools) -> TrainedModel:
+    """Train a model, or go on with a run of the same plan that was interrupted.
 
-    The returned model holds the best epoch's weights in float32, whatever precision trained them.
+    Args:
+        plan: The plan.
+        split: Its training part trains, its validation part is watched; the test part is not read.
+        run: Folder of checkpoints.
+        tools: Pretrained weights, cache of features, and the teacher that the plan names.
+
+    Returns:
+        The model in float32, whatever precision trained it.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(plan.seed)
     keras.mixed_precision.set_global_policy(plan.precision)
+    try:
+        model = build(plan.architecture, tools.pretrained)
+        trunk, trained = cut(model, architecture(plan.architecture).frozen_at)
+        batches, validation = _batches(plan, split, trunk, tools)
+        compile_model(trained, plan, len(batches(0)))
+        history = run_epochs(trained, plan, batches, validation, run)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    forget_checkpoint(run)
+    return TrainedModel(_as_float32(model, plan), plan, history)
+
+
+def record(trained: TrainedModel) -> dict[str, Any]:
+    """Plan and history as plain data, for a card."""
+    return {"plan": trained.plan.as_dict(), "history": trained.history}
+
+
+def predict(
+    model: keras.Model,
+    plan: TrainingPlan,
+    samples: tuple[Sample, ...],
+    tools: Tools,
+    *,
+    masked: bool,
+) -> NDArray[np.float32]:
+    """Softmax of a trained model on samples, shape (n, 4), by way of the cached frozen part."""
+    images = load_images(samples, plan, masked=masked)
+    trunk, trained = cut(model, architecture(plan.architecture).frozen_at)
+    inputs = images if trunk is None else tools.features.of(trunk, images, plan.precision)
+    batches = in_order(inputs, label_indices(samples), VALIDATION_BATCH)
+    probabilities: NDArray[np.float32] = trained.predict(batches, verbose=0)
+    return probabilities
+
+
+def _batches(
+    plan: TrainingPlan, split: Split, trunk: Trunk | None, tools: Tools
+) -> tuple[EpochBatches, Batches]:
     masked = split.protocol.masked
-    images, labels = _augmented(split, plan)
-    validation = (load_pixels(split.validation, masked=masked), label_indices(split.validation))
-    model = build(plan.architecture)
-    model.compile(
-        optimizer=keras.optimizers.Adam(plan.learning_rate),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    history = model.fit(
-        _Batches(images, labels, plan.batch_size, plan.seed),
-        validation_data=_Batches(*validation, TEST_BATCH, None),
-        epochs=plan.max_epochs,
-        callbacks=_callbacks(plan, run_dir),
-        verbose=2,
-    ).history
-    return TrainedModel(_as_float32(model, plan), plan, _plain(history))
+    labels = label_indices(split.validation)
+    watched = load_images(split.validation, plan, masked=masked)
+    if trunk is not None:
+        images, train_labels = drawn_once(split, plan)
+        seen = tools.features.of(trunk, watched, plan.precision)
+        rows = tools.features.of(trunk, images, plan.precision)
+        return fixed(rows, train_labels, plan), in_order(seen, labels, VALIDATION_BATCH)
+    validation = in_order(watched, labels, VALIDATION_BATCH)
+    if plan.recipe is Recipe.STUDY:
+        return fixed(*drawn_once(split, plan), plan), validation
+    samples = training_samples(split, plan)
+    images = load_images(samples, plan, masked=masked)
+    batches = fresh(images, label_indices(samples), plan, masked=masked, teacher=tools.teacher)
+    return batches, validation
 
 
-def _callbacks(plan: TrainingPlan, run_dir: Path) -> list[keras.callbacks.Callback]:
-    return [
-        keras.callbacks.ModelCheckpoint(
-            str(run_dir / "best.weights.h5"),
-            monitor="val_loss",
-            save_best_only=True,
-            save_weights_only=True,
-        ),
-        keras.callbacks.EarlyStopping(
-            monitor="val_loss", patience=plan.patience, restore_best_weights=True
-        ),
-        keras.callbacks.ReduceLROnPlateau(
-            monitor="val_loss", factor=LEARNING_RATE_FACTOR, patience=plan.lr_patience
-        ),
-        keras.callbacks.CSVLogger(str(run_dir / "epochs.csv")),
-    ]
+def training_samples(split: Split, plan: TrainingPlan) -> tuple[Sample, ...]:
+    """The images that a plan trains on; never one of the test part."""
+    return split.without_test if plan.with_validation else split.train
+
+
+def load_images(samples: tuple[Sample, ...], plan: TrainingPlan, *, masked: bool) -> Pixels:
+    """Images as the plan's model sees them, shape (n, 224, 224, 3)."""
+    images = load_pixels(samples, masked=masked)
+    if plan.representation == "segmented":
+        images = np.stack([segment(image) for image in images])
+    return images
+
+
+def drawn_once(split: Split, plan: TrainingPlan) -> tuple[Pixels, NDArray[np.int64]]:
+    """Every training image once as it is, then variants up to the same number a class.
+
+    A variant is told by its image's content and its number alone, and not by the run's seed: runs
+    of several seeds, and splits that share images, share the features of their variants.
+    """
+    masked = split.protocol.masked
+    samples = training_samples(split, plan)
+    originals, labels = load_images(samples, plan, masked=masked), label_indices(samples)
+    rng = np.random.default_rng(split.seed)
+    chosen: list[Pixels] = []
+    for index in range(len(LABELS)):
+        seen: dict[int, int] = {}
+        for row in cycle(np.flatnonzero(labels == index), plan.images_per_class, rng):
+            number = seen[row] = seen.get(row, -1) + 1
+            chosen.append(_variant(originals[row], samples[row], number, plan, masked=masked))
+    return np.stack(chosen), np.repeat(np.arange(len(LABELS)), plan.images_per_class)
+
+
+def _variant(
+    image: Pixels, sample: Sample, number: int, plan: TrainingPlan, *, masked: bool
+) -> Pixels:
+    """Variant `number` of an image; 0 is the image itself."""
+    if number == 0:
+        return image
+    rng = np.random.default_rng([int(sample.sha256[:16], 16), number])
+    return augment(image, rng, plan.augmentation, masked=masked)
 
 
 def _as_float32(model: keras.Model, plan: TrainingPlan) -> keras.Model:
     """Copy the weights, which are float32 in every precision, into a float32 graph."""
-    keras.mixed_precision.set_global_policy("float32")
+    if plan.precision == "float32":
+        return model
     copy = build(plan.architecture)
     copy.set_weights(model.get_weights())
     return copy
-
-
-def _plain(history: dict[str, list[Any]]) -> dict[str, list[float]]:
-    return {name: [float(value) for value in values] for name, values in history.items()}
-
-
-def _augmented(split: Split, plan: TrainingPlan) -> tuple[Pixels, np.ndarray[Any, Any]]:
-    """Every training image once as it is, then random variants up to the same number a class."""
-    masked = split.protocol.masked
-    originals = load_pixels(split.train, masked=masked)
-    labels = label_indices(split.train)
-    rng = np.random.default_rng(plan.seed)
-    chosen: list[Pixels] = []
-    for index in range(len(LABELS)):
-        of_class = originals[labels == index]
-        chosen.extend(of_class[: plan.images_per_class])
-        missing = plan.images_per_class - min(len(of_class), plan.images_per_class)
-        chosen.extend(
-            augment(image, rng, masked=masked) for image in _cycle(of_class, missing, rng)
-        )
-    return np.stack(chosen), np.repeat(np.arange(len(LABELS)), plan.images_per_class)
-
-
-def _cycle(images: Pixels, count: int, rng: np.random.Generator) -> Iterator[Pixels]:
-    """`count` images, each as often as any other (within one), in random order."""
-    order: list[int] = []
-    while len(order) < count:
-        order.extend(rng.permutation(len(images)))
-    return (images[index] for index in order[:count])
-
-
-class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches out of one array, so that Keras makes no second copy of it."""
-
-    def __init__(
-        self, images: Pixels, labels: np.ndarray[Any, Any], size: int, seed: int | None
-    ) -> None:
-        super().__init__()
-        self._images, self._labels, self._size = images, labels, size
-        self._rng = None if seed is None else np.random.default_rng(seed)
-        self._order = np.arange(len(labels))
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._order) / self._size)
-
-    def __getitem__(self, index: int) -> tuple[Pixels, np.ndarray[Any, Any]]:
-        chosen = self._order[index * self._size : (index + 1) * self._size]
-        return self._images[chosen], self._labels[chosen]
-
-    def on_epoch_end(self) -> None:
-        if self._rng is not None:
-            self._rng.shuffle(self._order)

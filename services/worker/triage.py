@@ -69,7 +69,7 @@ class Triage:
         return triage_result(
             str(held.job_id),
             fields,
-            [predictor.reference],
+            predictor.references,
             created_at=utc_now(),
             timings_ms=timings,
         )

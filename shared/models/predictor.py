@@ -5,6 +5,8 @@ Worker, command line and evaluation all predict here, so that they cannot differ
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +29,7 @@ class Prediction:
 
 
 class Predictor:
-    """One model version in one engine."""
+    """One model version in one engine; an ensemble's engine runs its members."""
 
     def __init__(
         self, version: ModelVersion, engine: Engine, *, temperature: float, batch_size: int
@@ -43,10 +45,12 @@ class Predictor:
 
         Raises:
             ModelArtefactError: The artefact is missing or altered.
+            UnknownModelError: A member of the ensemble is not there.
         """
+        members = [(cls.load(m.version, settings), m.weight) for m in version.members]
         return cls(
             version,
-            create_engine(version, settings),
+            Ensemble(members) if members else create_engine(version, settings),
             temperature=version.temperature,
             batch_size=settings.batch_size,
         )
@@ -68,6 +72,13 @@ class Predictor:
             precision=self._engine.precision,
         )
 
+    @property
+    def references(self) -> list[ModelReference]:
+        """This model, then, for an ensemble, its members."""
+        engine = self._engine
+        members = engine.members if isinstance(engine, Ensemble) else []
+        return [self.reference, *(member.reference for member, _ in members)]
+
     def predict(self, images: Pixels) -> Prediction:
         """Predict any number of images, shape (n, 224, 224, 3), in batches of bounded size."""
         step = self._batch_size
@@ -75,3 +86,26 @@ class Predictor:
             [self._engine.predict(images[i : i + step]) for i in range(0, len(images), step)]
         )
         return Prediction(raw, apply_temperature(raw, self._temperature))
+
+
+class Ensemble:
+    """An engine that gives the weighted mean of its members' calibrated probabilities."""
+
+    def __init__(self, members: Sequence[tuple[Predictor, float]]) -> None:
+        self.members = list(members)
+        references = [member.reference for member, _ in members]
+        self.name = references[0].engine
+        self.precision = references[0].precision
+        self._weights = np.array([weight for _, weight in members])
+        self._weights /= self._weights.sum()
+        parts = [
+            f"{reference.sha256} {weight!r}"
+            for reference, weight in zip(references, self._weights.tolist(), strict=True)
+        ]
+        self.artefact_sha256 = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def predict(self, images: Pixels) -> NDArray[np.float32]:
+        """See `Engine.predict`."""
+        rows = np.stack([member.predict(images).calibrated for member, _ in self.members])
+        mean: NDArray[np.float32] = np.tensordot(self._weights, rows, axes=1).astype(np.float32)
+        return mean

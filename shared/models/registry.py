@@ -22,6 +22,14 @@ _REFERENCE = re.compile(r"(?P<name>[a-z0-9_]+)(@(?P<version>[1-9][0-9]{0,8}))?")
 
 
 @dataclass(frozen=True)
+class Member:
+    """A model version within an ensemble, with its weight in the mean."""
+
+    version: ModelVersion
+    weight: float
+
+
+@dataclass(frozen=True)
 class ModelVersion:
     """One version of one model, as its card describes it."""
 
@@ -42,6 +50,19 @@ class ModelVersion:
     def temperature(self) -> float:
         """Calibration temperature, fitted on validation groups."""
         return float(self.card["calibration"]["temperature"])
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The versions that an ensemble joins, which lie in the same registry; () for a model.
+
+        Raises:
+            UnknownModelError: A member is not there.
+        """
+        registry = ModelRegistry(self.folder.parent.parent)
+        return tuple(
+            Member(registry.resolve(member["model"]), float(member["weight"]))
+            for member in self.card.get("members", ())
+        )
 
     def sha256(self, kind: str) -> str:
         """The artefact's SHA-256 by the card."""

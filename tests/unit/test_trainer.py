@@ -1,4 +1,4 @@
-"""Data sets, splits and measures of the trainer."""
+"""Data sets, splits and calibration of the trainer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from services.trainer.baseline import colour_statistics
 from services.trainer.calibrate import fit_temperature
 from services.trainer.dataset import Dataset, load_pixels, read_dataset
-from services.trainer.metrics import expected_calibration_error, measure, proportion
 from services.trainer.splits import Protocol, Split, split_dataset
 from shared.errors import DatasetError
 from shared.local.synthetic import draw_smear
@@ -100,39 +99,12 @@ def test_the_published_protocol_alone_shows_the_scale_bar(drawn: Dataset) -> Non
     assert not np.array_equal(masked, bare)
 
 
-def test_wilson_interval_of_a_published_example() -> None:
-    """Newcombe 1998, Stat. Med. 17:857, table I, method 3: 81 of 263 gives 0.2553 to 0.3662."""
-    assert proportion(81, 263)["wilson95"] == pytest.approx([0.2553, 0.3662], abs=5e-5)
-    assert proportion(0, 0)["value"] is None
-
-
-def test_calibration_error_of_a_known_case() -> None:
-    probabilities = np.array([[0.8, 0.2, 0, 0]] * 10)
-    labels = np.array([0] * 6 + [1] * 4)
-    assert expected_calibration_error(labels, probabilities) == pytest.approx(0.2)
-
-
 def test_a_fitted_temperature_mends_overconfidence() -> None:
     rng = np.random.default_rng(0)
     true = rng.dirichlet(np.ones(4), 4000)
     labels = np.array([rng.choice(4, p=row) for row in true])
     overconfident = apply_temperature(true.astype(np.float32), 0.5).astype(np.float32)
     assert fit_temperature(labels, overconfident) == pytest.approx(2.0, abs=0.15)
-
-
-def test_measures_of_a_known_confusion() -> None:
-    labels = np.array([0, 0, 1, 2, 3, 3])
-    predicted = np.array([0, 1, 1, 2, 3, 0])
-    probabilities = np.full((6, 4), 0.01)
-    probabilities[np.arange(6), predicted] = 0.97
-    metrics = measure(labels, probabilities.astype(np.float32), probabilities)
-    assert metrics["confusion_matrix"] == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 1]]
-    assert metrics["accuracy"]["value"] == pytest.approx(4 / 6)
-    assert (metrics["sensitivity"]["count"], metrics["sensitivity"]["of"]) == (3, 4)
-    assert (metrics["specificity"]["count"], metrics["specificity"]["of"]) == (1, 2)
-    assert metrics["per_class"]["Benign"]["precision"] == pytest.approx(0.5)
-    assert metrics["policy"]["routine"]["errors"]["count"] == 1
-    assert sum(row["coverage"] for row in metrics["policy"].values()) == pytest.approx(1)
 
 
 def test_colour_statistics_are_those_of_the_colours() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from shared.imaging import INPUT_SIZE, Pixels
 from shared.models.registry import ModelVersion
-from shared.settings import EngineName, InferenceSettings
+from shared.settings import InferenceSettings
 
 FULL_PRECISION = "f32"
 
@@ -22,7 +22,7 @@ FULL_PRECISION = "f32"
 class Engine(Protocol):
     """Runs one model. `predict` may be called from one thread at a time."""
 
-    name: EngineName
+    name: str
     precision: str
     artefact_sha256: str
 

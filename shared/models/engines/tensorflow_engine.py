@@ -1,8 +1,7 @@
-"""The reference engine, and the GPU's: TensorFlow on the Keras artefact, in float32."""
+"""The reference engine, and the GPU's: TensorFlow on the Keras model, in float32."""
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from shared.imaging import INPUT_SIZE, Pixels
 from shared.models.engines import FULL_PRECISION
 from shared.models.registry import ModelVersion
+from shared.models.restore import restore_keras, restored_from
 from shared.settings import EngineName, InferenceSettings
 
 
@@ -22,8 +22,8 @@ class TensorFlowEngine:
     def __init__(self, version: ModelVersion) -> None:
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
-        model = keras.models.load_model(version.artefact_path("keras"))
-        self.artefact_sha256 = version.sha256("keras")
+        model = restore_keras(version)
+        self.artefact_sha256 = version.sha256(restored_from(version))
         self._call = tf.function(
             lambda images: model(images, training=False),
             input_signature=[tf.TensorSpec((None, INPUT_SIZE, INPUT_SIZE, 3), tf.uint8)],

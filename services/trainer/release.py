@@ -1,0 +1,161 @@
+"""Turns a finished run, or an ensemble of versions, into a version with artefacts and card.
+
+Every figure of a card is measured on the exported artefact, in the engine that serves it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+from typing import Any
+
+from services.trainer.baseline import colour_baseline
+from services.trainer.calibrate import fit_temperature
+from services.trainer.code_version import code_version
+from services.trainer.dataset import Dataset, label_indices, load_pixels
+from services.trainer.evaluate import Part, evaluate_part
+from services.trainer.export import export_artefacts
+from services.trainer.robustness import robustness
+from services.trainer.splits import Split
+from services.trainer.study import describe_split, load_run
+from shared.clock import utc_now
+from shared.models.predictor import Predictor
+from shared.models.registry import CARD, ModelVersion
+from shared.settings import InferenceSettings
+from shared.triage.labels import LABELS
+from shared.triage.wording import DISCLAIMER, LIMITS
+
+ENSEMBLE = "ensemble"
+
+_SOFTWARE = ("hemotriage", "tensorflow-cpu", "keras", "onnx", "openvino", "pillow", "numpy")
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a version is made from and measured on."""
+
+    dataset: Dataset
+    split: Split
+    settings: InferenceSettings
+
+    @property
+    def masked(self) -> bool:
+        """Whether the scale bar is hidden; what saw it is never released."""
+        return self.split.protocol.masked
+
+
+def release_run(
+    run: dict[str, Any], target: ModelVersion, release: Release, *, seeds: dict[str, Any]
+) -> dict[str, Any]:
+    """Export a finished run as a version.
+
+    Args:
+        run: The run's record.
+        target: The version that is to be; its folder is written.
+        release: Data, split and settings.
+        seeds: Mean and interval of all runs of the same plan, for the card.
+
+    Returns:
+        The card.
+
+    Raises:
+        ModelArtefactError: An exported graph does not agree with Keras.
+    """
+    model = load_run(run)
+    test = load_pixels(release.split.test, masked=release.masked)
+    card = {
+        **_describe(target, release),
+        "architecture": run["plan"]["architecture"],
+        "parameters": model.count_params(),
+        "training": {key: run[key] for key in ("plan", "history", "split_hash", "seconds")},
+        "seeds": seeds,
+        "artefacts": export_artefacts(model, target.folder, test, keras=False),
+    }
+    return _complete(card, target, release)
+
+
+def release_ensemble(
+    members: Sequence[ModelVersion], target: ModelVersion, release: Release
+) -> dict[str, Any]:
+    """Make a version that is the mean of other versions of the same registry.
+
+    Returns:
+        The card.
+    """
+    target.folder.mkdir(parents=True, exist_ok=True)
+    card = {
+        **_describe(target, release),
+        "architecture": ENSEMBLE,
+        "parameters": sum(member.card["parameters"] for member in members),
+        "members": [{"model": str(member), "weight": 1.0} for member in members],
+        "artefacts": {},
+    }
+    return _complete(card, target, release)
+
+
+def _complete(card: dict[str, Any], target: ModelVersion, release: Release) -> dict[str, Any]:
+    """Calibrate and measure a version, and write its card."""
+    # The card is needed to load the version, and the version to complete the card.
+    card["calibration"] = {"method": "temperature", "temperature": 1.0}
+    _write(card, target)
+    uncalibrated = Predictor.load(_fresh(target), release.settings)
+    split = release.split
+    train, validation, test = (
+        load_pixels(part, masked=release.masked)
+        for part in (split.train, split.validation, split.test)
+    )
+    temperature = fit_temperature(
+        label_indices(split.validation), uncalibrated.predict(validation).raw
+    )
+    predictor = uncalibrated.calibrated_by(temperature)
+    labels = label_indices(split.test)
+    measured_on = {"dataset_version": release.dataset.version, "split": describe_split(split)}
+    evaluation = evaluate_part(predictor, Part(split.test, test, labels, measured_on))
+    card |= {
+        "calibration": {
+            "method": "temperature",
+            "temperature": temperature,
+            "fitted_on": "validation part of the split",
+        },
+        "metrics": evaluation.report["metrics"],
+        "errors": evaluation.report["errors"],
+        "cost": evaluation.report["cost"],
+        "colour_baseline": colour_baseline(
+            (train, label_indices(split.train)), (test, labels), split.seed
+        ),
+        "robustness": robustness(lambda images: predictor.predict(images).calibrated, test, labels),
+    }
+    _write(card, target)
+    return card
+
+
+def _fresh(target: ModelVersion) -> ModelVersion:
+    """The version without the card that it has read before."""
+    return ModelVersion(target.name, target.version, target.folder)
+
+
+def _describe(target: ModelVersion, release: Release) -> dict[str, Any]:
+    dataset = release.dataset
+    return {
+        "name": target.name,
+        "version": target.version,
+        "labels": [str(label) for label in LABELS],
+        "input": "uint8 RGB, (n, 224, 224, 3), scale bar masked",
+        "created_at": utc_now().isoformat(timespec="seconds"),
+        "intended_use": DISCLAIMER,
+        "limits": LIMITS,
+        "data": {**dataset.source, "version": dataset.version, "counts": dataset.counts()},
+        "split": describe_split(release.split),
+        "code": code_version(),
+        "software": {
+            "python": platform.python_version(),
+            **{name: package_version(name) for name in _SOFTWARE},
+        },
+    }
+
+
+def _write(card: dict[str, Any], target: ModelVersion) -> None:
+    (target.folder / CARD).write_text(json.dumps(card, indent=1) + "\n")

@@ -1,0 +1,154 @@
+"""`hemotriage evaluate`, as its user runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.trainer.code_version import code_version
+from services.trainer.dataset import read_dataset
+from services.trainer.evaluate import evaluate, trained_on
+from shared.local.synthetic import draw_smear
+from shared.models.predictor import Predictor
+from shared.models.registry import ModelRegistry
+from shared.settings import InferenceSettings
+from shared.triage.labels import LABELS
+from tests.command_line import command_line
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight drawn fields: two a class."""
+    root = tmp_path_factory.mktemp("drawn")
+    for number, label in enumerate(LABELS):
+        (root / label).mkdir()
+        for index in range(2):
+            draw_smear(9 * number + index, red_cells=5).save(root / label / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped model, twice; the second is calibrated to be unsure."""
+    folder = tmp_path_factory.mktemp("models")
+    for version in ("1", "2"):
+        shipped = InferenceSettings().models_dir / "cnn_custom" / "1"
+        shutil.copytree(shipped, folder / "cnn_custom" / version)
+    path = folder / "cnn_custom" / "2" / "card.json"
+    card = json.loads(path.read_text()) | {"calibration": {"temperature": 20.0}, "version": 2}
+    path.write_text(json.dumps(card))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The report on eight images, with what was printed and the page."""
+    folder = tmp_path_factory.mktemp("report")
+    done = command_line(
+        "evaluate", drawn, "--robustness",
+        f"--json={folder}/report.json", f"--html={folder}/report.html",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return found | {"printed": done.stdout, "page": (folder / "report.html").read_text()}
+
+
+def test_errors_are_named_by_file_and_hash_and_hold_no_image(
+    report: dict[str, Any], drawn: Path
+) -> None:
+    wrong = 8 - report["metrics"]["accuracy"]["count"]
+    assert wrong > 0, "drawn fields mean nothing to the model"
+    assert len(report["errors"]) == wrong
+    files = {f"{s.label}/{s.path.name}": s.sha256 for s in read_dataset(drawn).samples}
+    for error in report["errors"]:
+        assert files[error["file"]] == error["sha256"]
+        assert error["true"] != error["predicted"]
+        assert error["confidence"] == max(error["probabilities"].values())
+        assert error["sha256"][:16] in report["printed"]
+        assert error["sha256"] in report["page"]
+    confidences = [error["confidence"] for error in report["errors"]]
+    assert confidences == sorted(confidences, reverse=True)
+
+
+def test_robustness_is_measured_where_it_is_asked_for(report: dict[str, Any]) -> None:
+    assert report["robustness"]["clean"] == report["metrics"]["accuracy"]
+    for name in (*report["robustness"]["perturbations"], "grey", "stain_normalised"):
+        assert name.replace("_", " ") in report["printed"]
+        assert name.replace("_", " ") in report["page"]
+
+
+def test_an_ensemble_is_as_large_as_its_members(drawn: Path, models: Path, tmp_path: Path) -> None:
+    first = json.loads((models / "cnn_custom" / "1" / "card.json").read_text())
+    members = [{"model": f"cnn_custom@{version}", "weight": 1.0} for version in (1, 2)]
+    card = first | {"name": "ensemble", "parameters": 254_600, "artefacts": {}, "members": members}
+    folder = tmp_path / "models" / "ensemble" / "1"
+    shutil.copytree(models, tmp_path / "models")
+    folder.mkdir(parents=True)
+    (folder / "card.json").write_text(json.dumps(card))
+    done = command_line(
+        "evaluate", drawn, "--model=ensemble", f"--json={tmp_path}/report.json",
+        HEMOTRIAGE_MODELS_DIR=str(tmp_path / "models"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert (found["model"]["name"], len(found["members"])) == ("ensemble", 2)
+    assert found["cost"]["parameters"] == 254_600
+    assert found["cost"]["artefact_bytes"] == 2 * first["artefacts"]["onnx"]["bytes"]
+
+
+def test_a_report_tells_cost_and_code(report: dict[str, Any]) -> None:
+    card = ModelRegistry(InferenceSettings().models_dir).resolve("champion").card
+    assert report["cost"]["parameters"] == card["parameters"]
+    assert report["cost"]["artefact_bytes"] == card["artefacts"]["onnx"]["bytes"]
+    assert (report["cost"]["engine"], report["cost"]["precision"]) == ("openvino", "f32")
+    assert report["cost"]["speed"]["images_per_second"] > 0
+    assert report["cost"]["speed"]["batch"] == 8
+    assert report["code"] == code_version()
+
+
+def test_a_report_tells_that_it_cannot_know_of_other_images(report: dict[str, Any]) -> None:
+    assert report["measured_on"]["trained_on"].startswith("Not known")
+    assert "split" not in report["measured_on"]
+    assert "colour alone" in report["page"]
+
+
+def test_a_report_without_a_card_still_has_every_measure(drawn: Path) -> None:
+    settings = InferenceSettings()
+    version = ModelRegistry(settings.models_dir).resolve("champion")
+    found = evaluate(Predictor.load(version, settings), read_dataset(drawn))
+    assert found["accuracy"] == found["metrics"]["accuracy"]["value"]
+    assert found["cost"]["parameters"] is None
+    assert (found["model"]["name"], found["members"]) == ("cnn_custom", [])
+
+
+def test_models_are_compared_on_the_same_images(drawn: Path, models: Path, tmp_path: Path) -> None:
+    done = command_line(
+        "evaluate", drawn, "--model=cnn_custom@1", "--model=cnn_custom@2", "--model=cnn_custom@1",
+        f"--json={tmp_path}/both.json", f"--html={tmp_path}/both.html",
+        HEMOTRIAGE_MODELS_DIR=str(models),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "both.json").read_text())
+    first, second = found["models"]["cnn_custom@1"], found["models"]["cnn_custom@2"]
+    assert list(found["models"]) == ["cnn_custom@1", "cnn_custom@2"]
+    assert first["measured_on"] == second["measured_on"]
+    assert first["metrics"]["confusion_matrix"] == second["metrics"]["confusion_matrix"]
+    assert first["metrics"]["policy"] != second["metrics"]["policy"]
+    assert found["comparison"]["best"] == "cnn_custom@1"
+    paired = found["comparison"]["models"]["cnn_custom@2"]["against_best"]
+    assert paired == {"only_a": 0, "only_b": 0, "p": 1.0}
+    assert "Comparison of 2 models" in (tmp_path / "both.html").read_text()
+    assert "the best is cnn_custom@1" in done.stdout
+
+
+def test_images_that_a_model_may_have_been_trained_on_are_said_to_be_so() -> None:
+    card = {"data": {"version": "a"}, "split": {"hash": "own"}}
+    own, other = ({"dataset_version": "a", "split": {"hash": name}} for name in ("own", "other"))
+    assert trained_on(card, own).startswith("None of these images")
+    for measured_on in (other, {"dataset_version": "a"}):
+        assert trained_on(card, measured_on).startswith("Probably on some of these images")
+    assert trained_on(card, {"dataset_version": "b"}).startswith("Not known")

@@ -1,0 +1,232 @@
+"""The pages of an evaluation and of a comparison."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.trainer.compare import compare
+from services.trainer.metrics import measure, proportion
+from services.trainer.report import SHOWN_ERRORS, html_comparison, html_report
+from shared.models.registry import ModelRegistry
+from shared.settings import InferenceSettings
+from shared.triage.wording import DISCLAIMER, LIMITS
+
+LABELS = np.array([0, 0, 1, 1, 2, 2, 3, 3])
+Report = dict[str, Any]
+
+
+def probabilities(predicted: list[int]) -> NDArray[np.float64]:
+    given = np.full((len(predicted), 4), 0.01)
+    given[np.arange(len(predicted)), predicted] = 0.97
+    return given
+
+
+@pytest.fixture
+def make_report() -> Callable[..., Report]:
+    """Makes the report on eight images, two a class where nothing else is said."""
+
+    def make(predicted: list[int], labels: NDArray[np.int64] = LABELS, name: str = "m") -> Report:
+        calibrated = probabilities(predicted)
+        reference = {
+            "name": name, "version": 1, "sha256": "ab" * 32, "engine": "openvino",
+            "precision": "f32",
+        }  # fmt: skip
+        wrong = {
+            "file": "Early/<b>7</b>.png", "sha256": "cd" * 32, "true": "Early",
+            "predicted": "Benign", "confidence": 0.97, "probabilities": {}, "urgency": "routine",
+        }  # fmt: skip
+        return {
+            "model": reference,
+            "members": [],
+            "measured_on": {"dataset_version": "d" * 64, "counts": {"Benign": 2}},
+            "metrics": measure(labels, calibrated.astype(np.float32), calibrated),
+            "errors": [wrong] * int((calibrated.argmax(axis=1) != labels).sum()),
+            "cost": {
+                "parameters": 127_300, "artefact_bytes": 513_651, "engine": "openvino",
+                "precision": "f32",
+                "speed": {"images_per_second": 251.26, "batch": 8, "runs": 7, "cores": 2},
+            },
+            "code": {"package": "0.1.0", "commit": "e" * 40 + "-dirty"},
+            "card": {
+                "limits": LIMITS,
+                "colour_baseline": {"method": "a forest", "accuracy": proportion(504, 516)},
+            },
+        }  # fmt: skip
+
+    return make
+
+
+class _Outline(HTMLParser):
+    """Collects the headings and whatever an element loads or links to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headings: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self._in_heading = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_heading = tag == "h2"
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "srcset", "data"):
+                self.links.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_heading:
+            self.headings.append(data)
+            self._in_heading = False
+
+
+def outline(page: str) -> _Outline:
+    found = _Outline()
+    found.feed(page)
+    return found
+
+
+def text(page: str) -> str:
+    """What stands on the page, without its markup and its spaces."""
+    bare = re.sub(r"<(style|svg)\b.*?</\1>", "", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", bare).split())
+
+
+def test_a_page_needs_nothing_outside_itself(make_report: Callable[..., Report]) -> None:
+    page = html_report(make_report([0, 1, 0, 1, 2, 2, 3, 3]))
+    found = outline(page)
+    assert found.links, "plots refer to their own parts"
+    embedded = "data:image/png;base64,"  # the shades of the confusion matrix
+    assert [link for link in found.links if not link.startswith(("#", embedded))] == []
+    assert "<script" not in page
+    assert "@import" not in page
+    assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
+    assert len(found.ids) == len(set(found.ids))
+
+
+def test_a_page_tells_what_it_is_not_before_any_figure(make_report: Callable[..., Report]) -> None:
+    shown = text(html_report(make_report([0, 1, 0, 1, 2, 2, 3, 3])))
+    assert shown.index(DISCLAIMER[1:]) < shown.index("accuracy")
+    assert LIMITS in shown
+    assert "Stain colour alone (a forest, no morphology) reaches 97.7 %" in shown
+    assert "no split by patient could be made" in shown
+    assert "none: every image of the data set" in shown
+
+
+def test_a_page_has_a_plot_for_every_measure(make_report: Callable[..., Report]) -> None:
+    report = make_report([0, 1, 0, 1, 2, 2, 3, 3])
+    report["card"]["training"] = {"history": {"loss": [1.0, 0.5], "val_loss": [1.1, 0.6]}}
+    page = html_report(report)
+    assert re.findall(r'aria-label="([^"]+)"', page) == [
+        "Confusion matrix", "ROC curves", "Reliability diagrams", "Training curves",
+    ]  # fmt: skip
+    assert "251.3 images/s" in page
+    assert "127,300" in page
+    assert "-dirty" in page
+
+
+def test_errors_are_shown_by_id_and_escaped(make_report: Callable[..., Report]) -> None:
+    page = html_report(make_report([0, 0, 0, 1, 2, 2, 3, 3]))
+    assert "Early/&lt;b&gt;7&lt;/b&gt;.png" in page
+    assert "cd" * 32 in page
+    assert "1 of 8 images get the wrong class" in text(page)
+
+
+def test_of_many_errors_the_surest_are_shown(make_report: Callable[..., Report]) -> None:
+    report = make_report([0, 0, 0, 1, 2, 2, 3, 3])
+    report["errors"] = report["errors"] * (SHOWN_ERRORS + 1)
+    page = html_report(report)
+    assert page.count("▲</td>") == SHOWN_ERRORS
+    assert f"the {SHOWN_ERRORS} of which the model is surest" in page
+
+
+def test_a_model_without_errors_has_a_page(make_report: Callable[..., Report]) -> None:
+    assert "None on these 8 images." in html_report(make_report(list(LABELS)))
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1], [0, 0, 0, 0], [3]])
+def test_classes_without_images_have_a_page(
+    make_report: Callable[..., Report], labels: list[int]
+) -> None:
+    page = html_report(make_report(labels, np.array(labels)))
+    assert "nan" not in text(page).lower().split()
+    assert ("ROC curves" in page) == (len(set(labels)) > 1)
+
+
+def test_what_no_card_tells_is_left_out(make_report: Callable[..., Report]) -> None:
+    report = make_report(list(LABELS))
+    del report["card"]
+    report["cost"] |= {"parameters": None, "artefact_bytes": None}
+    page = html_report(report)
+    assert "colour alone" not in page.lower()
+    assert LIMITS in page
+
+
+def test_the_card_of_the_shipped_model_has_a_page() -> None:
+    card = ModelRegistry(InferenceSettings().models_dir).get("cnn_custom", 1).card
+    page = html_report(card)
+    assert "Training curves" in page
+    assert card["split"]["hash"] in page
+    assert "Errors" not in outline(page).headings, "a card lists none, which does not mean none"
+
+
+def test_an_ensemble_names_its_members(make_report: Callable[..., Report]) -> None:
+    report = make_report(list(LABELS), name="ensemble")
+    report["members"] = [report["model"] | {"name": name} for name in ("first", "second")]
+    shown = text(html_report(report))
+    assert "member first@1" in shown
+    assert "member second@1" in shown
+    card = ModelRegistry(InferenceSettings().models_dir).get("cnn_custom", 1).card
+    page = html_report(card | {"members": [{"model": "first@3", "weight": 1.0}], "artefacts": {}})
+    assert "member first@3" in text(page)
+
+
+def robustness() -> dict[str, Any]:
+    def levels(*right: int) -> dict[str, Any]:
+        return {
+            str(level): {"accuracy": proportion(count, 8), "loss_points": 100 * (8 - count) / 8}
+            for level, count in enumerate(right, start=1)
+        }
+
+    return {
+        "clean": proportion(8, 8),
+        "perturbations": {"white_balance": levels(7, 4), "blur": levels(8, 6)},
+        "grey": proportion(2, 8),
+        "stain_normalised": proportion(5, 8),
+    }
+
+
+def test_robustness_is_shown_by_level(make_report: Callable[..., Report]) -> None:
+    report = make_report(list(LABELS)) | {"robustness": robustness()}
+    shown = text(html_report(report))
+    assert "white balance 87.5 % [12.5] 50.0 % [50.0]" in shown
+    assert "blur 100.0 % [0.0] 75.0 % [25.0]" in shown
+    assert "in grey, without any colour 25.0 %" in shown
+
+
+def test_a_comparison_has_each_model_the_test_and_the_colours(
+    make_report: Callable[..., Report],
+) -> None:
+    predictions = {"good@1": list(LABELS), "poor@1": [0, 0, 1, 1, 0, 0, 0, 0]}
+    reports = {name: make_report(predicted) for name, predicted in predictions.items()}
+    for report in reports.values():
+        report["robustness"] = robustness()
+    given = {name: np.array(predicted) for name, predicted in predictions.items()}
+    comparison = compare(LABELS, given)
+    page = html_comparison(reports, comparison)
+    shown = text(page)
+    assert "good@1 ★" in shown
+    assert "poor@1 50.0 % [21.5 – 78.5 %] 4/8 0 4 0.1250" in shown
+    assert "colour alone 97.7 %" in shown
+    assert DISCLAIMER[1:] in shown
+    assert "blur 75.0 % [25.0] 75.0 % [25.0]" in shown
+    assert 'aria-label="Accuracies with their intervals"' in page
+    json.dumps(comparison)
