@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from shared.local.synthetic import draw_smear
+from shared.settings import PROJECT_ROOT
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared"
 DATASET = _BESIDE / "data" / "taleqani-all" / "Original"
@@ -103,3 +105,14 @@ BAD_IMAGES: dict[str, tuple[bytes, int, str]] = {
     "too small": (encode(Image.new("RGB", (8, 8))), 422, "too_few_pixels"),
 }
 """Every kind of image that is refused: its bytes, the HTTP status and the code."""
+
+
+def small_champion(folder: Path) -> Path:
+    """A models folder whose champion is the small network.
+
+    For tests that count what becomes of many jobs, and not what a model says of them.
+    """
+    name = "cnn_custom"
+    shutil.copytree(PROJECT_ROOT / "models" / name, folder / name, dirs_exist_ok=True)
+    (folder / "aliases.json").write_text(f'{{"champion": "{name}@1"}}')
+    return folder

@@ -13,19 +13,18 @@ from enum import StrEnum
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from shared.imaging import INPUT_SIZE, Pixels
+from shared.imaging.colour import GREY_AXIS, rotation, saturation, to_pixels
 from shared.imaging.mask import mask_scale_bar
 from shared.imaging.stain import shift_stains
 
 MAX_ROTATION_DEGREES = 20.0
 MAX_ZOOM = 0.2
 MAX_CONTRAST = 0.2
+MAX_HUE_DEGREES = 28.8
 _PADDING = 96  # enough reflected border for the largest rotation at the smallest zoom
-
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
 class Augmentation(StrEnum):
@@ -108,7 +107,7 @@ def _change_contrast(image: Pixels, factor: float) -> Pixels:
     """Stretch each channel about its mean, as Keras' RandomContrast does."""
     values = image.astype(np.float32)
     mean = values.mean(axis=(0, 1), keepdims=True)
-    return _as_pixels((values - mean) * factor + mean)
+    return to_pixels((values - mean) * factor + mean)
 
 
 def _jitter_stain(image: Pixels, rng: np.random.Generator) -> Pixels:
@@ -120,33 +119,16 @@ def _jitter_stain(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 def _jitter_colour(image: Pixels, rng: np.random.Generator) -> Pixels:
     """Another lamp, camera and white balance: hue, saturation, gain, offset, uneven light."""
-    matrix = _hue_rotation(rng.uniform(-0.08, 0.08)) @ _saturation(rng.uniform(0.6, 1.4))
+    turned = rotation(GREY_AXIS, rng.uniform(-MAX_HUE_DEGREES, MAX_HUE_DEGREES))
+    matrix = (saturation(rng.uniform(0.6, 1.4)) @ turned).astype(np.float32)
     gains = rng.uniform(0.88, 1.12, 3).astype(np.float32) * np.float32(rng.uniform(0.85, 1.15))
-    values = image.astype(np.float32) @ (matrix.T * gains)
+    values = image.astype(np.float32) @ (matrix * gains)
     values += np.float32(rng.uniform(-12, 12))
     if rng.random() < 0.3:
         ramp = np.linspace(-1, 1, INPUT_SIZE, dtype=np.float32)[:, None, None]
         values *= 1 + np.float32(rng.uniform(-0.15, 0.15)) * ramp
         values *= 1 + np.float32(rng.uniform(-0.15, 0.15)) * ramp.transpose(1, 0, 2)
-    return _as_pixels(values)
-
-
-def _hue_rotation(turns: float) -> NDArray[np.float32]:
-    """Rotation of RGB about the grey axis, by a share of the full circle (Rodrigues' formula)."""
-    cosine, sine = np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns) / np.sqrt(3)
-    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
-    rotation: NDArray[np.float32] = (cosine * np.eye(3) + sine * cross + (1 - cosine) / 3).astype(
-        np.float32
-    )
-    return rotation
-
-
-def _saturation(factor: float) -> NDArray[np.float32]:
-    """Mixture of the colour with its luma; 0 is grey, 1 changes nothing."""
-    mixture: NDArray[np.float32] = (
-        factor * np.eye(3, dtype=np.float32) + (1 - factor) * np.tile(_LUMA, (3, 1))
-    ).astype(np.float32)
-    return mixture
+    return to_pixels(values)
 
 
 def _degrade(image: Pixels, rng: np.random.Generator) -> Pixels:
@@ -159,8 +141,3 @@ def _degrade(image: Pixels, rng: np.random.Generator) -> Pixels:
         picture.save(file, "JPEG", quality=int(rng.integers(25, 95)))
         picture = Image.open(file)
     return np.asarray(picture, dtype=np.uint8)
-
-
-def _as_pixels(values: NDArray[np.float32]) -> Pixels:
-    pixels: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return pixels

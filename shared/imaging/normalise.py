@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.imaging import Pixels
+from shared.imaging.colour import LUMA
 from shared.imaging.mask import MASK_SIZE, mask_scale_bar
 from shared.imaging.stain import from_optical_density, optical_density
 
@@ -42,10 +43,8 @@ def to_grey(image: Pixels) -> Pixels:
 
     Args:
         image: Shape (..., 3). The scale-bar mask turns grey with the rest.
-
-    Source: ITU-R BT.601.
     """
-    luma = np.rint(image.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
+    luma = np.rint(image.astype(np.float64) @ LUMA)
     return np.repeat(luma.astype(np.uint8)[..., np.newaxis], 3, axis=-1)
 
 

@@ -38,13 +38,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from shared.imaging import Pixels
+from shared.imaging.colour import GREY_AXIS, rotation, saturation, to_pixels
 from shared.imaging.mask import mask_scale_bar
 from shared.imaging.stain import from_optical_density, optical_density, shift_stains
 
@@ -55,8 +55,6 @@ LEVELS = (1, 2, 3)
 
 _Change = Callable[[Pixels, float, np.random.Generator], Pixels]
 
-_GREY_AXIS = np.full(3, 1 / np.sqrt(3))
-_LUMA = np.array([0.299, 0.587, 0.114])
 _STAIN_OFFSET = 0.05  # of the change of the amounts
 _STAIN_DEGREES = 40.0  # turn of the stain vectors at a change of the amounts by 1
 
@@ -98,37 +96,20 @@ def perturb(image: Pixels, name: str, level: int, seed: int, index: int = 0) -> 
     return mask_scale_bar(perturbation.change(image, perturbation.levels[level - 1], rng))
 
 
-def _to_pixels(values: NDArray[Any]) -> Pixels:
-    pixels: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return pixels
-
-
 def _sign(rng: np.random.Generator, size: int | None = None) -> NDArray[np.float64]:
     return np.asarray(rng.choice([-1.0, 1.0], size))
 
 
-def _rotation(axis: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
-    """Matrix that turns row vectors about a unit axis (Rodrigues' formula)."""
-    x, y, z = axis
-    cross = np.array([[0, z, -y], [-z, 0, x], [y, -x, 0]])
-    angle = np.radians(degrees)
-    turned: NDArray[np.float64] = (
-        np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-    )
-    return turned
-
-
 def _change_hue(image: Pixels, degrees: float, rng: np.random.Generator) -> Pixels:
-    return _to_pixels(image @ _rotation(_GREY_AXIS, degrees * float(_sign(rng))))
+    return to_pixels(image @ rotation(GREY_AXIS, degrees * float(_sign(rng))))
 
 
 def _change_saturation(image: Pixels, share: float, rng: np.random.Generator) -> Pixels:
-    grey = (image @ _LUMA)[..., np.newaxis]
-    return _to_pixels(grey + (image - grey) * (1 + share * _sign(rng)))
+    return to_pixels(image @ saturation(1 + share * float(_sign(rng))))
 
 
 def _change_brightness(image: Pixels, share: float, rng: np.random.Generator) -> Pixels:
-    return _to_pixels(image * (1 + share * _sign(rng)))
+    return to_pixels(image * (1 + share * _sign(rng)))
 
 
 def _tilt_illumination(image: Pixels, share: float, rng: np.random.Generator) -> Pixels:
@@ -138,7 +119,7 @@ def _tilt_illumination(image: Pixels, share: float, rng: np.random.Generator) ->
         np.sin(angle) * np.linspace(-1, 1, height), np.cos(angle) * np.linspace(-1, 1, width)
     )
     slope /= np.abs(slope).max()
-    return _to_pixels(image * (1 + share * slope[..., np.newaxis]))
+    return to_pixels(image * (1 + share * slope[..., np.newaxis]))
 
 
 def _change_stain(image: Pixels, share: float, rng: np.random.Generator) -> Pixels:
@@ -146,7 +127,7 @@ def _change_stain(image: Pixels, share: float, rng: np.random.Generator) -> Pixe
     offset = share * _STAIN_OFFSET * _sign(rng, 3)
     shifted = shift_stains(image, scale.astype(np.float32), offset.astype(np.float32))
     axis = rng.normal(size=3)
-    turn = _rotation(axis / np.linalg.norm(axis), share * _STAIN_DEGREES)
+    turn = rotation(axis / np.linalg.norm(axis), share * _STAIN_DEGREES)
     return from_optical_density((optical_density(shifted) @ turn).astype(np.float32))
 
 
@@ -154,7 +135,7 @@ def _change_white_balance(image: Pixels, share: float, rng: np.random.Generator)
     direction = rng.normal(size=3)
     direction -= direction.mean()
     direction /= np.abs(direction).max()
-    return _to_pixels(image * np.exp(share * direction))
+    return to_pixels(image * np.exp(share * direction))
 
 
 def _compress(image: Pixels, quality: float, _rng: np.random.Generator) -> Pixels:

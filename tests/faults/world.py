@@ -24,6 +24,7 @@ from shared.local.ports import HOST, free_ports
 from shared.local.process import LocalProcess, ProcessSpec
 from shared.local.secrets import LocalSecrets, load_or_make_secrets
 from shared.local.service import LocalService
+from tests.factories import small_champion
 from tests.faults.proxy import FaultProxy, ProxyThread
 from tests.faults.timeline import Timeline
 
@@ -127,8 +128,9 @@ class World:
             "valkey": FaultProxy(made.valkey_port),
             "seaweedfs": FaultProxy(made.seaweedfs_ports["s3"]),
         }
+        models = {"HEMOTRIAGE_MODELS_DIR": str(small_champion(self.folder / "models"))}
         self.service = LocalService(
-            self.root, settings={**form.settings, **(settings or {}), **self._detours()}
+            self.root, settings={**models, **form.settings, **(settings or {}), **self._detours()}
         )
         self._proxy_thread = ProxyThread(list(self.proxies.values()))
         self.timeline = Timeline(self.dsn)

@@ -97,4 +97,4 @@ def final_stages(image: str) -> dict[str, str]:
 
 def locked(name: str) -> set[str]:
     text = (PROJECT_ROOT / "requirements" / f"{name}.txt").read_text()
-    return set(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE))
+    return set(re.findall(r"^([a-z0-9-]+)(?:\[[a-z,]+\])?==", text, re.MULTILINE))
