@@ -11,11 +11,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from services.trainer.formats import Format
 from shared.errors import DatasetError, ImageError, UnsupportedMediaTypeError
 from shared.imaging import Pixels
 from shared.imaging.decode import load_model_input, to_model_input
 from shared.local.synthetic import draw_smear
+from shared.models.formats import Format
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
 

@@ -8,11 +8,11 @@ from typing import Any
 import keras
 
 from services.trainer.export import export_keras, export_onnx, onnx_probabilities
-from services.trainer.formats import Format
 from services.trainer.parity import Parity, Weights, keras_probabilities, write_artefact
 from services.trainer.tflite import export_tflite
 from shared.errors import ConflictError
 from shared.imaging import Pixels
+from shared.models.formats import Format
 from shared.models.registry import ModelVersion
 from shared.models.restore import restore_keras
 

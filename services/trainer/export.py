@@ -1,4 +1,4 @@
-"""Exports a trained model as the artefacts of a version: ONNX, and Keras where it is asked for."""
+"""Exports a trained model as ONNX, which a version ships, or as a Keras file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import onnx
 import openvino as ov
 from numpy.typing import NDArray
 
+from services.trainer.onnx_graph import to_onnx
 from services.trainer.onnx_weights import halve_weights
 from services.trainer.parity import (
     TOLERANCES,
@@ -20,40 +21,18 @@ from services.trainer.parity import (
     keras_probabilities,
     write_artefact,
 )
-from shared.imaging import INPUT_SIZE, Pixels
+from shared.imaging import Pixels
 from shared.models.engines import FULL_PRECISION
 
-ARTEFACTS = {"keras": "model.keras", "onnx": "model.onnx"}
+ONNX_FILE = "model.onnx"
+_KERAS_FILE = "model.keras"
 _BATCH = 16
-
-
-def export_artefacts(
-    model: keras.Model, folder: Path, images: Pixels, *, keras: bool
-) -> dict[str, dict[str, Any]]:
-    """Write a version's artefacts.
-
-    Args:
-        model: The trained model.
-        folder: The version's folder.
-        images: Where parity is checked, shape (n, 224, 224, 3).
-        keras: Ship `model.keras` too; needed where `shared.models.restore.rebuildable` says no.
-
-    Returns:
-        By kind, what `write_artefact` returns.
-
-    Raises:
-        ModelArtefactError: An artefact differs from Keras by more than is tolerated.
-    """
-    artefacts = {"onnx": export_onnx(model, folder / ARTEFACTS["onnx"], images)}
-    if keras:
-        artefacts["keras"] = export_keras(model, folder / ARTEFACTS["keras"], images)
-    return artefacts
 
 
 def export_keras(model: keras.Model, path: Path, images: Pixels) -> dict[str, Any]:
     """Write `.keras`; parity is that of the file as it loads again."""
     with TemporaryDirectory() as folder:
-        saved = Path(folder) / ARTEFACTS["keras"]
+        saved = Path(folder) / _KERAS_FILE
         model.save(saved)
         data, loaded = saved.read_bytes(), keras.models.load_model(saved)
     parity = Parity.between(keras_probabilities(model, images), keras_probabilities(loaded, images))
@@ -78,7 +57,7 @@ def export_onnx(
     Raises:
         ModelArtefactError: None keeps parity.
     """
-    graph = _convert(model)
+    graph = to_onnx(model)
     reference = keras_probabilities(model, images)
     for weights in precisions:
         stored = halve_weights(graph) if weights == "float16" else graph
@@ -97,12 +76,3 @@ def onnx_probabilities(graph: bytes, images: Pixels) -> NDArray[np.float32]:
     compiled = core.compile_model(core.read_model(graph), "CPU", properties)
     batches = (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
     return np.concatenate([compiled(np.ascontiguousarray(batch))[0] for batch in batches])
-
-
-def _convert(model: keras.Model) -> onnx.ModelProto:
-    # Keras exports only a graph that has run once.
-    model(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), dtype=np.uint8), training=False)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / ARTEFACTS["onnx"]
-        model.export(str(path), format="onnx", verbose=False)
-        return onnx.load(path)

@@ -17,7 +17,7 @@ from services.trainer.calibrate import fit_temperature
 from services.trainer.code_version import code_version
 from services.trainer.dataset import Dataset, label_indices, load_pixels
 from services.trainer.evaluate import Part, evaluate_part
-from services.trainer.export import export_artefacts
+from services.trainer.export import ONNX_FILE, export_onnx
 from services.trainer.robustness import robustness
 from services.trainer.splits import Split
 from services.trainer.study import describe_split, load_run
@@ -72,7 +72,7 @@ def release_run(
         "parameters": model.count_params(),
         "training": {key: run[key] for key in ("plan", "history", "split_hash", "seconds")},
         "seeds": seeds,
-        "artefacts": export_artefacts(model, target.folder, test, keras=False),
+        "artefacts": {"onnx": export_onnx(model, target.folder / ONNX_FILE, test)},
     }
     return _complete(card, target, release)
 

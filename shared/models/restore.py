@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -23,9 +23,30 @@ from shared.models.engines.openvino_engine import OpenVINOEngine
 from shared.models.registry import ModelVersion
 
 Floats = NDArray[np.float32]
-_HWIO_FROM_OIHW = (2, 3, 1, 0)
+_LAYOUTS: dict[type, tuple[int, ...]] = {
+    layers.Conv2D: (2, 3, 1, 0),
+    layers.DepthwiseConv2D: (1, 2, 0, 3),
+    layers.Dense: (0, 1),
+}
+"""How Keras lays out the axes of a graph's kernel."""
+
 _LARGEST_DIFFERENCE = 1e-2
 """Of a probability. A wrong weight shows far above it, TensorFloat-32 on a GPU below."""
+
+
+class _Unit(NamedTuple):
+    """A layer with the batch normalisation that follows it, if one does."""
+
+    layer: keras.Layer
+    normalisation: keras.Layer | None = None
+
+
+class _Stored(NamedTuple):
+    """What a graph holds for a unit."""
+
+    kernel: Floats
+    scale: Floats | None
+    bias: Floats | None
 
 
 def restored_from(version: ModelVersion) -> Literal["keras", "onnx"]:
@@ -36,8 +57,8 @@ def restored_from(version: ModelVersion) -> Literal["keras", "onnx"]:
 def restore_keras(version: ModelVersion) -> keras.Model:
     """Load a version's `model.keras`; without one, build its architecture and fill it from ONNX.
 
-    What `rebuildable` refuses cannot be filled: batch normalisation, for one, is merged into
-    other weights when a graph is exported.
+    A graph holds batch normalisation merged into the layer before it: the rebuilt network gives the
+    same, from other weights.
 
     Raises:
         ModelArtefactError: An artefact is missing or altered, or the graph does not fit the
@@ -52,65 +73,79 @@ def restore_keras(version: ModelVersion) -> keras.Model:
     return model
 
 
-def rebuildable(model: keras.Model) -> bool:
-    """Whether `restore_keras` does without a `model.keras`.
-
-    It does where all weights are those of convolutions and dense layers.
-    """
-    return all(type(layer) in (layers.Conv2D, layers.Dense) for layer in _weighted(model))
-
-
-def _weighted(model: keras.Model) -> list[keras.Layer]:
-    return [layer for layer in model.layers if layer.weights]
+def _units(model: keras.Model) -> list[_Unit]:
+    """The layers that hold weights, in the order of the data."""
+    units: list[_Unit] = []
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization) and units:
+            units[-1] = _Unit(units[-1].layer, layer)
+        elif layer.weights:
+            units.append(_Unit(layer))
+    return units
 
 
 def _fill(model: keras.Model, version: ModelVersion) -> None:
-    if not rebuildable(model):
+    units = _units(model)
+    if not all(type(unit.layer) in _LAYOUTS for unit in units):
         raise ModelArtefactError(f"{version} has layers that only a model.keras restores.")
-    weighted = _weighted(model)
     stored = list(_stored_weights(version.artefact_path("onnx")))
-    if len(stored) != len(weighted):
+    if len(stored) != len(units):
         raise ModelArtefactError(
             f"The graph of {version} has {len(stored)} layers with weights, "
-            f"{model.name} has {len(weighted)}."
+            f"{model.name} has {len(units)}."
         )
-    for layer, (kernel, bias) in zip(weighted, stored, strict=True):
-        weights = [kernel]
-        if layer.use_bias:
-            # A bias of zeros is left out of a graph when it is exported.
-            weights.append(np.zeros(kernel.shape[-1], np.float32) if bias is None else bias)
-        expected = [tuple(weight.shape) for weight in layer.weights]
-        found = [values.shape for values in weights]
-        if found != expected:
-            raise ModelArtefactError(
-                f"{layer.name} of {version} takes weights of {expected}; its graph has {found}."
-            )
-        layer.set_weights(weights)
+    for unit, found in zip(units, stored, strict=True):
+        _fill_unit(unit, found, version)
 
 
-def _stored_weights(path: Path) -> Iterator[tuple[Floats, Floats | None]]:
-    """Kernel and bias, if any, of each convolution and dense layer, as Keras lays them out."""
+def _fill_unit(unit: _Unit, found: _Stored, version: ModelVersion) -> None:
+    layer, normalisation = unit.layer, unit.normalisation
+    kernel = found.kernel.transpose(_LAYOUTS[type(layer)])
+    # A bias of zeros, or a scale of ones, is left out of a graph when it is exported.
+    outputs = layer.output.shape[-1]
+    bias = np.zeros(outputs, np.float32) if found.bias is None else found.bias
+    scale = np.ones(outputs, np.float32) if found.scale is None else found.scale
+    weights = [kernel, bias] if layer.use_bias else [kernel]
+    expected = [tuple(weight.shape) for weight in layer.weights]
+    if [values.shape for values in weights] != expected:
+        raise ModelArtefactError(
+            f"{layer.name} of {version} takes weights of {expected}; its graph has "
+            f"{[values.shape for values in weights]}."
+        )
+    layer.set_weights(weights)
+    if normalisation is not None:
+        spread = np.sqrt(np.float32(1 + normalisation.epsilon))
+        zeros, ones = np.zeros_like(bias), np.ones_like(bias)
+        normalisation.set_weights([scale * spread, bias, zeros, ones])
+
+
+def _stored_weights(path: Path) -> Iterator[_Stored]:
+    """The weights of each convolution and dense layer, as the graph lays them out."""
     for node in ov.Core().read_model(path).get_ordered_ops():
         kind = node.get_type_name()
-        if kind not in ("Convolution", "MatMul"):
+        if kind not in ("Convolution", "GroupConvolution", "MatMul"):
             continue
         kernel = _constant(node.input_value(1).get_node())
         if kernel is None:
             continue
-        if kind == "Convolution":
-            kernel = kernel.transpose(_HWIO_FROM_OIHW)
-        elif node.get_attributes()["transpose_b"]:
+        if kind == "GroupConvolution":
+            kernel = kernel.reshape(-1, *kernel.shape[-2:], 1)
+        elif kind == "MatMul" and node.get_attributes()["transpose_b"]:
             kernel = kernel.T
-        yield kernel, _bias(node)
+        scale, behind = _operand(node, "Multiply")
+        bias, _ = _operand(behind, "Add")
+        yield _Stored(kernel, scale, bias)
 
 
-def _bias(node: ov.Node) -> Floats | None:
+def _operand(node: ov.Node, kind: str) -> tuple[Floats | None, ov.Node]:
+    """The constant that is multiplied with or added to a node's output, and the node that does."""
     for target in node.output(0).get_target_inputs():
         following = target.get_node()
-        if following.get_type_name() == "Add":
-            bias = _constant(following.input_value(1).get_node())
-            return None if bias is None else bias.ravel()
-    return None
+        if following.get_type_name() == kind:
+            values = _constant(following.input_value(1).get_node())
+            if values is not None:
+                return values.ravel(), following
+    return None, node
 
 
 def _constant(node: ov.Node) -> Floats | None:

@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from services.trainer.formats import Format
 from shared.local.synthetic import draw_smear
+from shared.models.formats import Format
 from shared.settings import InferenceSettings
 from tests.command_line import command_line
 

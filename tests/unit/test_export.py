@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import keras
@@ -12,27 +11,17 @@ import onnx
 import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from keras import layers
-from keras.applications import vgg16
 
-from services.trainer.export import export_artefacts, export_keras, export_onnx, onnx_probabilities
+from services.trainer.export import export_keras, export_onnx, onnx_probabilities
 from services.trainer.onnx_weights import LEAST_ELEMENTS
 from services.trainer.parity import TOLERANCES, Parity
 from services.trainer.tflite import LEAST_CALIBRATION_IMAGES, export_tflite, tflite_probabilities
 from shared.errors import DatasetError, ModelArtefactError
 from shared.imaging import Pixels
-from shared.imaging.decode import load_model_input, to_model_input
-from shared.local.synthetic import draw_smear
-from shared.models import restore
-from shared.models.architectures.blocks import classify, image_input
-from shared.models.engines.tensorflow_engine import TensorFlowEngine
+from shared.imaging.decode import load_model_input
 from shared.models.registry import ModelRegistry, ModelVersion
-from shared.models.restore import rebuildable, restore_keras
 from shared.settings import DEFAULT_MAX_PIXELS, InferenceSettings
-
-
-def drawn(count: int) -> Pixels:
-    return np.stack([to_model_input(draw_smear(s, red_cells=20)) for s in range(count)])
+from tests.networks import beyond_float16, drawn, normalised, small_vgg
 
 
 @pytest.fixture(scope="module")
@@ -48,46 +37,6 @@ def champion() -> ModelVersion:
 @pytest.fixture(scope="module")
 def model(champion: ModelVersion) -> keras.Model:
     return keras.models.load_model(champion.artefact_path("keras"))
-
-
-def small_vgg(*, filters: int = 32, blocks: int = 2) -> keras.Model:
-    """Built as VGG16 is, with its preprocessing; its weights are random."""
-    keras.utils.set_random_seed(3)
-    inputs = image_input()
-    x = vgg16.preprocess_input(keras.ops.cast(inputs, "float32"))
-    for _ in range(blocks):
-        for _ in range(2):
-            x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D(4)(x)
-    return keras.Model(inputs, classify(x, dropout=0.4))
-
-
-def normalised() -> keras.Model:
-    """Depthwise convolutions with batch normalisation that has seen data."""
-    keras.utils.set_random_seed(4)
-    inputs = image_input()
-    x = layers.Rescaling(1 / 128, offset=-127 / 128)(inputs)
-    x = layers.Conv2D(16, 3, 4, padding="same", use_bias=False)(x)
-    for _ in range(2):
-        x = layers.ReLU(6.0)(layers.BatchNormalization()(x))
-        x = layers.DepthwiseConv2D(3, 2, padding="same", use_bias=False)(x)
-        x = layers.Conv2D(64, 1, use_bias=False)(x)
-    built = keras.Model(inputs, classify(layers.BatchNormalization()(x)))
-    for layer in built.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.set_weights([w + 0.1 * np.random.rand(*w.shape) for w in layer.get_weights()])
-    return built
-
-
-def beyond_float16() -> keras.Model:
-    """Its kernel holds values that float16 has not, and what follows takes them back."""
-    keras.utils.set_random_seed(5)
-    inputs = image_input()
-    x = layers.Conv2D(64, 3, 8, activation="relu", name="huge")(layers.Rescaling(1 / 255)(inputs))
-    built = keras.Model(inputs, classify(layers.Rescaling(1e-6)(x)))
-    huge = built.get_layer("huge")
-    huge.set_weights([1e6 * weights for weights in huge.get_weights()])
-    return built
 
 
 @pytest.mark.parametrize("build", [small_vgg, normalised])
@@ -145,19 +94,16 @@ def test_an_export_without_parity_leaves_no_file(images: Pixels, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_artefacts_of_a_version_are_described(
-    model: keras.Model, images: Pixels, tmp_path: Path
-) -> None:
-    alone = export_artefacts(model, tmp_path / "alone", images, keras=False)
-    both = export_artefacts(model, tmp_path / "both", images, keras=True)
-    assert [path.name for path in (tmp_path / "alone").iterdir()] == ["model.onnx"]
-    assert set(alone) == {"onnx"}
-    assert set(both) == {"onnx", "keras"}
-    (tmp_path / "both/card.json").write_text(json.dumps({"artefacts": both}))
-    version = ModelVersion("both", 1, tmp_path / "both")
-    for kind in both:
-        assert version.artefact_path(kind).stat().st_size == both[kind]["bytes"]
-    assert both["keras"]["parity"]["largest_difference"] == 0
+def test_an_artefact_is_described(model: keras.Model, images: Pixels, tmp_path: Path) -> None:
+    artefacts = {
+        "onnx": export_onnx(model, tmp_path / "model.onnx", images),
+        "keras": export_keras(model, tmp_path / "model.keras", images),
+    }
+    (tmp_path / "card.json").write_text(json.dumps({"artefacts": artefacts}))
+    version = ModelVersion("both", 1, tmp_path)
+    for kind in artefacts:
+        assert version.artefact_path(kind).stat().st_size == artefacts[kind]["bytes"]
+    assert artefacts["keras"]["parity"]["largest_difference"] == 0
 
 
 def test_a_kept_keras_file_holds_batch_normalisation(images: Pixels, tmp_path: Path) -> None:
@@ -226,87 +172,6 @@ def test_int8_needs_images_to_measure_its_ranges_on(
     with pytest.raises(DatasetError, match="there are 8"):
         export_tflite(model, tmp_path / "int8.tflite", images, calibration=images)
     assert list(tmp_path.iterdir()) == []
-
-
-def graph_only(model: keras.Model, folder: Path, images: Pixels) -> ModelVersion:
-    """A version that ships no `model.keras`."""
-    artefacts = export_artefacts(model, folder, images, keras=False)
-    card = {"architecture": "of the test", "artefacts": artefacts}
-    (folder / "card.json").write_text(json.dumps(card))
-    return ModelVersion("graph_only", 1, folder)
-
-
-def test_the_shipped_graph_restores_the_shipped_keras_model(
-    champion: ModelVersion, model: keras.Model, tmp_path: Path
-) -> None:
-    copy = tmp_path / "1"
-    shutil.copytree(champion.folder, copy)
-    card = json.loads((copy / "card.json").read_text())
-    del card["artefacts"]["keras"]
-    (copy / "card.json").write_text(json.dumps(card))
-    (copy / "model.keras").unlink()
-    restored = restore_keras(ModelVersion("cnn_custom", 1, copy))
-    for shipped, rebuilt in zip(model.get_weights(), restored.get_weights(), strict=True):
-        assert np.array_equal(shipped, rebuilt)
-
-
-def test_a_version_that_ships_keras_is_loaded_from_it(
-    champion: ModelVersion, model: keras.Model
-) -> None:
-    assert TensorFlowEngine(champion).artefact_sha256 == champion.sha256("keras")
-    for before, after in zip(
-        model.get_weights(), restore_keras(champion).get_weights(), strict=True
-    ):
-        assert np.array_equal(before, after)
-
-
-def test_the_tensorflow_engine_runs_a_version_that_has_only_a_graph(
-    images: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    version = graph_only(small_vgg(), tmp_path, images)
-    monkeypatch.setattr(restore, "build", lambda _: small_vgg())
-    engine = TensorFlowEngine(version)
-    assert engine.artefact_sha256 == version.sha256("onnx")
-    graph = onnx_probabilities(version.artefact_path("onnx").read_bytes(), images)
-    assert np.abs(engine.predict(images) - graph).max() < 1e-5
-
-
-def other_preprocessing() -> keras.Model:
-    inputs = image_input()
-    x = layers.Rescaling(1 / 255)(inputs)
-    for _ in range(2):
-        for _ in range(2):
-            x = layers.Conv2D(32, 3, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D(4)(x)
-    return keras.Model(inputs, classify(x))
-
-
-def test_only_plain_convolutions_and_dense_layers_are_rebuilt(model: keras.Model) -> None:
-    assert rebuildable(model)
-    assert rebuildable(small_vgg())
-    assert not rebuildable(normalised())
-
-
-@pytest.mark.parametrize(
-    ("architecture", "fault"),
-    [
-        (lambda: small_vgg(filters=16), r"takes weights of"),
-        (lambda: small_vgg(blocks=3), r"has 6 layers with weights.* has 8"),
-        (normalised, "only a model.keras restores"),
-        (other_preprocessing, "differs from it by"),
-    ],
-)
-def test_a_graph_of_another_architecture_is_refused(
-    architecture: object,
-    fault: str,
-    images: Pixels,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    version = graph_only(small_vgg(), tmp_path, images)
-    monkeypatch.setattr(restore, "build", lambda _: architecture())  # type: ignore[operator]
-    with pytest.raises(ModelArtefactError, match=fault):
-        restore_keras(version)
 
 
 @pytest.mark.slow
