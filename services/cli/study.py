@@ -92,6 +92,12 @@ _OPTIONS = (
     ),
     click.option("--every-seed", is_flag=True, help="Export each run, counting from --version."),
     click.option(
+        "--robustness/--no-robustness",
+        default=True,
+        show_default=True,
+        help="Measure exports under changed stain, light and focus too.",
+    ),
+    click.option(
         "--source",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="JSON for the card: `name`, `paper`, `data` and `terms` of the images.",
@@ -128,7 +134,7 @@ def command(folder: Path, **given: Any) -> None:
     if given["source"]:
         dataset = replace(dataset, source=json.loads(given["source"].read_text()))
     split = split_dataset(dataset, protocol, given["split_seed"])
-    release = Release(dataset, split, settings)
+    release = Release(dataset, split, settings, robustness=given["robustness"])
     if given["models"] == ENSEMBLE:
         _export_ensemble(release, given)
         return
