@@ -65,9 +65,8 @@ def command(
     registry = ModelRegistry(settings.models_dir)
     versions = list(dict.fromkeys(registry.resolve(model) for model in models))
     seed = versions[0].card["split"]["seed"]
-    part = read_part(
-        read_dataset(folder), protocol=Protocol(protocol) if protocol else None, seed=seed
-    )
+    dataset = read_dataset(folder, groups="auto" if protocol else "none")
+    part = read_part(dataset, protocol=Protocol(protocol) if protocol else None, seed=seed)
     evaluations = {
         str(version): _evaluate(version, part, registry, settings, changed=changed)
         for version in versions

@@ -49,6 +49,13 @@ _OPTIONS = (
         show_default=True,
         help="The published training, or ours.",
     ),
+    click.option(
+        "--groups",
+        type=click.Choice(["auto", "manifest", "detected"]),
+        default="auto",
+        show_default=True,
+        help="Groups of overlapping fields: of a manifest.csv, or found among the pixels.",
+    ),
     click.option("--split-seed", default=2022, show_default=True),
     click.option("--seeds", default="1,2,3", show_default=True, help="A run each."),
     click.option(
@@ -130,7 +137,7 @@ def command(folder: Path, **given: Any) -> None:
     protocol = Protocol(given["protocol"])
     if given["version"] is not None and not protocol.masked:
         raise ConflictError("What is trained with the scale bar visible is never exported.")
-    dataset = read_dataset(folder)
+    dataset = read_dataset(folder, groups=given["groups"])
     if given["source"]:
         dataset = replace(dataset, source=json.loads(given["source"].read_text()))
     split = split_dataset(dataset, protocol, given["split_seed"])
@@ -152,6 +159,8 @@ def _train_and_export(
     Console(width=110).print(_table(report))
     if given["json_file"]:
         given["json_file"].write_text(json.dumps(report, indent=1) + "\n")
+    if given["version"] is None:
+        return
     for architecture, versions in targets.items():
         summary = report["models"][architecture]
         runs = summary["runs"] if given["every_seed"] else [best_run(summary)]

@@ -35,7 +35,7 @@ def test_a_posted_image_becomes_a_triage_result(client, runner) -> None:
     assert sum(result["probabilities"].values()) == pytest.approx(1)
     assert list(result["probabilities"]) == ["Benign", "Early", "Pre", "Pro"]
     assert "not a diagnosis" in result["disclaimer"]
-    assert result["models"][0]["name"] == "cnn_custom"
+    assert f"{result['models'][0]['name']}@{result['models'][0]['version']}" == done["model"]
     assert "Retry-After" not in client.get(location).headers
 
 

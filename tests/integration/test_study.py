@@ -30,18 +30,19 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) -> None:
     work, models, report = tmp_path / "work", tmp_path / "models", tmp_path / "report.json"
-    study = ["study", drawn, "--seeds=1", "--max-epochs=1", "--images-per-class=16"]
+    study = ["study", drawn, "--models=cnn_custom", "--seeds=1", "--max-epochs=1"]
+    study += ["--images-per-class=16", "--no-robustness"]
     study += [f"--work={work}", f"--models-dir={models}", "--version=1"]
     source = tmp_path / "source.json"
     source.write_text('{"name": "drawn fields"}')
     study.append(f"--source={source}")
     trained = command_line(*study)
     assert trained.returncode == 0, trained.stderr
-    checkpoint = next(work.glob("*/best.weights.h5")).stat().st_mtime_ns
+    finished = next(work.glob("*/run.json")).stat().st_mtime_ns
 
     card = json.loads((models / "cnn_custom/1/card.json").read_text())
     assert card["split"]["counts"] == {"train": 24, "validation": 8, "test": 8}
-    assert card["parity"]["onnx"]["largest_difference"] < 1e-4
+    assert card["artefacts"]["onnx"]["parity"]["largest_difference"] < 5e-3
     assert card["calibration"]["temperature"] > 0
     assert card["data"]["version"]
     assert card["data"]["name"] == "drawn fields"
@@ -49,7 +50,7 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
     again = command_line(*study)
     assert again.returncode == 1
     assert "versions never change" in again.stderr
-    assert next(work.glob("*/best.weights.h5")).stat().st_mtime_ns == checkpoint
+    assert next(work.glob("*/run.json")).stat().st_mtime_ns == finished
 
     evaluated = command_line(
         "evaluate", drawn, "--model=cnn_custom", "--protocol=grouped", f"--json={report}",
@@ -59,6 +60,45 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
     found = json.loads(report.read_text())
     assert found["metrics"]["accuracy"] == card["metrics"]["accuracy"]
     assert found["measured_on"]["split"]["hash"] == card["split"]["hash"]
+
+
+@pytest.mark.slow
+def test_members_an_ensemble_and_a_student_that_learns_from_it(drawn: Path, tmp_path: Path) -> None:
+    models, report = tmp_path / "models", tmp_path / "report.json"
+    common = ["--max-epochs=1", "--images-per-class=8", f"--work={tmp_path / 'work'}"]
+    common += [f"--models-dir={models}", "--version=1"]
+    trained = command_line(
+        "study", drawn, "--models=cnn_custom", "--recipe=robust", "--with-validation",
+        "--seeds=1,2", "--every-seed", "--no-robustness", *common,
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    card = json.loads((models / "cnn_custom/2/card.json").read_text())
+    assert card["training"]["plan"]["seed"] == 2
+    assert "did not train on it" in card["calibration"]["fitted_on"]
+
+    joined = command_line(
+        "study", drawn, "--models=ensemble", "--members=cnn_custom@1,cnn_custom@2", *common
+    )
+    assert joined.returncode == 0, joined.stderr
+    ensemble = json.loads((models / "ensemble/1/card.json").read_text())
+    assert [member["model"] for member in ensemble["members"]] == ["cnn_custom@1", "cnn_custom@2"]
+    assert ensemble["parameters"] == 2 * 127_300
+    assert set(ensemble["robustness"]["perturbations"]["hue"]) == {"1", "2", "3"}
+
+    taught = command_line(
+        "study", drawn, "--models=cnn_custom", "--recipe=robust", "--teacher=ensemble@1",
+        "--seeds=1", f"--json={report}", *common[:-1],
+    )  # fmt: skip
+    assert taught.returncode == 0, taught.stderr
+    (run,) = json.loads(report.read_text())["models"]["cnn_custom"]["runs"]
+    assert run["plan"]["teacher"] == "ensemble@1"
+    assert run["metrics"]["images"] == 8
+
+
+def test_an_ensemble_needs_its_members(drawn: Path) -> None:
+    refused = command_line("study", drawn, "--models=ensemble", "--version=1")
+    assert refused.returncode == 2
+    assert "--members" in refused.stderr
 
 
 def test_what_saw_the_scale_bar_is_never_exported(drawn: Path, tmp_path: Path) -> None:
@@ -83,7 +123,7 @@ def test_the_shipped_model_does_what_its_card_says(dataset: Path, tmp_path: Path
     assert found["measured_on"]["dataset_version"] == card["data"]["version"]
     assert found["measured_on"]["split"]["hash"] == card["split"]["hash"]
     assert found["metrics"]["confusion_matrix"] == card["metrics"]["confusion_matrix"]
-    assert found["metrics"]["accuracy"]["value"] >= 0.94
+    assert found["metrics"]["accuracy"]["value"] >= 0.985
     assert "colour alone" in page.read_text()
 
 
@@ -99,13 +139,14 @@ def test_predict_walks_folders_and_tells_what_it_could_not_read(
     assert done.returncode == 1, "a file could not be read"
     errors = {Path(line["file"]).name: line["error"]["code"] for line in lines if "error" in line}
     good = [line for line in lines if "error" not in line]
+    champion = ModelRegistry(InferenceSettings().models_dir).aliases()["champion"]
     assert errors["empty.png"] == "empty_file"
     assert "notes.txt" not in errors
     assert len(good) == 41
     for line in good:
         assert list(line["probabilities"]) == [str(label) for label in LABELS]
         assert line["urgency"] in ("urgent", "priority", "review", "routine")
-        assert line["model"]["name"] == "cnn_custom"
+        assert f"{line['model']['name']}@{line['model']['version']}" == champion
 
 
 def test_predict_writes_lines_to_standard_output(drawn: Path) -> None:
@@ -117,7 +158,8 @@ def test_predict_writes_lines_to_standard_output(drawn: Path) -> None:
 
 def test_models_are_listed_and_shown() -> None:
     assert "champion" in command_line("models", "list").stdout
-    assert json.loads(command_line("models", "show").stdout)["parameters"] == 127_300
+    shown = json.loads(command_line("models", "show", "cnn_custom").stdout)
+    assert shown["parameters"] == 127_300
     unknown = command_line("models", "show", "no_such")
     assert (unknown.returncode, unknown.stdout) == (1, "")
 

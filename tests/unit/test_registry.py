@@ -12,7 +12,7 @@ from shared.imaging.decode import to_model_input
 from shared.local.synthetic import draw_smear
 from shared.models.architectures import build
 from shared.models.predictor import Predictor
-from shared.models.registry import ModelRegistry
+from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
 
 
@@ -26,8 +26,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_every_kind_of_name_finds_the_champion(folder: Path) -> None:
     registry = ModelRegistry(folder)
-    found = {str(registry.resolve(name)) for name in ("champion", "cnn_custom", "cnn_custom@1")}
-    assert found == {"cnn_custom@1"}
+    target = registry.aliases()["champion"]
+    name = target.partition("@")[0]
+    assert {str(registry.resolve(found)) for found in ("champion", name, target)} == {target}
 
 
 def test_a_bare_name_is_its_newest_version(folder: Path) -> None:
@@ -43,7 +44,7 @@ def test_an_unknown_name_is_refused(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["onnx", "keras"])
 def test_an_altered_or_missing_artefact_is_refused(folder: Path, kind: str) -> None:
-    version = ModelRegistry(folder).resolve("champion")
+    version = ModelRegistry(folder).get("cnn_custom", 1)
     path = version.artefact_path(kind)
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -54,12 +55,13 @@ def test_an_altered_or_missing_artefact_is_refused(folder: Path, kind: str) -> N
         version.artefact_path(kind)
 
 
-def test_both_engines_give_the_same_probabilities() -> None:
+@pytest.mark.parametrize("name", ["cnn_custom@1", "student"])
+def test_both_engines_give_the_same_probabilities(name: str) -> None:
     images = np.stack([to_model_input(draw_smear(seed)) for seed in range(6)])
     predictions = {}
     for engine in ("openvino", "tensorflow"):
         settings = InferenceSettings(engine=engine, batch_size=4)
-        version = ModelRegistry(settings.models_dir).resolve("champion")
+        version = ModelRegistry(settings.models_dir).resolve(name)
         predictor = Predictor.load(version, settings)
         assert predictor.reference.engine == engine
         predictions[engine] = predictor.predict(images)
@@ -78,9 +80,13 @@ def test_probabilities_do_not_depend_on_the_batch() -> None:
     assert np.abs(together - alone).max() < 1e-6
 
 
-def test_the_shipped_card_states_what_it_must() -> None:
-    card = ModelRegistry(InferenceSettings().models_dir).resolve("champion").card
-    assert card["parameters"] == build(card["architecture"]).count_params() == 127_300
+def shipped() -> list[ModelVersion]:
+    return ModelRegistry(InferenceSettings().models_dir).versions()
+
+
+@pytest.mark.parametrize("version", shipped(), ids=str)
+def test_a_shipped_card_states_what_it_must(version: ModelVersion) -> None:
+    card = version.card
     assert card["split"]["protocol"] == "grouped"
     assert card["metrics"]["accuracy"]["value"] >= 0.94
     assert len(card["metrics"]["accuracy"]["wilson95"]) == 2
@@ -88,3 +94,15 @@ def test_the_shipped_card_states_what_it_must() -> None:
     assert card["data"]["paper"].startswith("doi:")
     assert "redistributed" in card["data"]["terms"]
     assert "not a diagnosis" in json.dumps(card)
+
+
+@pytest.mark.parametrize("version", shipped(), ids=str)
+def test_a_shipped_version_is_whole_and_small(version: ModelVersion) -> None:
+    for kind in version.card["artefacts"]:
+        assert version.artefact_path(kind).stat().st_size < 35e6
+    members = version.members
+    assert members or version.card["artefacts"]
+    counted = [build(one.card["architecture"]).count_params() for one in (
+        [member.version for member in members] or [version]
+    )]  # fmt: skip
+    assert version.card["parameters"] == sum(counted)

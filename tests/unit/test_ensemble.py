@@ -1,0 +1,72 @@
+"""An ensemble is a version like any other: the weighted mean of its calibrated members."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.errors import UnknownModelError
+from shared.imaging.decode import to_model_input
+from shared.local.synthetic import draw_smear
+from shared.models.predictor import Predictor
+from shared.models.registry import ModelRegistry
+from shared.settings import PROJECT_ROOT, InferenceSettings
+
+WEIGHTS = {"cnn_custom@1": 3.0, "cnn_custom@2": 1.0}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A registry of two versions of one network that are calibrated differently, and their mean."""
+    for number, temperature in ((1, 0.5), (2, 4.0)):
+        copy = tmp_path / "cnn_custom" / str(number)
+        shutil.copytree(PROJECT_ROOT / "models" / "cnn_custom" / "1", copy)
+        card = json.loads((copy / "card.json").read_text())
+        card["calibration"]["temperature"] = temperature
+        (copy / "card.json").write_text(json.dumps(card))
+    joined = tmp_path / "ensemble" / "1"
+    joined.mkdir(parents=True)
+    members = [{"model": model, "weight": weight} for model, weight in WEIGHTS.items()]
+    card = {"members": members, "artefacts": {}, "calibration": {"temperature": 2.0}}
+    (joined / "card.json").write_text(json.dumps(card))
+    return tmp_path
+
+
+def load(folder: Path, model: str) -> Predictor:
+    return Predictor.load(ModelRegistry(folder).resolve(model), InferenceSettings(batch_size=4))
+
+
+def test_an_ensemble_is_the_weighted_mean_of_its_calibrated_members(folder: Path) -> None:
+    images = np.stack([to_model_input(draw_smear(seed)) for seed in range(6)])
+    ensemble = load(folder, "ensemble").predict(images)
+    parts = [load(folder, model).predict(images).calibrated for model in WEIGHTS]
+    assert np.abs(parts[0] - parts[1]).max() > 0.05, "the members must differ"
+    assert np.abs(ensemble.raw - (3 * parts[0] + parts[1]) / 4).max() < 1e-6
+    assert np.abs(ensemble.calibrated.sum(axis=1) - 1).max() < 1e-9
+    assert (ensemble.calibrated.max(axis=1) < ensemble.raw.max(axis=1)).all(), "it is softened by 2"
+
+
+def test_a_result_names_the_ensemble_and_each_member(folder: Path) -> None:
+    references = load(folder, "ensemble").references
+    names = [f"{reference.name}@{reference.version}" for reference in references]
+    assert names == ["ensemble@1", *WEIGHTS]
+    assert len(references[0].sha256) == 64
+    assert references[0].sha256 != references[1].sha256
+    assert [r.name for r in load(folder, "cnn_custom@1").references] == ["cnn_custom"]
+
+
+def test_the_hash_of_an_ensemble_tells_its_weights(folder: Path) -> None:
+    before = load(folder, "ensemble").reference.sha256
+    path = folder / "ensemble" / "1" / "card.json"
+    path.write_text(path.read_text().replace("3.0", "2.0"))
+    assert load(folder, "ensemble").reference.sha256 != before
+
+
+def test_an_ensemble_whose_member_is_gone_is_refused(folder: Path) -> None:
+    shutil.rmtree(folder / "cnn_custom" / "2")
+    with pytest.raises(UnknownModelError, match="cnn_custom@2"):
+        load(folder, "ensemble")
