@@ -58,10 +58,21 @@ def list_versions(as_json: bool) -> None:
 
 @command.command("show")
 @click.argument("model", default="champion")
-def show(model: str) -> None:
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the card as a page with plots, instead.",
+)
+def show(model: str, page: Path | None) -> None:
     """Print the card of MODEL: an alias, NAME or NAME@VERSION."""
     version = ModelRegistry(InferenceSettings().models_dir).resolve(model)
-    click.echo(json.dumps(version.card, indent=2))
+    if page is None:
+        click.echo(json.dumps(version.card, indent=2))
+        return
+    # Loads what draws plots, which the other commands of this module do without.
+    html_report = importlib.import_module("services.trainer.report").html_report
+    page.write_text(html_report(version.card), encoding="utf-8")
 
 
 @command.command("export")

@@ -156,10 +156,14 @@ def test_predict_writes_lines_to_standard_output(drawn: Path) -> None:
         assert len([json.loads(line) for line in done.stdout.splitlines()]) == 40
 
 
-def test_models_are_listed_and_shown() -> None:
+def test_models_are_listed_and_shown(tmp_path: Path) -> None:
     assert "champion" in command_line("models", "list").stdout
     shown = json.loads(command_line("models", "show", "cnn_custom").stdout)
     assert shown["parameters"] == 127_300
+    page = tmp_path / "card.html"
+    assert command_line("models", "show", "cnn_custom", f"--html={page}").returncode == 0
+    assert "cnn_custom" in page.read_text()
+    assert "<svg" in page.read_text()
     unknown = command_line("models", "show", "no_such")
     assert (unknown.returncode, unknown.stdout) == (1, "")
 
