@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,9 +74,9 @@ def name_groups(hashes: Sequence[str], overlaps: Iterable[ContentOverlap]) -> di
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file at once: no reader ever sees a part of it."""
+    """Write a file at once: no reader ever sees a part of it, though several processes write it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
+    draft = path.with_suffix(f".{os.getpid()}.draft")
     draft.write_text(text)
     draft.replace(path)
 

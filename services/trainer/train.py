@@ -65,6 +65,7 @@ def train(plan: TrainingPlan, split: Split, run: Path, tools: Tools) -> TrainedM
     Returns:
         The model in float32, whatever precision trained it.
     """
+    keras.utils.clear_session()  # or the graphs of earlier runs stay in memory
     keras.utils.set_random_seed(plan.seed)
     keras.mixed_precision.set_global_policy(plan.precision)
     try:
