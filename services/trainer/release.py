@@ -71,7 +71,10 @@ def release_run(
         **_describe(target, release),
         "architecture": run["plan"]["architecture"],
         "parameters": model.count_params(),
-        "training": {key: run[key] for key in ("plan", "history", "split_hash", "seconds")},
+        "training": {
+            **{key: run[key] for key in ("plan", "split_hash", "seconds")},
+            "history": _honest_history(run),
+        },
         "seeds": seeds,
         "artefacts": {"onnx": export_onnx(model, target.folder / ONNX_FILE, test)},
     }
@@ -133,6 +136,16 @@ def _complete(
         )
     _write(card, target)
     return card
+
+
+def _honest_history(run: dict[str, Any]) -> dict[str, list[float]]:
+    """A run's history, without what was measured on images that trained it."""
+    seen = run["plan"]["with_validation"]
+    return {
+        name: values
+        for name, values in run["history"].items()
+        if not (seen and name.startswith("val_"))
+    }
 
 
 def _fresh(target: ModelVersion) -> ModelVersion:
