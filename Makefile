@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench faults lock clean
+.PHONY: help setup run test exhaustive lint format bench faults lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -21,8 +21,11 @@ $(STAMP): requirements/dev.txt pyproject.toml
 run: setup ## Start the whole service here, triage the bundled image, stay up until Ctrl-C
 	@exec $(BIN)/hemotriage up
 
-test: setup ## Run all tests against the real servers
-	$(BIN)/python -m pytest
+test: setup ## Run the tests against the real servers
+	$(BIN)/python -m pytest -m "not exhaustive"
+
+exhaustive: setup ## Run the tests that `make test` leaves out: every fault, every format
+	$(BIN)/python -m pytest -m exhaustive
 
 lint: setup ## Check style, types, the compose file and the Dockerfiles
 	$(BIN)/ruff check .

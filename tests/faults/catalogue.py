@@ -240,11 +240,6 @@ def disturb_nothing(scene: Scene) -> None:
     scene.mark()
 
 
-_LONG_FROZEN = {"api", "relay", "seaweedfs"}
-_LONG_CUT = {"valkey", "seaweedfs"}
-_LONG_HALF_OPEN = {"postgres", "seaweedfs"}
-"""What only the long form does: the short one does each kind of fault to one of its like."""
-
 FAULTS = [
     Fault("worker-killed", kill_worker_mid_batch),
     Fault("api-killed-mid-upload", kill_api_mid_upload),
@@ -252,17 +247,11 @@ FAULTS = [
     *[Fault(f"{name}-killed", killing(name)) for name in ("relay", *SERVERS)],
     Fault("valkey-emptied", empty_valkey),
     Fault("valkey-killed-data-lost", kill_valkey_with_data),
-    *[
-        Fault(f"{name}-frozen", freezing(name), long=name in _LONG_FROZEN)
-        for name in ("worker", "api", "relay", *SERVERS)
-    ],
-    *[Fault(f"{name}-cut", cutting(name), long=name in _LONG_CUT) for name in SERVERS],
-    *[
-        Fault(f"{name}-half-open", half_opening(name), long=name in _LONG_HALF_OPEN)
-        for name in SERVERS
-    ],
+    *[Fault(f"{name}-frozen", freezing(name)) for name in ("worker", "api", "relay", *SERVERS)],
+    *[Fault(f"{name}-cut", cutting(name)) for name in SERVERS],
+    *[Fault(f"{name}-half-open", half_opening(name)) for name in SERVERS],
     Fault("messages-doubled", deliver_twice),
-    Fault("restart-one-by-one", restart_one_by_one, long=True),
+    Fault("restart-one-by-one", restart_one_by_one),
     Fault("restart-everything", restart_everything),
     Fault("chaos", chaos, chaos=True),
     Fault("nothing-more", disturb_nothing, last=True),
