@@ -76,7 +76,7 @@ def show(model: str, page: Path | None) -> None:
 
 
 @command.command("export")
-@click.argument("model", default="champion")
+@click.argument("model")
 @click.option(
     "--format",
     "target",

@@ -49,7 +49,7 @@ def report(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     """The report on eight images, with what was printed and the page."""
     folder = tmp_path_factory.mktemp("report")
     done = command_line(
-        "evaluate", drawn, "--robustness",
+        "evaluate", drawn, "--model=cnn_custom@1", "--robustness",
         f"--json={folder}/report.json", f"--html={folder}/report.html",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -101,7 +101,7 @@ def test_an_ensemble_is_as_large_as_its_members(drawn: Path, models: Path, tmp_p
 
 
 def test_a_report_tells_cost_and_code(report: dict[str, Any]) -> None:
-    card = ModelRegistry(InferenceSettings().models_dir).resolve("champion").card
+    card = ModelRegistry(InferenceSettings().models_dir).resolve("cnn_custom@1").card
     assert report["cost"]["parameters"] == card["parameters"]
     assert report["cost"]["artefact_bytes"] == card["artefacts"]["onnx"]["bytes"]
     assert (report["cost"]["engine"], report["cost"]["precision"]) == ("openvino", "f32")
@@ -118,7 +118,7 @@ def test_a_report_tells_that_it_cannot_know_of_other_images(report: dict[str, An
 
 def test_a_report_without_a_card_still_has_every_measure(drawn: Path) -> None:
     settings = InferenceSettings()
-    version = ModelRegistry(settings.models_dir).resolve("champion")
+    version = ModelRegistry(settings.models_dir).resolve("cnn_custom@1")
     found = evaluate(Predictor.load(version, settings), read_dataset(drawn))
     assert found["accuracy"] == found["metrics"]["accuracy"]["value"]
     assert found["cost"]["parameters"] is None

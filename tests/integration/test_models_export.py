@@ -63,13 +63,19 @@ def test_what_a_version_ships_is_copied(tmp_path: Path) -> None:
     assert out.read_bytes() == shipped.read_bytes()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_int8_is_calibrated_and_compared_on_the_images_of_a_folder(
     fields: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "model.tflite"
     done = command_line(
-        "models", "export", "--format=tflite-int8", f"--out={out}", f"--images={fields}"
+        "models",
+        "export",
+        "cnn_custom@1",
+        "--format=tflite-int8",
+        f"--out={out}",
+        f"--images={fields}",
     )
     assert done.returncode == 0, done.stderr
     assert "weights int8" in done.stdout
@@ -79,7 +85,7 @@ def test_int8_is_calibrated_and_compared_on_the_images_of_a_folder(
 
 def test_int8_without_images_is_a_wrong_call(tmp_path: Path) -> None:
     out = tmp_path / "model.tflite"
-    done = command_line("models", "export", "--format=tflite-int8", f"--out={out}")
+    done = command_line("models", "export", "cnn_custom@1", "--format=tflite-int8", f"--out={out}")
     assert done.returncode == 2
     assert "--images" in done.stderr
     assert not out.exists()
@@ -88,7 +94,14 @@ def test_int8_without_images_is_a_wrong_call(tmp_path: Path) -> None:
 def test_too_few_images_and_unusable_ones_are_told(fields: Path, tmp_path: Path) -> None:
     out, folder = tmp_path / "model.tflite", tmp_path / "few"
     shutil.copytree(fields / "class1", folder)
-    call = ("models", "export", "--format=tflite-int8", f"--out={out}", f"--images={folder}")
+    call = (
+        "models",
+        "export",
+        "cnn_custom@1",
+        "--format=tflite-int8",
+        f"--out={out}",
+        f"--images={folder}",
+    )
     few = command_line(*call)
     assert few.returncode == 1
     assert "dataset_invalid" in few.stderr

@@ -62,6 +62,7 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
     assert found["measured_on"]["split"]["hash"] == card["split"]["hash"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_members_an_ensemble_and_a_student_that_learns_from_it(drawn: Path, tmp_path: Path) -> None:
     models, report = tmp_path / "models", tmp_path / "report.json"

@@ -147,6 +147,7 @@ def test_tflite_in_float32_answers_as_keras(build: object, images: Pixels, tmp_p
     assert written["parity"]["largest_difference"] < 1e-4
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_tflite_in_int8_computes_in_integers(model: keras.Model, tmp_path: Path) -> None:
     fields = drawn(LEAST_CALIBRATION_IMAGES)
@@ -174,6 +175,7 @@ def test_int8_needs_images_to_measure_its_ranges_on(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.dataset
 def test_every_format_keeps_parity_on_real_images(

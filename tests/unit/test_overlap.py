@@ -126,6 +126,7 @@ def group_pairs(dataset: Dataset) -> set[tuple[str, str]]:
     return {pair for names in groups.values() for pair in combinations(sorted(names), 2)}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.dataset
 @pytest.mark.slow
 @pytest.mark.timeout(900)
