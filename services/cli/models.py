@@ -14,7 +14,6 @@ from rich.table import Table
 from shared.errors import DatasetError, ImageError, UnsupportedMediaTypeError
 from shared.imaging import Pixels
 from shared.imaging.decode import load_model_input, to_model_input
-from shared.local.synthetic import draw_smear
 from shared.models.formats import Format
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
@@ -120,6 +119,10 @@ def export(model: str, target: str, out: Path, folder: Path | None) -> None:
 
 
 def _draw() -> Pixels:
+    try:
+        draw_smear = importlib.import_module("shared.local.synthetic").draw_smear
+    except ModuleNotFoundError as error:  # containers do not hold the local mode
+        raise click.UsageError("Here --images is needed.") from error
     return np.stack([to_model_input(draw_smear(seed)) for seed in range(_DRAWN)])
 
 
