@@ -77,6 +77,7 @@ def test_a_job_that_ends_while_no_relay_runs_is_told_of_later(
     assert "/hook" not in log, "a URL may hold a secret of the receiver"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_relay_that_is_killed_in_the_middle_of_a_call_calls_again(
     calling_service: LocalService, receiver: Receiver

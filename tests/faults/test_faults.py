@@ -26,7 +26,6 @@ _USUAL = {
     "worker-frozen",
     "seaweedfs-cut",
     "valkey-half-open",
-    "messages-doubled",
     "restart-everything",
     "nothing-more",
 }

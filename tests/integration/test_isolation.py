@@ -88,6 +88,7 @@ def test_a_child_that_dies_is_told_by_its_signal_and_the_next_job_gets_another(
     assert isolation(claim_of(storage, smear_bytes())).images
 
 
+@pytest.mark.exhaustive
 def test_a_late_answer_is_never_taken_for_the_next_jobs(
     settings: Settings, storage: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def test_int8_without_images_is_a_wrong_call(tmp_path: Path) -> None:
     assert not out.exists()
 
 
+@pytest.mark.exhaustive
 def test_too_few_images_and_unusable_ones_are_told(fields: Path, tmp_path: Path) -> None:
     out, folder = tmp_path / "model.tflite", tmp_path / "few"
     shutil.copytree(fields / "class1", folder)
@@ -116,6 +117,7 @@ def test_too_few_images_and_unusable_ones_are_told(fields: Path, tmp_path: Path)
     assert not out.exists()
 
 
+@pytest.mark.exhaustive
 def test_a_file_that_answers_otherwise_than_keras_is_not_written(
     models: Path, tmp_path: Path
 ) -> None:

@@ -54,7 +54,10 @@ def a_plan(architecture: str, recipe: Recipe = Recipe.STUDY, **values: object) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["vgg16_baseline", "vgg16_finetune"])
+@pytest.mark.parametrize(
+    "architecture",
+    ["vgg16_baseline", pytest.param("vgg16_finetune", marks=pytest.mark.exhaustive)],
+)
 def test_cached_and_end_to_end_training_give_the_same_head(
     split: Split, tmp_path: Path, architecture: str
 ) -> None:
