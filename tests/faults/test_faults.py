@@ -26,7 +26,6 @@ _USUAL = {
     "worker-frozen",
     "seaweedfs-cut",
     "valkey-half-open",
-    "restart-everything",
     "nothing-more",
 }
 """One of each kind of fault; the others are marked exhaustive."""
