@@ -14,6 +14,7 @@ from PIL import Image
 
 from shared.local.synthetic import draw_smear
 from shared.settings import PROJECT_ROOT
+from shared.triage.labels import LABELS
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared"
 DATASET = _BESIDE / "data" / "taleqani-all" / "Original"
@@ -116,3 +117,17 @@ def small_champion(folder: Path) -> Path:
     shutil.copytree(PROJECT_ROOT / "models" / name, folder / name, dirs_exist_ok=True)
     (folder / "aliases.json").write_text(f'{{"champion": "{name}@1"}}')
     return folder
+
+
+def class_folders(root: Path, per_class: int) -> Path:
+    """Drawn fields in a folder a class; the classes differ in their number of nucleated cells.
+
+    Returns:
+        The folder, with `LABEL/INDEX.png` in it.
+    """
+    for number, label in enumerate(LABELS):
+        (root / label).mkdir(parents=True)
+        for index in range(per_class):
+            field = draw_smear(100 * number + index, red_cells=5, nucleated_cells=number * 4)
+            field.save(root / label / f"{index}.png")
+    return root

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -16,6 +15,7 @@ from shared.local.synthetic import SYNTHETIC_SMEAR
 from shared.webhooks.signature import key_of
 from tests.command_line import command_line
 from tests.receiver import SECRET, Receiver
+from tests.waiting import eventually
 
 PATIENT = {"accession_number": "ACC-4711", "patient_ref": "PAT-1234"}
 
@@ -39,13 +39,9 @@ def receiver() -> Iterator[Receiver]:
     running.close()
 
 
-def eventually(service: LocalService, holds: Callable[[], object], seconds: float = 120) -> None:
+def eventually_alive(service: LocalService, holds: Callable[[], object]) -> None:
     """Keep the service alive, as its supervisor does, until something holds."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        service.ensure_alive()
-        time.sleep(0.1)
+    eventually(holds, 120, meanwhile=service.ensure_alive)
 
 
 def posted(service: LocalService, receiver: Receiver) -> tuple[Client, str]:
@@ -63,7 +59,7 @@ def test_a_job_that_ends_while_no_relay_runs_is_told_of_later(
     client, job_id = posted(calling_service, receiver)
     assert client.wait(job_id)["status"] == "succeeded"
     assert receiver.calls == [], "there is nobody to call"
-    eventually(calling_service, lambda: len(receiver.calls) == 3)
+    eventually_alive(calling_service, lambda: len(receiver.calls) == 3)
     assert len({(call.event_id, call.body) for call in receiver.calls}) == 1
     for call in receiver.calls:
         assert call.is_signed()
@@ -93,7 +89,7 @@ def test_a_relay_that_is_killed_in_the_middle_of_a_call_calls_again(
     client, job_id = posted(calling_service, receiver)
     assert client.wait(job_id)["status"] == "succeeded"
     assert killed.wait(60)
-    eventually(calling_service, lambda: len(receiver.calls) == 2)
+    eventually_alive(calling_service, lambda: len(receiver.calls) == 2)
     first, second = receiver.calls
     assert (first.event_id, first.body) == (second.event_id, second.body)
     assert second.is_signed()
@@ -110,14 +106,14 @@ def test_webhooks_are_listed_and_sent_again_at_the_command_line(
     def undelivered() -> str:
         return command_line("webhooks", "list", "--undelivered", **environment).stdout
 
-    eventually(calling_service, lambda: "given_up" in undelivered())
+    eventually_alive(calling_service, lambda: "given_up" in undelivered())
     (call,) = receiver.calls
     shown = undelivered()
     for word in (call.event_id, job_id, "job.succeeded", "status_410"):
         assert word in shown
     done = command_line("webhooks", "resend", call.event_id, **environment)
     assert done.returncode == 0, done.stderr
-    eventually(calling_service, lambda: call.event_id not in undelivered())
+    eventually_alive(calling_service, lambda: call.event_id not in undelivered())
     assert [again.event_id for again in receiver.calls] == [call.event_id] * 2
     assert call.event_id in command_line("webhooks", "list", **environment).stdout
     unknown = command_line("webhooks", "resend", job_id, **environment)

@@ -12,23 +12,16 @@ import pytest
 from services.trainer.code_version import code_version
 from services.trainer.dataset import read_dataset
 from services.trainer.evaluate import evaluate, trained_on
-from shared.local.synthetic import draw_smear
 from shared.models.predictor import Predictor
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
-from shared.triage.labels import LABELS
 from tests.command_line import command_line
+from tests.factories import class_folders
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight drawn fields: two a class."""
-    root = tmp_path_factory.mktemp("drawn")
-    for number, label in enumerate(LABELS):
-        (root / label).mkdir()
-        for index in range(2):
-            draw_smear(9 * number + index, red_cells=5).save(root / label / f"{index}.png")
-    return root
+    return class_folders(tmp_path_factory.mktemp("drawn") / "images", 2)
 
 
 @pytest.fixture(scope="module")

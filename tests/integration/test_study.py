@@ -13,18 +13,12 @@ from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
 from shared.triage.labels import LABELS
 from tests.command_line import command_line
+from tests.factories import class_folders
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten drawn fields a class; the classes differ in their number of nucleated cells."""
-    root = tmp_path_factory.mktemp("drawn")
-    for number, label in enumerate(LABELS):
-        (root / label).mkdir()
-        for index in range(10):
-            field = draw_smear(50 * number + index, red_cells=5, nucleated_cells=number * 4)
-            field.save(root / label / f"{index}.png")
-    return root
+    return class_folders(tmp_path_factory.mktemp("drawn") / "images", 10)
 
 
 @pytest.mark.slow

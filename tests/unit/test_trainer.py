@@ -15,22 +15,17 @@ from shared.errors import DatasetError
 from shared.local.synthetic import draw_smear
 from shared.triage.calibration import apply_temperature
 from shared.triage.labels import LABELS
+from tests.factories import class_folders
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty drawn fields a class; the first two of each class are one group."""
-    root = tmp_path_factory.mktemp("drawn") / "images"
-    rows = ["file,group"]
-    for number, label in enumerate(LABELS):
-        (root / label).mkdir(parents=True)
-        for index in range(20):
-            name = f"{label}/{index}.png"
-            draw_smear(100 * number + index, red_cells=5, nucleated_cells=number * 3).save(
-                root / name
-            )
-            rows.append(f"{name},{label}-{max(index, 1)}")
-    (root.parent / "manifest.csv").write_text("\n".join(rows))
+    root = class_folders(tmp_path_factory.mktemp("drawn") / "images", 20)
+    rows = [
+        f"{label}/{index}.png,{label}-{max(index, 1)}" for label in LABELS for index in range(20)
+    ]
+    (root.parent / "manifest.csv").write_text("\n".join(["file,group", *rows]))
     return root
 
 

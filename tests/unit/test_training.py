@@ -6,8 +6,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -15,8 +13,8 @@ import numpy as np
 import pytest
 
 from services.trainer.batches import cycle, fixed, fresh, in_order, one_hot
-from services.trainer.dataset import Dataset, Sample, label_indices
-from services.trainer.features import FeatureCache, cut
+from services.trainer.dataset import label_indices, read_dataset
+from services.trainer.features import FeatureCache
 from services.trainer.loop import compile_model, run_epochs
 from services.trainer.plan import Recipe, TrainingPlan, make_plan
 from services.trainer.splits import Protocol, Split, split_dataset
@@ -24,7 +22,8 @@ from services.trainer.train import Tools, drawn_once, load_images, train
 from shared.local.synthetic import draw_smear
 from shared.models.architectures import build
 from shared.models.pretrained import PretrainedWeights
-from shared.triage.labels import LABELS
+from tests.factories import class_folders
+from tests.waiting import eventually
 
 HEAD_TOLERANCE = 2e-3
 """Largest difference of a trained weight between cached and end-to-end training.
@@ -36,15 +35,8 @@ The cache keeps features in half precision, whose steps are 5e-4 of a value.
 @pytest.fixture(scope="module")
 def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
     """Five drawn fields a class: three to train, one to validate, one to test."""
-    root = tmp_path_factory.mktemp("drawn")
-    samples = []
-    for number, label in enumerate(LABELS):
-        for index in range(5):
-            path = root / f"{label}{index}.png"
-            field = draw_smear(50 * number + index, red_cells=5, nucleated_cells=number * 4)
-            field.save(path)
-            samples.append(Sample(path, label, f"{number:x}{index:x}".ljust(64, "0"), path.name))
-    return split_dataset(Dataset(root, tuple(samples)), Protocol.GROUPED, 1)
+    root = class_folders(tmp_path_factory.mktemp("drawn") / "images", 5)
+    return split_dataset(read_dataset(root, groups="none"), Protocol.GROUPED, 1)
 
 
 def a_plan(architecture: str, recipe: Recipe = Recipe.STUDY, **values: object) -> TrainingPlan:
@@ -102,31 +94,6 @@ def start_of(architecture: str, plan: TrainingPlan, tools: Tools) -> list[np.nda
     return build(architecture, tools.pretrained).get_weights()
 
 
-def test_features_are_computed_once_and_an_interrupted_store_goes_on(tmp_path: Path) -> None:
-    inputs = keras.Input((4, 4, 3), dtype="uint8")
-    x = keras.layers.Rescaling(1 / 255)(inputs)
-    x = keras.layers.Flatten(name="frozen")(x)
-    model = keras.Model(inputs, keras.layers.Dense(4)(x))
-    trunk, trained = cut(model, ("frozen",))
-    assert trunk is not None
-    assert trained.input.shape == (None, 48)
-    images = np.random.default_rng(0).integers(0, 256, (80, 4, 4, 3), dtype=np.uint8)
-    cache = FeatureCache(tmp_path)
-    first = cache.of(trunk, images[:40])
-    rows = next(tmp_path.rglob("rows.f16"))
-    keys = rows.with_name("keys.txt")
-    with rows.open("ab") as file:
-        file.write(b"half a row")  # what a kill leaves behind
-    with keys.open("a") as file:
-        file.write("abc")
-    whole = cache.of(trunk, np.concatenate([images, images[:5]]))
-    expected = images.reshape(80, 48) / np.float32(255)
-    assert np.abs(first[np.arange(40)] - expected[:40]).max() < 1e-3
-    assert np.abs(whole[np.arange(80)] - expected).max() < 1e-3
-    assert np.array_equal(whole[np.arange(80, 85)], whole[np.arange(5)])
-    assert len(keys.read_text().splitlines()) == 80
-
-
 _PROGRAM = """
 import sys, pickle
 from pathlib import Path
@@ -153,7 +120,7 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(split: Split, tmp_path
 
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     first = start(killed)
-    wait_for((killed / "checkpoint" / "state.json").exists)
+    eventually((killed / "checkpoint" / "state.json").exists, 120)
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert not (killed / "model.weights.h5").exists(), "it was killed too late"
@@ -168,13 +135,6 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(split: Split, tmp_path
         assert not (run / "checkpoint").exists()
     for one, other in zip(*weights, strict=True):
         assert np.abs(one - other).max() < 1e-4
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_an_epoch_depends_on_seed_and_number_alone() -> None:

@@ -15,14 +15,9 @@ from shared.webhooks import run
 from shared.webhooks.admin import State, list_events, resend
 from shared.webhooks.deliver import Delivery, take_due
 from shared.webhooks.run import CALLS_AN_ORIGIN
-from tests.integration.webhooks.events import (
-    attempt,
-    delivering,
-    eventually,
-    read,
-    receiving,
-)
+from tests.integration.webhooks.events import attempt, delivering, read, receiving
 from tests.receiver import hang
+from tests.waiting import eventually
 
 
 def test_several_relays_at_once_deliver_each_event_once(sessions, calling, receiver, end) -> None:
