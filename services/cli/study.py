@@ -95,7 +95,8 @@ _OPTIONS = (
     click.option(
         "--version",
         type=click.IntRange(min=1),
-        help="Export the run with the least validation loss as this version.",
+        help="Export the run with the least validation loss as this version; the first run, where "
+        "the validation part trained too.",
     ),
     click.option("--every-seed", is_flag=True, help="Export each run, counting from --version."),
     click.option(
@@ -137,6 +138,10 @@ def command(folder: Path, **given: Any) -> None:
     protocol = Protocol(given["protocol"])
     if given["version"] is not None and not protocol.masked:
         raise ConflictError("What is trained with the scale bar visible is never exported.")
+    if given["with_validation"] and given["recipe"] == Recipe.STUDY:
+        raise click.UsageError(
+            "The study's recipe stops by the validation part: --with-validation is for robust."
+        )
     dataset = read_dataset(folder, groups=given["groups"])
     if given["source"]:
         dataset = replace(dataset, source=json.loads(given["source"].read_text()))

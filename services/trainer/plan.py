@@ -60,15 +60,19 @@ class TrainingPlan:
 _STUDY: dict[str, dict[str, Any]] = {
     "vgg16_finetune": {"learning_rate": 1e-5, "patience": 5},
 }
+_DRAWN_ONCE = {"augmentation": Augmentation.STUDY, "images_per_class": 3000}
+"""Frozen blocks are computed once an image: for those who have them, variants are drawn once."""
+
 _ROBUST: dict[str, dict[str, Any]] = {
     "cnn_custom": {"learning_rate": 2e-3, "max_epochs": 30, "images_per_class": 750},
-    # Its frozen blocks are computed once an image, so that its variants are drawn once.
-    "vgg16_finetune": {
-        "augmentation": Augmentation.STUDY,
-        "learning_rate": 1e-4,
-        "max_epochs": 3,
-        "images_per_class": 3000,
+    "vgg16_baseline": {
+        **_DRAWN_ONCE,
+        "learning_rate": 3e-3,
+        "batch_size": 128,
+        "max_epochs": 20,
+        "label_smoothing": 0.0,
     },
+    "vgg16_finetune": {**_DRAWN_ONCE, "learning_rate": 1e-4, "max_epochs": 3},
     "student": {"learning_rate": 1e-3},
 }
 

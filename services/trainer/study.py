@@ -75,8 +75,11 @@ def run_study(study: Study, tools: Tools) -> dict[str, Any]:
 
 
 def best_run(summary: dict[str, Any]) -> dict[str, Any]:
-    """The run with the least validation loss."""
-    best: dict[str, Any] = min(summary["runs"], key=lambda run: run["validation_loss"])
+    """The run with the least validation loss; the first where the validation part trained too."""
+    runs = summary["runs"]
+    if runs[0]["plan"]["with_validation"]:
+        return dict(runs[0])
+    best: dict[str, Any] = min(runs, key=lambda run: run["validation_loss"])
     return best
 
 

@@ -96,6 +96,12 @@ def test_an_ensemble_needs_its_members(drawn: Path) -> None:
     assert "--members" in refused.stderr
 
 
+def test_what_stops_training_does_not_train(drawn: Path) -> None:
+    refused = command_line("study", drawn, "--with-validation")
+    assert refused.returncode == 2
+    assert "stops by the validation part" in refused.stderr
+
+
 def test_what_saw_the_scale_bar_is_never_exported(drawn: Path, tmp_path: Path) -> None:
     refused = command_line(
         "study", drawn, "--protocol=published", "--version=1", f"--models-dir={tmp_path}"
