@@ -11,6 +11,7 @@ from services.trainer.baseline import colour_statistics
 from services.trainer.calibrate import fit_temperature
 from services.trainer.dataset import Dataset, load_pixels, read_dataset
 from services.trainer.splits import Protocol, Split, split_dataset
+from services.trainer.study import best_run
 from shared.errors import DatasetError
 from shared.local.synthetic import draw_smear
 from shared.triage.calibration import apply_temperature
@@ -92,6 +93,17 @@ def test_the_published_protocol_alone_shows_the_scale_bar(drawn: Dataset) -> Non
     masked, bare = (load_pixels(drawn.samples[:1], masked=flag) for flag in (True, False))
     assert np.array_equal(masked[:, :184], bare[:, :184])
     assert not np.array_equal(masked, bare)
+
+
+@pytest.mark.parametrize(("with_validation", "best"), [(False, 2), (True, 1)])
+def test_the_validation_loss_chooses_only_what_it_did_not_train(
+    with_validation: bool, best: int
+) -> None:
+    runs = [
+        {"plan": {"seed": seed, "with_validation": with_validation}, "validation_loss": loss}
+        for seed, loss in ((1, 0.3), (2, 0.1), (3, 0.2))
+    ]
+    assert best_run({"runs": runs})["plan"]["seed"] == best
 
 
 def test_a_fitted_temperature_mends_overconfidence() -> None:
