@@ -22,7 +22,7 @@ from services.trainer.train import Tools
 from shared.errors import ConflictError
 from shared.models.predictor import Predictor
 from shared.models.pretrained import PretrainedWeights
-from shared.models.registry import CARD, ModelRegistry, ModelVersion
+from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
 
 _STUDY_MODELS = "cnn_custom,vgg16_baseline,vgg16_finetune"
@@ -138,10 +138,6 @@ def command(folder: Path, **given: Any) -> None:
     protocol = Protocol(given["protocol"])
     if given["version"] is not None and not protocol.masked:
         raise ConflictError("What is trained with the scale bar visible is never exported.")
-    if given["with_validation"] and given["recipe"] == Recipe.STUDY:
-        raise click.UsageError(
-            "The study's recipe stops by the validation part: --with-validation is for robust."
-        )
     dataset = read_dataset(folder, groups=given["groups"])
     if given["source"]:
         dataset = replace(dataset, source=json.loads(given["source"].read_text()))
@@ -204,7 +200,7 @@ def _targets(name: str, release: Release, given: dict[str, Any]) -> list[ModelVe
     root = release.settings.models_dir / name
     targets = [ModelVersion(name, number, root / str(number)) for number in numbers]
     for target in targets:
-        if (target.folder / CARD).exists():
+        if target.folder.exists():
             raise ConflictError(f"{target} exists; versions never change.")
     return targets
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from shared.errors import BadRequestError
 from shared.imaging.augment import Augmentation
 
 Precision = Literal["float32", "mixed_bfloat16"]
@@ -81,7 +82,10 @@ def make_plan(architecture: str, recipe: Recipe, **overrides: Any) -> TrainingPl
     """The plan of an architecture by a recipe.
 
     Source of the study's values: Aria et al. 2022 (doi 10.1002/int.22753). Those of the robust
-    recipe were chosen on validation parts; docs/study.md says how.
+    recipe were chosen on validation parts.
+
+    Raises:
+        BadRequestError: The plan trains on the validation part, by which its recipe stops.
     """
     if recipe is Recipe.STUDY:
         values: dict[str, Any] = {
@@ -105,4 +109,10 @@ def make_plan(architecture: str, recipe: Recipe, **overrides: Any) -> TrainingPl
             **_ROBUST.get(architecture, {}),
         }
     given = {name: value for name, value in overrides.items() if value is not None}
-    return TrainingPlan(architecture=architecture, recipe=recipe, **{"seed": 1, **values, **given})
+    plan = TrainingPlan(architecture=architecture, recipe=recipe, **{"seed": 1, **values, **given})
+    if plan.with_validation and plan.patience is not None:
+        raise BadRequestError(
+            "The study's recipe stops by the validation part and cannot train on it; "
+            "the robust recipe can."
+        )
+    return plan

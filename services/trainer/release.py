@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
@@ -67,6 +68,7 @@ def release_run(
     """
     model = load_run(run)
     test = load_pixels(release.split.test, masked=release.masked)
+    draft = _draft(target)
     card = {
         **_describe(target, release),
         "architecture": run["plan"]["architecture"],
@@ -76,12 +78,14 @@ def release_run(
             "history": _honest_history(run),
         },
         "seeds": seeds,
-        "artefacts": {"onnx": export_onnx(model, target.folder / ONNX_FILE, test)},
+        "artefacts": {"onnx": export_onnx(model, draft.folder / ONNX_FILE, test)},
     }
     fitted_on = "validation part of the split"
     if run["plan"]["with_validation"]:
         fitted_on += ", by a run of the same plan that did not train on it"
-    return _complete(card, target, release, run["temperature"], fitted_on)
+    card = _complete(card, draft, release, run["temperature"], fitted_on)
+    draft.folder.rename(target.folder)
+    return card
 
 
 def release_ensemble(
@@ -92,7 +96,7 @@ def release_ensemble(
     Returns:
         The card.
     """
-    target.folder.mkdir(parents=True, exist_ok=True)
+    draft = _draft(target)
     card = {
         **_describe(target, release),
         "architecture": ENSEMBLE,
@@ -100,7 +104,20 @@ def release_ensemble(
         "members": [{"model": str(member), "weight": 1.0} for member in members],
         "artefacts": {},
     }
-    return _complete(card, target, release, 1.0, "nothing: its members are calibrated each")
+    card = _complete(card, draft, release, 1.0, "nothing: its members are calibrated each")
+    draft.folder.rename(target.folder)
+    return card
+
+
+def _draft(target: ModelVersion) -> ModelVersion:
+    """An empty folder beside the target's that no registry reads, as its name is no number.
+
+    It takes the target's place when its card is whole, so that a kill leaves no half version.
+    """
+    folder = target.folder.with_name(f"{target.version}.draft")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return ModelVersion(target.name, target.version, folder)
 
 
 def _complete(

@@ -77,9 +77,8 @@ def run_study(study: Study, tools: Tools) -> dict[str, Any]:
 def best_run(summary: dict[str, Any]) -> dict[str, Any]:
     """The run with the least validation loss; the first where the validation part trained too."""
     runs = summary["runs"]
-    if runs[0]["plan"]["with_validation"]:
-        return dict(runs[0])
-    best: dict[str, Any] = min(runs, key=lambda run: run["validation_loss"])
+    seen = runs[0]["plan"]["with_validation"]
+    best: dict[str, Any] = runs[0] if seen else min(runs, key=lambda run: run["validation_loss"])
     return best
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from shared.settings import InferenceSettings
 from shared.triage.labels import LABELS
 from tests.command_line import command_line
 from tests.factories import class_folders
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +93,26 @@ def test_members_an_ensemble_and_a_student_that_learns_from_it(drawn: Path, tmp_
     assert run["metrics"]["images"] == 8
 
 
+@pytest.mark.slow
+def test_an_export_that_is_killed_leaves_no_version(drawn: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    study = ["study", str(drawn), "--models=cnn_custom", "--seeds=1", "--max-epochs=1"]
+    study += ["--images-per-class=8", "--no-robustness", "--version=1"]
+    study += [f"--work={tmp_path / 'work'}", f"--models-dir={models}"]
+    first = subprocess.Popen([sys.executable, "-m", "services.cli", *study])
+    eventually((models / "cnn_custom/1.draft/card.json").exists, 120)
+    first.kill()
+    first.wait()
+    assert not (models / "cnn_custom/1").exists(), "it was killed too late"
+    assert ModelRegistry(models).versions() == []
+
+    again = command_line(*study)
+    assert again.returncode == 0, again.stderr
+    assert [path.name for path in (models / "cnn_custom").iterdir()] == ["1"]
+    (version,) = ModelRegistry(models).versions()
+    assert version.card["metrics"]["images"] == 8
+
+
 def test_an_ensemble_needs_its_members(drawn: Path) -> None:
     refused = command_line("study", drawn, "--models=ensemble", "--version=1")
     assert refused.returncode == 2
@@ -98,7 +121,7 @@ def test_an_ensemble_needs_its_members(drawn: Path) -> None:
 
 def test_what_stops_training_does_not_train(drawn: Path) -> None:
     refused = command_line("study", drawn, "--with-validation")
-    assert refused.returncode == 2
+    assert refused.returncode == 1
     assert "stops by the validation part" in refused.stderr
 
 
