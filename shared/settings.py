@@ -20,6 +20,7 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_MAX_PIXELS = 50_000_000
 
 EngineName = Literal["openvino", "tensorflow"]
+PrecisionSetting = Literal["best", "f32", "bf16", "int8"]
 
 
 class InferenceSettings(BaseSettings):
@@ -40,6 +41,11 @@ class InferenceSettings(BaseSettings):
         default=None, description="Folder of pretrained backbones; unset: Keras fetches them."
     )
     engine: EngineName = Field(default="openvino", description="Inference engine of the worker.")
+    precision: PrecisionSetting = Field(
+        default="best",
+        description="Arithmetic of the model; best: the fastest that its parity gate passed.",
+    )
+    xla: bool = Field(default=False, description="Compile TensorFlow's graph by XLA.")
     inference_threads: int = Field(
         default=0, ge=0, description="Threads of one model call; 0 takes all cores."
     )

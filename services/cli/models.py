@@ -118,6 +118,47 @@ def export(model: str, target: str, out: Path, folder: Path | None) -> None:
     )
 
 
+@command.command("gate")
+@click.argument("model")
+@click.argument(
+    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    "--groups",
+    type=click.Choice(["auto", "manifest", "detected"]),
+    default="auto",
+    show_default=True,
+    help="Groups of overlapping fields, as in the study that made the version.",
+)
+def gate(model: str, folder: Path, groups: str) -> None:
+    """Ask the parity gate of MODEL for each lower precision that this machine computes.
+
+    DIR holds the images that the version was trained from, one folder a class. Its int8 form is
+    made if it is missing. The verdicts go into the card; a precision without a passed one is never
+    used. Fails if one did not pass.
+    """
+    settings = InferenceSettings()
+    version = ModelRegistry(settings.models_dir).resolve(model)
+    # Loads TensorFlow, which the other commands of this module do without.
+    ask_for_version = importlib.import_module("services.trainer.precisions").ask_for_version
+    verdicts = ask_for_version(version, folder, settings, groups=groups)
+    for precision, verdict in verdicts.items():
+        said = "passed" if verdict["passed"] else "refused"
+        speed = verdict["speed"]
+        click.echo(
+            f"{version} in {precision} ({settings.engine}): {said}. {verdict['labels_changed']} of "
+            f"{verdict['images']} labels changed ({verdict['labels_allowed']} allowed), "
+            f"{verdict['urgent_lowered']} urgent ones lowered (0), largest difference "
+            f"{verdict['largest_difference']:.3f} ({verdict['difference_allowed']}); "
+            f"{speed[precision]['images_per_second']:.0f} images/s against "
+            f"{speed['f32']['images_per_second']:.0f}"
+        )
+    if not verdicts:
+        click.echo(f"{settings.engine} has no lower precision on this machine.")
+    if not all(verdict["passed"] for verdict in verdicts.values()):
+        raise click.exceptions.Exit(1)
+
+
 def _draw() -> Pixels:
     try:
         draw_smear = importlib.import_module("shared.local.synthetic").draw_smear

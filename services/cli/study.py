@@ -106,6 +106,12 @@ _OPTIONS = (
         help="Measure exports under changed stain, light and focus too.",
     ),
     click.option(
+        "--gate/--no-gate",
+        default=True,
+        show_default=True,
+        help="Make the int8 form of exports, and ask the parity gate of lower precisions.",
+    ),
+    click.option(
         "--source",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="JSON for the card: `name`, `paper`, `data` and `terms` of the images.",
@@ -142,7 +148,13 @@ def command(folder: Path, **given: Any) -> None:
     if given["source"]:
         dataset = replace(dataset, source=json.loads(given["source"].read_text()))
     split = split_dataset(dataset, protocol, given["split_seed"])
-    release = Release(dataset, split, settings, robustness=given["robustness"])
+    release = Release(
+        dataset,
+        split,
+        settings,
+        robustness=given["robustness"],
+        lower_precisions=given["gate"],
+    )
     if given["models"] == ENSEMBLE:
         _export_ensemble(release, given)
         return

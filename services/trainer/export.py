@@ -22,7 +22,7 @@ from services.trainer.parity import (
     write_artefact,
 )
 from shared.imaging import Pixels
-from shared.models.engines import FULL_PRECISION
+from shared.models.precision import FULL
 
 ONNX_FILE = "model.onnx"
 _KERAS_FILE = "model.keras"
@@ -71,8 +71,11 @@ def export_onnx(
 
 def onnx_probabilities(graph: bytes, images: Pixels) -> NDArray[np.float32]:
     """What OpenVINO gives for images of shape (n, 224, 224, 3), in float32: shape (n, 4)."""
-    core = ov.Core()
-    properties = {"INFERENCE_PRECISION_HINT": FULL_PRECISION}
-    compiled = core.compile_model(core.read_model(graph), "CPU", properties)
+    return graph_probabilities(ov.Core().read_model(graph), images)
+
+
+def graph_probabilities(graph: ov.Model, images: Pixels) -> NDArray[np.float32]:
+    """The same of a graph that is read already; what it holds in int8 is computed in int8."""
+    compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": FULL})
     batches = (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
     return np.concatenate([compiled(np.ascontiguousarray(batch))[0] for batch in batches])

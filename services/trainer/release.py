@@ -18,10 +18,12 @@ from services.trainer.code_version import code_version
 from services.trainer.dataset import Dataset, label_indices, load_pixels
 from services.trainer.evaluate import Part, evaluate_part
 from services.trainer.export import ONNX_FILE, export_onnx
+from services.trainer.precisions import add_precisions
 from services.trainer.robustness import robustness
 from services.trainer.splits import Split
 from services.trainer.study import describe_split, load_run
 from shared.clock import utc_now
+from shared.models.precision import FULL
 from shared.models.predictor import Predictor
 from shared.models.registry import CARD, ModelVersion
 from shared.settings import InferenceSettings
@@ -30,7 +32,7 @@ from shared.triage.wording import DISCLAIMER, LIMITS
 
 ENSEMBLE = "ensemble"
 
-_SOFTWARE = ("hemotriage", "tensorflow-cpu", "keras", "onnx", "openvino", "pillow", "numpy")
+_SOFTWARE = ("hemotriage", "tensorflow-cpu", "keras", "onnx", "openvino", "nncf", "pillow", "numpy")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Release:
     settings: InferenceSettings
     robustness: bool = True
     """Measure accuracy under changed stain and light too: 26 times the test part."""
+    lower_precisions: bool = True
+    """Make the int8 form, and ask the parity gate."""
 
     @property
     def masked(self) -> bool:
@@ -135,7 +139,7 @@ def _complete(
     }
     # The card is needed to load the version, and the version to complete the card.
     _write(card, target)
-    predictor = Predictor.load(_fresh(target), release.settings)
+    predictor = Predictor.load_in(FULL, _fresh(target), release.settings)
     split = release.split
     train, test = (load_pixels(part, masked=release.masked) for part in (split.train, split.test))
     labels = label_indices(split.test)
@@ -152,6 +156,10 @@ def _complete(
             lambda images: predictor.predict(images).calibrated, test, labels
         )
     _write(card, target)
+    if release.lower_precisions:
+        version = _fresh(target)
+        add_precisions(version, split, release.settings, dataset_version=release.dataset.version)
+        card = version.card
     return card
 
 

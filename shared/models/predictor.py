@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.imaging import Pixels
-from shared.models.engines import Engine, create_engine
+from shared.models.engines import Engine, create_engine, supported_precisions
+from shared.models.precision import Precision, choose_precision
 from shared.models.registry import ModelVersion
 from shared.settings import InferenceSettings
 from shared.triage.calibration import apply_temperature
@@ -41,16 +42,28 @@ class Predictor:
 
     @classmethod
     def load(cls, version: ModelVersion, settings: InferenceSettings) -> Predictor:
-        """Load and warm up a version in the engine that the settings name.
+        """Load and warm up a version in the engine and the precision that the settings name.
 
         Raises:
             ModelArtefactError: The artefact is missing or altered.
+            PrecisionRefusedError: The version may not run in that precision.
             UnknownModelError: A member of the ensemble is not there.
         """
-        members = [(cls.load(m.version, settings), m.weight) for m in version.members]
+        precision = choose_precision(version, settings, supported_precisions(settings.engine))
+        return cls.load_in(precision, version, settings)
+
+    @classmethod
+    def load_in(
+        cls, precision: Precision, version: ModelVersion, settings: InferenceSettings
+    ) -> Predictor:
+        """The same in a given precision, whatever its verdict: for the gate that gives one.
+
+        Of an ensemble, which has a verdict of its own, all members run in it.
+        """
+        members = [(cls.load_in(precision, m.version, settings), m.weight) for m in version.members]
         return cls(
             version,
-            Ensemble(members) if members else create_engine(version, settings),
+            Ensemble(members) if members else create_engine(version, settings, precision),
             temperature=version.temperature,
             batch_size=settings.batch_size,
         )
@@ -60,6 +73,11 @@ class Predictor:
         return Predictor(
             self._version, self._engine, temperature=temperature, batch_size=self._batch_size
         )
+
+    @property
+    def precision(self) -> Precision:
+        """What the convolutions compute in."""
+        return self._engine.precision
 
     @property
     def reference(self) -> ModelReference:
@@ -95,7 +113,7 @@ class Ensemble:
         self.members = list(members)
         references = [member.reference for member, _ in members]
         self.name = references[0].engine
-        self.precision = references[0].precision
+        self.precision = members[0][0].precision
         self._weights = np.array([weight for _, weight in members])
         self._weights /= self._weights.sum()
         parts = [

@@ -28,7 +28,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) -> None:
     work, models, report = tmp_path / "work", tmp_path / "models", tmp_path / "report.json"
     study = ["study", drawn, "--models=cnn_custom", "--seeds=1", "--max-epochs=1"]
-    study += ["--images-per-class=16", "--no-robustness"]
+    study += ["--images-per-class=16", "--no-robustness", "--no-gate"]
     study += [f"--work={work}", f"--models-dir={models}", "--version=1"]
     source = tmp_path / "source.json"
     source.write_text('{"name": "drawn fields"}')
@@ -63,7 +63,7 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
 @pytest.mark.slow
 def test_members_an_ensemble_and_a_student_that_learns_from_it(drawn: Path, tmp_path: Path) -> None:
     models, report = tmp_path / "models", tmp_path / "report.json"
-    common = ["--max-epochs=1", "--images-per-class=8", f"--work={tmp_path / 'work'}"]
+    common = ["--max-epochs=1", "--images-per-class=8", "--no-gate", f"--work={tmp_path / 'work'}"]
     common += [f"--models-dir={models}", "--version=1"]
     trained = command_line(
         "study", drawn, "--models=cnn_custom", "--recipe=robust", "--with-validation",
@@ -97,7 +97,7 @@ def test_members_an_ensemble_and_a_student_that_learns_from_it(drawn: Path, tmp_
 def test_an_export_that_is_killed_leaves_no_version(drawn: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
     study = ["study", str(drawn), "--models=cnn_custom", "--seeds=1", "--max-epochs=1"]
-    study += ["--images-per-class=8", "--no-robustness", "--version=1"]
+    study += ["--images-per-class=8", "--no-robustness", "--no-gate", "--version=1"]
     study += [f"--work={tmp_path / 'work'}", f"--models-dir={models}"]
     first = subprocess.Popen([sys.executable, "-m", "services.cli", *study])
     eventually((models / "cnn_custom/1.draft/card.json").exists, 120)

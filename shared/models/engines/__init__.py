@@ -7,38 +7,57 @@ support it, and the probabilities then differ from those that were evaluated.
 from __future__ import annotations
 
 import importlib
-from typing import Protocol
+from collections.abc import Collection
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.imaging import INPUT_SIZE, Pixels
+from shared.models.precision import Precision
 from shared.models.registry import ModelVersion
-from shared.settings import InferenceSettings
-
-FULL_PRECISION = "f32"
+from shared.settings import EngineName, InferenceSettings
 
 
 class Engine(Protocol):
     """Runs one model. `predict` may be called from one thread at a time."""
 
     name: str
-    precision: str
+    precision: Precision
     artefact_sha256: str
 
     def predict(self, images: Pixels) -> NDArray[np.float32]:
         """Classify a batch of shape (n, 224, 224, 3); returns softmax of shape (n, 4)."""
 
 
-def create_engine(version: ModelVersion, settings: InferenceSettings) -> Engine:
-    """Load a version into the engine that the settings name, and warm it up.
+class _EngineModule(Protocol):
+    """What each module of this package offers."""
 
-    Only that engine's module is imported: the CPU worker is installed without TensorFlow.
+    def create(
+        self, version: ModelVersion, settings: InferenceSettings, precision: Precision
+    ) -> Engine: ...
+
+    def supported_precisions(self) -> Collection[Precision]: ...
+
+
+def create_engine(
+    version: ModelVersion, settings: InferenceSettings, precision: Precision
+) -> Engine:
+    """Load a version into the engine that the settings name, and warm it up.
 
     Raises:
         ModelArtefactError: The artefact is missing or altered.
     """
-    module = importlib.import_module(f"{__name__}.{settings.engine}_engine")
-    engine: Engine = module.create(version, settings)
+    engine = _module(settings.engine).create(version, settings, precision)
     engine.predict(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), dtype=np.uint8))
     return engine
+
+
+def supported_precisions(engine: EngineName) -> Collection[Precision]:
+    """The precisions that an engine computes faster than in emulation on this machine."""
+    return _module(engine).supported_precisions()
+
+
+def _module(engine: EngineName) -> _EngineModule:
+    """Import one engine alone: the CPU worker is installed without TensorFlow."""
+    return cast(_EngineModule, importlib.import_module(f"{__name__}.{engine}_engine"))

@@ -1,35 +1,61 @@
-"""The CPU engine: OpenVINO on the exported ONNX graph, in float32."""
+"""The CPU engine: OpenVINO on the exported ONNX graph, or on its int8 form."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
 from shared.imaging import Pixels
-from shared.models.engines import FULL_PRECISION
+from shared.models.precision import FULL, Precision
 from shared.models.registry import ModelVersion
 from shared.settings import EngineName, InferenceSettings
+
+GRAPH = "onnx"
+INT8_GRAPH = "openvino_int8"
+INT8_WEIGHTS = "openvino_int8_weights"
+"""Kinds of artefacts: an int8 form is a graph in one file and its weights in another."""
+
+_DEVICE = "CPU"
+_CAPABILITIES: dict[Precision, str] = {"f32": "FP32", "bf16": "BF16", "int8": "INT8"}
 
 
 class OpenVINOEngine:
     """See `shared.models.engines.Engine`."""
 
     name: EngineName = "openvino"
-    precision = FULL_PRECISION
 
-    def __init__(self, version: ModelVersion, *, threads: int) -> None:
-        path = version.artefact_path("onnx")
-        self.artefact_sha256 = version.sha256("onnx")
+    def __init__(
+        self, version: ModelVersion, *, threads: int = 0, precision: Precision = FULL
+    ) -> None:
+        """Compile a version's graph.
+
+        Args:
+            version: The version.
+            threads: Of one call; 0 takes all cores.
+            precision: What its convolutions compute in; always stated, since OpenVINO would take
+                bfloat16 where the processor has it.
+        """
+        self.precision = precision
+        core = ov.Core()
+        if precision == "int8":
+            path = version.artefact_path(INT8_GRAPH)
+            graph = core.read_model(path, version.artefact_path(INT8_WEIGHTS))
+            self.artefact_sha256 = version.sha256(INT8_WEIGHTS)
+        else:
+            graph = core.read_model(version.artefact_path(GRAPH))
+            self.artefact_sha256 = version.sha256(GRAPH)
         properties = {
-            "INFERENCE_PRECISION_HINT": FULL_PRECISION,
+            # What an int8 graph leaves in floating point stays float32.
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else FULL,
             # One batch at a time, on all threads: the batching thread is the only caller.
             "PERFORMANCE_HINT": "LATENCY",
         }
         if threads:
             properties["INFERENCE_NUM_THREADS"] = str(threads)
-        compiled = ov.Core().compile_model(str(path), "CPU", properties)
-        self._request = compiled.create_infer_request()
+        self._request = core.compile_model(graph, _DEVICE, properties).create_infer_request()
 
     def predict(self, images: Pixels) -> NDArray[np.float32]:
         """See `Engine.predict`."""
@@ -38,6 +64,14 @@ class OpenVINOEngine:
         return probabilities
 
 
-def create(version: ModelVersion, settings: InferenceSettings) -> OpenVINOEngine:
+def create(
+    version: ModelVersion, settings: InferenceSettings, precision: Precision
+) -> OpenVINOEngine:
     """Load a version; `inference_threads` of 0 takes all cores."""
-    return OpenVINOEngine(version, threads=settings.inference_threads)
+    return OpenVINOEngine(version, threads=settings.inference_threads, precision=precision)
+
+
+def supported_precisions() -> Collection[Precision]:
+    """See `shared.models.engines.supported_precisions`."""
+    capabilities = ov.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return [precision for precision, name in _CAPABILITIES.items() if name in capabilities]

@@ -1,32 +1,51 @@
-"""The reference engine, and the GPU's: TensorFlow on the Keras model, in float32."""
+"""The reference engine, and the GPU's: TensorFlow on the Keras model."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from shared.imaging import INPUT_SIZE, Pixels
-from shared.models.engines import FULL_PRECISION
+from shared.models.architectures import build
+from shared.models.precision import FULL, Precision
 from shared.models.registry import ModelVersion
 from shared.models.restore import restore_keras, restored_from
 from shared.settings import EngineName, InferenceSettings
+
+_LOWER_POLICY = "mixed_bfloat16"
 
 
 class TensorFlowEngine:
     """See `shared.models.engines.Engine`."""
 
     name: EngineName = "tensorflow"
-    precision = FULL_PRECISION
 
-    def __init__(self, version: ModelVersion) -> None:
+    def __init__(
+        self, version: ModelVersion, *, precision: Precision = FULL, xla: bool = False
+    ) -> None:
+        """Load a version's Keras model.
+
+        Args:
+            version: The version.
+            precision: `f32`, or `bf16` for Keras' mixed precision, in which the softmax and the
+                weights stay float32.
+            xla: Compile the graph by XLA; each new size of a batch is compiled once.
+        """
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
-        model = restore_keras(version)
+        self.precision = precision
         self.artefact_sha256 = version.sha256(restored_from(version))
+        model = restore_keras(version)
+        if precision != FULL:
+            model = _in_mixed_precision(model, version)
         self._call = tf.function(
             lambda images: model(images, training=False),
             input_signature=[tf.TensorSpec((None, INPUT_SIZE, INPUT_SIZE, 3), tf.uint8)],
+            jit_compile=xla,
         )
 
     def predict(self, images: Pixels) -> NDArray[np.float32]:
@@ -35,7 +54,27 @@ class TensorFlowEngine:
         return probabilities
 
 
-def create(version: ModelVersion, settings: InferenceSettings) -> TensorFlowEngine:
+def _in_mixed_precision(model: keras.Model, version: ModelVersion) -> keras.Model:
+    """The same network with the same weights, whose layers compute in bfloat16."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(_LOWER_POLICY)
+    try:
+        mixed = build(version.card["architecture"])
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    mixed.set_weights(model.get_weights())
+    return mixed
+
+
+def create(
+    version: ModelVersion, settings: InferenceSettings, precision: Precision
+) -> TensorFlowEngine:
     """Load a version; the device is TensorFlow's choice."""
-    del settings
-    return TensorFlowEngine(version)
+    return TensorFlowEngine(version, precision=precision, xla=settings.xla)
+
+
+def supported_precisions() -> Collection[Precision]:
+    """See `shared.models.engines.supported_precisions`; processors emulate bfloat16, or may."""
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    precisions: tuple[Precision, ...] = (FULL, "bf16") if on_gpu else (FULL,)
+    return precisions

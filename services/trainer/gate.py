@@ -1,0 +1,106 @@
+"""The parity gate: a lower precision may be used where it decides as float32 does.
+
+It is asked on real labelled images that trained nothing. The verdict stands in the card, and
+without a passed one the precision is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from services.trainer.evaluate import Part, measure_speed
+from services.trainer.metrics import Labels
+from shared.clock import utc_now
+from shared.models.precision import FULL, Precision
+from shared.models.predictor import Prediction, Predictor
+from shared.models.registry import ModelVersion
+from shared.settings import InferenceSettings
+from shared.triage.labels import BENIGN_INDEX, LABELS
+from shared.triage.policy import Urgency, decide
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a lower precision may change."""
+
+    labels_changed: float = 0.005
+    """Share of the images whose label may be another: 2 of 516."""
+    largest_difference: float = 0.1
+    """Of any calibrated probability of any image."""
+
+
+LIMITS = Limits()
+
+
+def ask_gate(
+    precision: Precision, version: ModelVersion, part: Part, settings: InferenceSettings
+) -> dict[str, Any]:
+    """Run a version in float32 and in a lower precision on the same images, and judge.
+
+    Args:
+        precision: The lower precision, which the engine of the settings supports here.
+        version: The version.
+        part: Labelled images that trained nothing.
+        settings: Of the engine.
+
+    Returns:
+        What `compare` returns, with the images, the day and the speed of both precisions.
+
+    Raises:
+        ModelArtefactError: The version has no artefact of that precision.
+    """
+    full, lower = (Predictor.load_in(p, version, settings) for p in (FULL, precision))
+    verdict = compare(full.predict(part.images), lower.predict(part.images), part.labels)
+    return {
+        **verdict,
+        "measured_on": part.measured_on,
+        "asked_at": utc_now().isoformat(timespec="seconds"),
+        "speed": {
+            str(p): measure_speed(predictor.predict, part.images)
+            for p, predictor in ((FULL, full), (precision, lower))
+        },
+    }
+
+
+def compare(full: Prediction, lower: Prediction, labels: Labels) -> dict[str, Any]:
+    """The verdict on a lower precision from what both precisions say of the same images.
+
+    Args:
+        full: Of float32.
+        lower: Of the lower precision.
+        labels: True class indices, shape (n,).
+
+    Returns:
+        `passed`, and the counts and differences that decided it, beside their limits.
+    """
+    before, after = (p.calibrated.argmax(axis=1) for p in (full, lower))
+    changed = int((before != after).sum())
+    allowed = int(LIMITS.labels_changed * len(labels))
+    lowered = sum(
+        was == Urgency.URGENT and now != Urgency.URGENT
+        for was, now in zip(_urgencies(full), _urgencies(lower), strict=True)
+    )
+    difference = float(np.abs(full.calibrated - lower.calibrated).max())
+    return {
+        # A comparison with a number that is none fails, and so does the gate.
+        "passed": bool(
+            changed <= allowed and lowered == 0 and difference <= LIMITS.largest_difference
+        ),
+        "images": len(labels),
+        "labels_changed": changed,
+        "labels_allowed": allowed,
+        "urgent_lowered": int(lowered),
+        "largest_difference": difference,
+        "difference_allowed": LIMITS.largest_difference,
+        "correct": {"full": int((before == labels).sum()), "lower": int((after == labels).sum())},
+    }
+
+
+def _urgencies(prediction: Prediction) -> list[Urgency]:
+    return [
+        decide(LABELS[int(row.argmax())], float(row.max()), float(1 - row[BENIGN_INDEX])).urgency
+        for row in prediction.calibrated
+    ]
