@@ -10,6 +10,7 @@ from typing import cast
 from flask import current_app
 
 from shared.db.session import Sessions, create_database, create_sessions
+from shared.jobs.watch import EndWatch
 from shared.models.registry import ModelRegistry
 from shared.queue.app import create_celery
 from shared.queue.send import CelerySender
@@ -29,6 +30,7 @@ class Context:
     storage: ObjectStore
     sender: CelerySender
     registry: ModelRegistry
+    ends: EndWatch
     waiting_places: threading.BoundedSemaphore
     decoding_places: threading.BoundedSemaphore
 
@@ -37,12 +39,15 @@ def create_context(settings: Settings) -> Context:
     """Build the context of one process."""
     threads = settings.api_threads
     celery = create_celery(settings, answer_timeout=settings.connect_timeout_seconds)
+    database = create_database(settings, pool_size=threads)
+    sessions = create_sessions(database)
     return Context(
         settings=settings,
-        sessions=create_sessions(create_database(settings, pool_size=threads)),
+        sessions=sessions,
         storage=S3Store(settings, pool_size=threads),
         sender=CelerySender(celery),
         registry=ModelRegistry(settings.models_dir),
+        ends=EndWatch(database, sessions),
         # Clients that wait hold a thread each; the other half stays free for everybody else.
         waiting_places=threading.BoundedSemaphore(threads // 2),
         # A decoded image may be large, so that few are in memory at once.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from services.worker.batcher import NotNowError
+from services.worker.grouping import Grouped
 from services.worker.hands import Hands
-from services.worker.patience import Patience
+from services.worker.patience import Patience, is_outage
 from shared.db.session import Sessions
 from shared.jobs.claim import Claim, claim
 from shared.jobs.complete import complete, give_up, hand_back
@@ -50,15 +51,14 @@ class JobRunner:
         self._patience = patience
         self._together = together
         self._alone = alone
+        self._claim = Grouped(self._claim_all, is_of_all=is_outage)
+        self._complete = Grouped(self._complete_all, is_of_all=is_outage)
 
     def run(self, job_id: uuid.UUID, *, worker: str) -> None:
         """Run one queued job to its result. Safe to call any number of times for one job."""
         if self._hands.closed:
             return
-        lease = self._settings.lease_seconds
-        held = self._patience(
-            lambda: claim(self._sessions, job_id, worker=worker, lease_seconds=lease)
-        )
+        held = self._patience(lambda: self._claim((job_id, worker)))
         if held is not None:
             with self._hands.holding(held):
                 ending = self._attempt(held)
@@ -81,4 +81,18 @@ class JobRunner:
                 exc_info=error,
             )
             return partial(give_up, self._sessions, held, error, max_attempts=limit)
-        return partial(complete, self._sessions, held, result)
+        return partial(self._complete, (held, result))
+
+    def _claim_all(self, asked: Sequence[tuple[uuid.UUID, str]]) -> list[Claim | None]:
+        """Claim each job once, however often it is among them."""
+        lease = self._settings.lease_seconds
+        found: dict[tuple[uuid.UUID, str], Claim] = {}
+        for worker in {worker for _, worker in asked}:
+            job_ids = [job_id for job_id, of_worker in asked if of_worker == worker]
+            claims = claim(self._sessions, job_ids, worker=worker, lease_seconds=lease)
+            found |= {(job_id, worker): held for job_id, held in claims.items()}
+        return [found.pop(one, None) for one in asked]
+
+    def _complete_all(self, results: Sequence[tuple[Claim, TriageResult]]) -> list[bool]:
+        counted = complete(self._sessions, results)
+        return [held.job_id in counted for held, _ in results]

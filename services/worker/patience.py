@@ -52,7 +52,7 @@ class Patience:
             try:
                 return ask()
             except (TransientError, SQLAlchemyError) as error:
-                if not _is_outage(error) or time.monotonic() > deadline:
+                if not is_outage(error) or time.monotonic() > deadline:
                     raise
                 if not told:
                     told = True
@@ -62,7 +62,8 @@ class Patience:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _is_outage(error: TransientError | SQLAlchemyError) -> bool:
+def is_outage(error: Exception) -> bool:
+    """Whether a server is away, and not something wrong with what it was asked."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or type(error).__name__ == "OperationalError"
     return isinstance(error, (TransientError, PoolTimeoutError))

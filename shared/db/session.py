@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import select
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg2
 from psycopg2 import extensions
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, Executable, Row, create_engine, event
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
 
 from shared.settings import Settings
@@ -15,6 +18,8 @@ from shared.settings import Settings
 Sessions = sessionmaker[Session]
 
 _ABANDONED_MILLISECONDS = 15_000
+_IDLE_SECONDS = 1.0
+_USED_AT = "used_at"
 _EVENTS = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
 
 
@@ -37,12 +42,11 @@ def create_database(settings: Settings, *, pool_size: int, patient: bool = False
         "answer_timeout": None if patient else settings.answer_timeout_seconds,
     }
     factory = type("Connection", (_Connection,), timeouts)
-    return create_engine(
+    engine = create_engine(
         settings.database_url.get_secret_value(),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=settings.connect_timeout_seconds,
-        pool_pre_ping=True,
         # The text of an error is logged, and parameters are what a patient could be known by.
         hide_parameters=True,
         connect_args={
@@ -50,11 +54,50 @@ def create_database(settings: Settings, *, pool_size: int, patient: bool = False
             "options": f"-c idle_in_transaction_session_timeout={_ABANDONED_MILLISECONDS}",
         },
     )
+    event.listen(engine, "checkin", _remember_use)
+    event.listen(engine, "checkout", _check_idle)
+    return engine
 
 
 def create_sessions(engine: Engine) -> Sessions:
     """Make the session factory; use it as `with sessions.begin() as session`."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def execute(
+    sessions: Sessions, statement: Executable, parameters: Mapping[str, Any] | None = None
+) -> Sequence[Row[Any]]:
+    """Run one statement that is a transaction by itself, in one round trip; returns its rows.
+
+    A session sends BEGIN before its first statement and COMMIT or ROLLBACK after its last: two
+    more round trips, which is most of what a short transaction costs.
+    """
+    engine: Engine = sessions.kw["bind"]
+    alone = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with alone.connect() as connection:
+        result = connection.execute(statement, parameters)
+        return result.all() if result.returns_rows else []
+
+
+def _remember_use(connection: Any, record: Any) -> None:
+    record.info[_USED_AT] = time.monotonic()
+
+
+def _check_idle(connection: Any, record: Any, proxy: Any) -> None:
+    """Ask a connection that lay idle whether it still leads to the server.
+
+    One that was used a moment ago is not asked: the question costs as much as a short statement.
+    """
+    used_at = record.info.get(_USED_AT)
+    if used_at is None or time.monotonic() - used_at < _IDLE_SECONDS:
+        return
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connection.autocommit = False
+    except psycopg2.Error as error:
+        raise InvalidatePoolError from error
 
 
 class _Connection(extensions.connection):  # type: ignore[misc]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, tuple_, update
+from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from shared.db.models import JobRow
+from shared.db.models import JobImageRow, JobRow
 from shared.db.session import Sessions
-from shared.jobs.entities import JobImage, image_from_row
-from shared.jobs.states import Status, transition
+from shared.jobs.entities import JobImage, image_from_columns
+from shared.jobs.states import Status, lock_in_order, transition, transition_many
 
 
 @dataclass(frozen=True)
@@ -33,35 +34,49 @@ class Claim:
 
 
 def claim(
-    sessions: Sessions, job_id: uuid.UUID, *, worker: str, lease_seconds: float
-) -> Claim | None:
-    """Claim a queued job for one attempt.
+    sessions: Sessions, job_ids: Sequence[uuid.UUID], *, worker: str, lease_seconds: float
+) -> dict[uuid.UUID, Claim]:
+    """Claim queued jobs for one attempt each, in one transaction.
 
     Returns:
-        The claim, or None where the job waits for nobody: it was cancelled, has ended, or another
-        worker has it. That makes a message safe to deliver any number of times.
+        The claims. A job that is not among them waits for nobody: it was cancelled, has ended, or
+        another worker has it. That makes a message safe to deliver any number of times.
     """
     with sessions.begin() as session:
-        row = transition(
+        if len(job_ids) > 1:
+            lock_in_order(session, job_ids)
+        rows = transition_many(
             session,
-            job_id,
             Status.RUNNING,
+            JobRow.id.in_(job_ids),
             worker=worker,
             attempts=JobRow.attempts + 1,
             started_at=func.coalesce(JobRow.started_at, func.clock_timestamp()),
             lease_expires_at=_lease_end(lease_seconds),
         )
-        if row is None:
-            return None
-        return Claim(
-            job_id=row.id,
-            worker=worker,
-            attempt=row.attempts,
-            isolated=row.isolated,
-            model_name=row.model_name,
-            model_version=row.model_version,
-            images=tuple(image_from_row(image) for image in row.images),
-        )
+        images = _images(session, [row.id for row in rows])
+        return {
+            row.id: Claim(
+                job_id=row.id,
+                worker=worker,
+                attempt=row.attempts,
+                isolated=row.isolated,
+                model_name=row.model_name,
+                model_version=row.model_version,
+                images=tuple(images[row.id]),
+            )
+            for row in rows
+        }
+
+
+def _images(session: Session, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[JobImage]]:
+    """The images of jobs, in order."""
+    columns = JobImageRow.__table__.columns
+    statement = select(*columns).where(JobImageRow.job_id.in_(job_ids)).order_by(JobImageRow.index)
+    images: defaultdict[uuid.UUID, list[JobImage]] = defaultdict(list)
+    for row in session.execute(statement):
+        images[row.job_id].append(image_from_columns(row._asdict()))
+    return images
 
 
 def renew(sessions: Sessions, claims: Sequence[Claim], *, lease_seconds: float) -> set[uuid.UUID]:
@@ -72,18 +87,20 @@ def renew(sessions: Sessions, claims: Sequence[Claim], *, lease_seconds: float) 
     """
     if not claims:
         return set()
-    holders = [(held.job_id, held.worker, held.attempt) for held in claims]
     statement = (
         update(JobRow)
-        .where(
-            JobRow.status == Status.RUNNING,
-            tuple_(JobRow.id, JobRow.worker, JobRow.attempts).in_(holders),
-        )
+        .where(JobRow.status == Status.RUNNING, are_held(claims))
         .values(lease_expires_at=_lease_end(lease_seconds))
         .returning(JobRow.id)
     )
     with sessions.begin() as session:
         return set(session.scalars(statement))
+
+
+def are_held(claims: Iterable[Claim]) -> ColumnElement[bool]:
+    """The condition that a job is in the hands of its claim, on that attempt."""
+    holders = [(held.job_id, held.worker, held.attempt) for held in claims]
+    return tuple_(JobRow.id, JobRow.worker, JobRow.attempts).in_(holders)
 
 
 def transition_held(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import func
+from sqlalchemy import func, insert
 from sqlalchemy.orm import Session
 
 from shared import audit
@@ -18,10 +19,10 @@ from shared.errors import (
     PermanentError,
     TransientError,
 )
-from shared.jobs.claim import Claim, transition_held
+from shared.jobs.claim import Claim, are_held, transition_held
 from shared.jobs.ending import tell_end
 from shared.jobs.outbox import announce
-from shared.jobs.states import Status
+from shared.jobs.states import Status, lock_in_order, transition_many
 from shared.triage.result import TriageResult
 
 _log = logging.getLogger(__name__)
@@ -30,35 +31,50 @@ MAX_BACKOFF_SECONDS = 30.0
 _MOST_DOUBLINGS = 5
 
 
-def complete(sessions: Sessions, held: Claim, result: TriageResult) -> bool:
-    """Write the result and end the job as succeeded, in one transaction.
+def complete(sessions: Sessions, results: Sequence[tuple[Claim, TriageResult]]) -> set[uuid.UUID]:
+    """Write results and end their jobs as succeeded, in one transaction.
 
     Returns:
-        Whether it counted; False where the claim was lost and another attempt has the job.
+        The jobs whose result counted. Of the others the claim was lost, and another attempt has
+        the job.
 
     Raises:
-        ValueError: The result is of another job.
+        ValueError: A result is of another job.
     """
-    if result.job_id != str(held.job_id):
-        raise ValueError(f"a result of job {result.job_id} for job {held.job_id}")
+    for held, result in results:
+        if result.job_id != str(held.job_id):
+            raise ValueError(f"a result of job {result.job_id} for job {held.job_id}")
+    claims = {held.job_id: (held, result) for held, result in results}
     with sessions.begin() as session:
-        row = transition_held(session, held, Status.SUCCEEDED, finished_at=func.clock_timestamp())
-        if row is None:
-            _log.warning("lost claim", extra={"job_id": str(held.job_id)})
-            return False
-        session.add(
-            ResultRow(
-                job_id=held.job_id,
-                prediction=result.prediction,
-                confidence=result.confidence,
-                urgency=result.urgency,
-                requires_review=result.requires_review,
-                policy_version=result.policy_version,
-                document=result.model_dump(mode="json"),
-            )
+        if len(claims) > 1:
+            lock_in_order(session, claims)
+        rows = transition_many(
+            session,
+            Status.SUCCEEDED,
+            are_held(held for held, _ in results),
+            finished_at=func.clock_timestamp(),
         )
-        tell_end(session, row, _actor(held), attempt=held.attempt)
-    return True
+        if rows:
+            session.execute(insert(ResultRow), [_columns(*claims[row.id]) for row in rows])
+        for row in rows:
+            held, _ = claims[row.id]
+            tell_end(session, row, _actor(held), attempt=held.attempt)
+    counted = {row.id for row in rows}
+    for job_id in claims.keys() - counted:
+        _log.warning("lost claim", extra={"job_id": str(job_id)})
+    return counted
+
+
+def _columns(held: Claim, result: TriageResult) -> dict[str, object]:
+    return {
+        "job_id": held.job_id,
+        "prediction": result.prediction,
+        "confidence": result.confidence,
+        "urgency": result.urgency,
+        "requires_review": result.requires_review,
+        "policy_version": result.policy_version,
+        "document": result.model_dump(mode="json"),
+    }
 
 
 def give_up(sessions: Sessions, held: Claim, error: Exception, *, max_attempts: int) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
-from shared.db.models import JobImageRow, JobRow
+from sqlalchemy import Row
+
 from shared.jobs.states import Priority, Status
 
 
@@ -76,21 +78,13 @@ class Job:
         return f"{self.model_name}@{self.model_version}"
 
 
-def image_from_row(row: JobImageRow) -> JobImage:
-    """Copy an image row into its entity."""
-    return JobImage(
-        index=row.index,
-        object_key=row.object_key,
-        sha256=row.sha256,
-        media_type=row.media_type,
-        bytes=row.bytes,
-        width=row.width,
-        height=row.height,
-    )
+def image_from_columns(columns: Mapping[str, Any]) -> JobImage:
+    """Turn the columns of an image row into its entity."""
+    return JobImage(**{field.name: columns[field.name] for field in fields(JobImage)})
 
 
-def job_from_row(row: JobRow) -> Job:
-    """Copy a job row, with its images and its result, into its entity."""
+def job_from_row(row: Row[Any]) -> Job:
+    """Turn a row of `shared.jobs.queries.whole_jobs` into its entity."""
     return Job(
         id=row.id,
         status=Status(row.status),
@@ -106,6 +100,6 @@ def job_from_row(row: JobRow) -> Job:
         finished_at=row.finished_at,
         attempts=row.attempts,
         error=JobFailure(row.error_code, row.error_detail) if row.error_code else None,
-        images=tuple(image_from_row(image) for image in row.images),
-        result=row.result.document if row.result else None,
+        images=tuple(image_from_columns(image) for image in row.images),
+        result=row.result,
     )

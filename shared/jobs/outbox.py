@@ -10,18 +10,32 @@ from __future__ import annotations
 import datetime as dt
 import time
 import uuid
+from dataclasses import dataclass
 
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared.db.models import JobRow, OutboxRow
-from shared.db.session import Sessions
+from shared.db.session import Sessions, execute
 from shared.queue.send import BrokerUnavailableError, Sender
+
+RELAY_AFTER_SECONDS = 2.0
+"""A message that its writer sends itself is the relay's after so long."""
 
 _LONGEST_SENDING_SECONDS = 5.0
 _FURTHEST = dt.timedelta(minutes=5)
 """No delay is longer: a later message was written before the clock was set back, and is due."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What the outbox holds: a job was announced to a queue."""
+
+    id: int
+    job_id: uuid.UUID
+    queue: str
+    announced_at: dt.datetime
 
 
 def announce(session: Session, job: JobRow, *, delay_seconds: float = 0) -> None:
@@ -32,22 +46,21 @@ def announce(session: Session, job: JobRow, *, delay_seconds: float = 0) -> None
     session.flush()
 
 
-def send_now(sessions: Sessions, sender: Sender, job_id: uuid.UUID) -> bool:
-    """Send a job's messages right after the commit that wrote them.
+def send_now(sessions: Sessions, sender: Sender, message: Message) -> bool:
+    """Send a message right after the commit that wrote it.
 
     Returns:
-        Whether they are sent. Where a server is down they stay, and the relay sends them.
+        Whether it is sent. Where a server is down it stays, and the relay sends it, perhaps again.
     """
     try:
-        with sessions.begin() as session:
-            return send_due(session, sender, job_id=job_id, limit=1) > 0
+        sender(message.job_id, message.queue, message.announced_at)
+        execute(sessions, delete(OutboxRow).where(OutboxRow.id == message.id))
     except (BrokerUnavailableError, SQLAlchemyError):
         return False
+    return True
 
 
-def send_due(
-    session: Session, sender: Sender, *, limit: int, job_id: uuid.UUID | None = None
-) -> int:
+def send_due(session: Session, sender: Sender, *, limit: int) -> int:
     """Send the messages that are due, oldest first, passing over those another process holds.
 
     A slow broker gets as many as it takes within a few seconds.
@@ -66,8 +79,6 @@ def send_due(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    if job_id is not None:
-        statement = statement.where(OutboxRow.job_id == job_id)
     deadline = time.monotonic() + _LONGEST_SENDING_SECONDS
     sent = []
     for message in session.scalars(statement).all():

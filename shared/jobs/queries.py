@@ -7,15 +7,20 @@ import binascii
 import datetime as dt
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Select, select, tuple_
-from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy import JSON, Select, literal_column, select, tuple_
 
 from shared.db.models import JobRow, ResultRow
-from shared.db.session import Sessions
+from shared.db.session import Sessions, execute
 from shared.errors import BadRequestError, NotFoundError
 from shared.jobs.entities import Job, job_from_row
 from shared.jobs.states import Priority, Status
+
+_IMAGES = literal_column(
+    """(SELECT json_agg(i ORDER BY i.index) FROM job_images AS i WHERE i.job_id = jobs.id)""",
+    JSON(),
+).label("images")
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,10 @@ def get_job(sessions: Sessions, job_id: uuid.UUID) -> Job:
     Raises:
         NotFoundError: There is no such job.
     """
-    with sessions() as session:
-        row = session.scalars(_whole_jobs().where(JobRow.id == job_id)).unique().one_or_none()
-        if row is None:
-            raise NotFoundError(f"There is no job {job_id}.")
-        return job_from_row(row)
+    rows = execute(sessions, whole_jobs().where(JobRow.id == job_id))
+    if not rows:
+        raise NotFoundError(f"There is no job {job_id}.")
+    return job_from_row(rows[0])
 
 
 def get_status(sessions: Sessions, job_id: uuid.UUID) -> Status:
@@ -57,11 +61,10 @@ def get_status(sessions: Sessions, job_id: uuid.UUID) -> Status:
     Raises:
         NotFoundError: There is no such job.
     """
-    with sessions() as session:
-        status = session.scalar(select(JobRow.status).where(JobRow.id == job_id))
-    if status is None:
+    rows = execute(sessions, select(JobRow.status).where(JobRow.id == job_id))
+    if not rows:
         raise NotFoundError(f"There is no job {job_id}.")
-    return Status(status)
+    return Status(rows[0].status)
 
 
 def list_jobs(
@@ -76,19 +79,21 @@ def list_jobs(
     if cursor is not None:
         position = tuple_(JobRow.submitted_at, JobRow.id)
         statement = statement.where(position < tuple_(*_decode_cursor(cursor)))
-    with sessions() as session:
-        rows = session.scalars(statement.limit(limit + 1)).unique().all()
-        jobs = tuple(job_from_row(row) for row in rows[:limit])
+    rows = execute(sessions, statement.limit(limit + 1))
+    jobs = tuple(job_from_row(row) for row in rows[:limit])
     more = len(rows) > limit
     return JobPage(jobs, _encode_cursor(jobs[-1]) if more else None)
 
 
-def _whole_jobs() -> Select[JobRow]:
-    return select(JobRow).options(selectinload(JobRow.images), joinedload(JobRow.result))
+def whole_jobs() -> Select[Any]:
+    """Jobs with their images, as a list of objects, and the document of their result."""
+    return select(*JobRow.__table__.columns, _IMAGES, ResultRow.document.label("result")).outerjoin(
+        ResultRow, ResultRow.job_id == JobRow.id
+    )
 
 
-def _filtered(criteria: JobFilter) -> Select[JobRow]:
-    statement = _whole_jobs()
+def _filtered(criteria: JobFilter) -> Select[Any]:
+    statement = whole_jobs()
     if criteria.status is not None:
         statement = statement.where(JobRow.status == criteria.status)
     if criteria.priority is not None:
@@ -96,9 +101,7 @@ def _filtered(criteria: JobFilter) -> Select[JobRow]:
     if criteria.accession_number is not None:
         statement = statement.where(JobRow.accession_number == criteria.accession_number)
     if criteria.urgency is not None:
-        statement = statement.join(ResultRow, ResultRow.job_id == JobRow.id).where(
-            ResultRow.urgency == criteria.urgency
-        )
+        statement = statement.where(ResultRow.urgency == criteria.urgency)
     if criteria.submitted_from is not None:
         statement = statement.where(JobRow.submitted_at >= criteria.submitted_from)
     if criteria.submitted_to is not None:

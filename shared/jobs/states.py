@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.models import JobRow
@@ -85,15 +86,29 @@ def transition(
         The row as it is now, or None where the job is in no state that leads there or a condition
         does not hold.
     """
+    rows = transition_many(session, to, JobRow.id == job_id, *conditions, **values)
+    return rows[0] if rows else None
+
+
+def transition_many(
+    session: Session, to: Status, *conditions: ColumnElement[bool], **values: Any
+) -> Sequence[JobRow]:
+    """The same for all jobs of which the conditions hold; returns their rows as they are now."""
     if to is not Status.RUNNING:
         values |= {"worker": None, "lease_expires_at": None}
     if to is Status.QUEUED:
         values |= {"finished_at": None, "error_code": None, "error_detail": None}
     statement = (
         update(JobRow)
-        .where(JobRow.id == job_id, JobRow.status.in_(SOURCES[to]), *conditions)
+        .where(JobRow.status.in_(SOURCES[to]), *conditions)
         .values(status=to, **values)
         .returning(JobRow)
         .execution_options(populate_existing=True)
     )
-    return session.scalars(statement).one_or_none()
+    return session.scalars(statement).all()
+
+
+def lock_in_order(session: Session, job_ids: Collection[uuid.UUID]) -> None:
+    """Lock rows that one transaction changes, so that two which share some never wait in a ring."""
+    ordered = select(JobRow.id).where(JobRow.id.in_(job_ids)).order_by(JobRow.id)
+    session.execute(ordered.with_for_update())

@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from sqlalchemy import select
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
-from shared import audit
-from shared.db.models import JobImageRow, JobRow
-from shared.db.session import Sessions
+from shared.db.models import JobRow
+from shared.db.session import Sessions, execute
 from shared.errors import HemotriageError, IdempotencyConflictError
-from shared.jobs.entities import Job, JobRequest, job_from_row
+from shared.jobs.entities import Job, JobImage, JobRequest, job_from_row
 from shared.jobs.ids import new_job_id
-from shared.jobs.outbox import announce, send_now
-from shared.jobs.states import expiry
+from shared.jobs.outbox import RELAY_AFTER_SECONDS, Message, send_now
+from shared.jobs.queries import whole_jobs
+from shared.jobs.states import Status
 from shared.queue.send import Sender
 from shared.storage import ObjectStore, image_key
+
+_INSERT = text(
+    """
+    WITH job AS (
+        INSERT INTO jobs (
+            id, api_key_id, idempotency_key, request_sha256, priority, model_name, model_version,
+            accession_number, specimen_id, patient_ref, callback_url, expires_at, queued_at
+        ) VALUES (
+            :job_id, :api_key_id, :idempotency_key, :request_sha256, :priority, :model_name,
+            :model_version, :accession_number, :specimen_id, :patient_ref, :callback_url,
+            clock_timestamp() + make_interval(secs => :expire_after_seconds), clock_timestamp()
+        )
+        RETURNING submitted_at, queued_at
+    ), images AS (
+        INSERT INTO job_images
+        SELECT (jsonb_populate_record(NULL::job_images, image)).*
+        FROM jsonb_array_elements(CAST(:images AS jsonb)) AS image
+    ), message AS (
+        INSERT INTO outbox (job_id, queue, send_after)
+        VALUES (:job_id, :priority, clock_timestamp() + make_interval(secs => :relay_after))
+        RETURNING id
+    ), event AS (
+        INSERT INTO audit_events (actor, action, job_id) VALUES (:actor, 'job.submitted', :job_id)
+    )
+    SELECT job.submitted_at, job.queued_at, message.id AS message_id FROM job, message
+    """
+)
+"""One statement, and so one transaction in one round trip."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +90,17 @@ def find_repeated(sessions: Sessions, request: JobRequest) -> Job | None:
     """
     if request.idempotency_key is None:
         return None
-    with sessions() as session:
-        row = session.scalars(
-            select(JobRow).where(
-                JobRow.api_key_id == request.api_key_id,
-                JobRow.idempotency_key == request.idempotency_key,
-            )
-        ).one_or_none()
-        if row is None:
-            return None
-        if row.request_sha256 != request.request_sha256:
-            raise IdempotencyConflictError(f"It belongs to job {row.id}.")
-        return job_from_row(row)
+    statement = whole_jobs().where(
+        JobRow.api_key_id == request.api_key_id,
+        JobRow.idempotency_key == request.idempotency_key,
+    )
+    rows = execute(sessions, statement)
+    if not rows:
+        return None
+    job = job_from_row(rows[0])
+    if job.request_sha256 != request.request_sha256:
+        raise IdempotencyConflictError(f"It belongs to job {job.id}.")
+    return job
 
 
 def submit(
@@ -98,8 +125,7 @@ def submit(
         for index, upload in enumerate(uploads):
             upload.stream.seek(0)
             storage.put(image_key(job_id, index), upload.stream, upload.bytes, upload.media_type)
-        with sessions.begin() as session:
-            job = _insert(session, job_id, request, uploads)
+        job, message = _insert(sessions, job_id, request, uploads)
     except IntegrityError:
         # After any other error the commit may have reached the database, or the store is down:
         # objects that then belong to no job are removed by the sweep of orphans.
@@ -108,44 +134,53 @@ def submit(
         if repeated := find_repeated(sessions, request):
             return Submission(repeated, created=False)
         raise
-    send_now(sessions, sender, job_id)
+    send_now(sessions, sender, message)
     return Submission(job, created=True)
 
 
 def _insert(
-    session: Session, job_id: uuid.UUID, request: JobRequest, uploads: Sequence[Upload]
-) -> Job:
-    row = JobRow(
+    sessions: Sessions, job_id: uuid.UUID, request: JobRequest, uploads: Sequence[Upload]
+) -> tuple[Job, Message]:
+    """Write the job, its images, its message and its audit event, all or nothing."""
+    images = tuple(
+        JobImage(
+            index=index,
+            object_key=image_key(job_id, index),
+            sha256=upload.sha256,
+            media_type=upload.media_type,
+            bytes=upload.bytes,
+            width=upload.width,
+            height=upload.height,
+        )
+        for index, upload in enumerate(uploads)
+    )
+    values = {
+        **vars(request),
+        "job_id": str(job_id),
+        "images": json.dumps([{"job_id": str(job_id), **vars(image)} for image in images]),
+        "actor": f"key:{request.api_key_id}",
+        "relay_after": RELAY_AFTER_SECONDS,
+    }
+    (row,) = execute(sessions, _INSERT, values)
+    job = Job(
         id=job_id,
-        api_key_id=request.api_key_id,
-        idempotency_key=request.idempotency_key,
-        request_sha256=request.request_sha256,
+        status=Status.QUEUED,
         priority=request.priority,
         model_name=request.model_name,
         model_version=request.model_version,
         accession_number=request.accession_number,
         specimen_id=request.specimen_id,
         patient_ref=request.patient_ref,
-        callback_url=request.callback_url,
-        expires_at=expiry(request.expire_after_seconds),
-        images=[
-            JobImageRow(
-                index=index,
-                object_key=image_key(job_id, index),
-                sha256=upload.sha256,
-                media_type=upload.media_type,
-                bytes=upload.bytes,
-                width=upload.width,
-                height=upload.height,
-            )
-            for index, upload in enumerate(uploads)
-        ],
+        request_sha256=request.request_sha256,
+        submitted_at=row.submitted_at,
+        started_at=None,
+        finished_at=None,
+        attempts=0,
+        error=None,
+        images=images,
+        result=None,
     )
-    session.add(row)
-    announce(session, row)
-    audit.record(session, f"key:{request.api_key_id}", "job.submitted", job_id)
-    session.refresh(row)
-    return job_from_row(row)
+    return job, Message(row.message_id, job_id, request.priority, row.queued_at)
 
 
 def _discard(storage: ObjectStore, job_id: uuid.UUID, count: int) -> None:

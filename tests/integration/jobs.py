@@ -10,6 +10,7 @@ from sqlalchemy import func, select, text
 
 from shared.db.session import Sessions
 from shared.jobs.claim import Claim, claim
+from shared.jobs.complete import complete
 from shared.jobs.entities import Job, JobRequest
 from shared.jobs.submit import Submission, Upload, submit
 from shared.queue.send import BrokerUnavailableError
@@ -55,7 +56,12 @@ def post(
 
 
 def take(sessions: Sessions, job: Job, worker: str = "w1", lease: float = LEASE) -> Claim | None:
-    return claim(sessions, job.id, worker=worker, lease_seconds=lease)
+    return claim(sessions, [job.id], worker=worker, lease_seconds=lease).get(job.id)
+
+
+def finish(sessions: Sessions, held: Claim) -> bool:
+    """End a job with a result; whether it counted."""
+    return held.job_id in complete(sessions, [(held, a_result(held.job_id))])
 
 
 def a_result(job_id: uuid.UUID):
@@ -79,6 +85,12 @@ class Broker(Recorder):
             at for at, (_, name) in zip(self.announced, self.sent, strict=True) if name == queue
         ]
         return waiting[0] if waiting else None
+
+
+def make_due(sessions: Sessions) -> None:
+    """As if the time had passed after which messages are the relay's."""
+    with sessions.begin() as session:
+        session.execute(text("UPDATE outbox SET send_after = now()"))
 
 
 def age(sessions: Sessions, seconds: int) -> None:

@@ -24,6 +24,7 @@ from tests.integration.jobs import (
     Recorder,
     a_result,
     count,
+    finish,
     post,
     take,
 )
@@ -35,8 +36,8 @@ def test_a_worker_that_lost_its_lease_cannot_complete(sessions, storage, key_id)
     assert sweep_leases(sessions, **LIMITS) == Leases(requeued=1, dead=0)
     current = take(sessions, job, "quick")
     assert current.attempt == 2
-    assert not complete(sessions, late, a_result(job.id))
-    assert complete(sessions, current, a_result(job.id))
+    assert not finish(sessions, late)
+    assert finish(sessions, current)
     assert count(sessions, ResultRow) == 1
 
 
@@ -85,7 +86,7 @@ def test_a_result_of_another_job_is_refused(sessions, storage, key_id) -> None:
     job, other = (post(sessions, storage, key_id).job for _ in range(2))
     held = take(sessions, job)
     with pytest.raises(ValueError, match=str(other.id)):
-        complete(sessions, held, a_result(other.id))
+        complete(sessions, [(held, a_result(other.id))])
     assert count(sessions, ResultRow) == 0
 
 
@@ -125,19 +126,21 @@ def test_a_hanging_worker_hands_back_all_and_suspects_one(sessions, storage, key
     innocent, guilty = (take(sessions, post(sessions, storage, key_id).job) for _ in range(2))
     hand_back(sessions, [innocent, guilty], suspects=[guilty], max_attempts=MAX_ATTEMPTS)
     again = {
-        job_id: claim(sessions, job_id, worker="w2", lease_seconds=LEASE).isolated
-        for job_id in (innocent.job_id, guilty.job_id)
+        job_id: held.isolated
+        for job_id, held in claim(
+            sessions, [innocent.job_id, guilty.job_id], worker="w2", lease_seconds=LEASE
+        ).items()
     }
     assert again == {innocent.job_id: False, guilty.job_id: True}
 
 
 def test_a_heartbeat_keeps_a_claim_and_tells_which_are_lost(sessions, storage, key_id) -> None:
     kept, lost = (take(sessions, post(sessions, storage, key_id).job, lease=0) for _ in range(2))
-    complete(sessions, lost, a_result(lost.job_id))
+    finish(sessions, lost)
     assert renew(sessions, [kept, lost], lease_seconds=LEASE) == {kept.job_id}
     assert renew(sessions, [], lease_seconds=LEASE) == set()
     assert sweep_leases(sessions, **LIMITS) == Leases(requeued=0, dead=0)
-    assert complete(sessions, kept, a_result(kept.job_id))
+    assert finish(sessions, kept)
 
 
 def test_a_lease_from_before_the_clock_was_set_back_has_ended(sessions, storage, key_id) -> None:
@@ -160,7 +163,7 @@ def test_a_job_that_waits_too_long_is_dead_until_an_operator_requeues_it(
     requeue(sessions, job.id, expire_after_seconds=60)
     assert get_job(sessions, job.id).error is None
     assert sweep_expired(sessions) == 0
-    assert complete(sessions, take(sessions, job), a_result(job.id))
+    assert finish(sessions, take(sessions, job))
     with pytest.raises(ConflictError, match="succeeded"):
         requeue(sessions, job.id, expire_after_seconds=60)
 

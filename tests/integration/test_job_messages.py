@@ -17,6 +17,7 @@ from tests.integration.jobs import (
     Recorder,
     age,
     count,
+    make_due,
     post,
 )
 
@@ -26,6 +27,7 @@ def test_intake_goes_on_while_the_broker_is_down_and_the_relay_catches_up(
 ) -> None:
     job = post(sessions, storage, key_id, Recorder(down=True)).job
     assert count(sessions, OutboxRow) == 1
+    make_due(sessions)
     broker = Recorder()
     with sessions.begin() as session:
         assert send_due(session, broker, limit=10) == 1
@@ -49,6 +51,7 @@ def test_a_slow_broker_gets_a_few_messages_at_a_time(
 ) -> None:
     for _ in range(3):
         post(sessions, storage, key_id, Recorder(down=True))
+    make_due(sessions)
     monkeypatch.setattr("shared.jobs.outbox._LONGEST_SENDING_SECONDS", 0.0)
     broker = Recorder()
     for left in (2, 1, 0):
@@ -131,6 +134,7 @@ def test_a_backlog_is_not_announced_again_but_what_it_has_passed_is(
 def test_two_relays_send_each_message_once(sessions, storage, key_id) -> None:
     for _ in range(20):
         post(sessions, storage, key_id, Recorder(down=True))
+    make_due(sessions)
     broker = Recorder()
 
     def relay(_: int) -> int:

@@ -32,7 +32,7 @@ from shared.db.session import Sessions, create_sessions
 from shared.errors import AttemptCrashedError, ConflictError, CorruptImageError
 from shared.jobs.cancel import cancel
 from shared.jobs.claim import Claim, claim, renew
-from shared.jobs.complete import complete, give_up, hand_back
+from shared.jobs.complete import give_up, hand_back
 from shared.jobs.entities import JobRequest
 from shared.jobs.outbox import send_due
 from shared.jobs.requeue import requeue
@@ -40,7 +40,7 @@ from shared.jobs.states import Priority, Status
 from shared.jobs.submit import submit
 from shared.jobs.sweep import announce_lost, sweep_expired, sweep_leases
 from shared.storage import StorageUnavailableError
-from tests.integration.jobs import MAX_ATTEMPTS, a_result
+from tests.integration.jobs import MAX_ATTEMPTS, finish
 
 LEASE = 3600
 MOST_JOBS = 3
@@ -138,7 +138,7 @@ class JobLife(RuleBasedStateMachine):
     def claim(self, job_id: uuid.UUID, worker: str) -> Claim:
         """A message is delivered, wanted or not."""
         model = self.models[job_id]
-        held = claim(self.sessions, job_id, worker=worker, lease_seconds=LEASE)
+        held = claim(self.sessions, [job_id], worker=worker, lease_seconds=LEASE).get(job_id)
         assert (held is not None) == (model.status is Status.QUEUED)
         if held is None:
             return multiple()
@@ -178,7 +178,7 @@ class JobLife(RuleBasedStateMachine):
     def complete(self, held: Claim) -> None:
         model = self.models[held.job_id]
         holds = model.holder == held
-        assert complete(self.sessions, held, a_result(held.job_id)) == holds
+        assert finish(self.sessions, held) == holds
         if holds:
             model.end(Status.SUCCEEDED)
 

@@ -14,7 +14,6 @@ from shared.errors import (
     NotFoundError,
 )
 from shared.jobs.cancel import cancel
-from shared.jobs.complete import complete
 from shared.jobs.queries import JobFilter, get_job, list_jobs
 from shared.jobs.states import Priority, Status
 from shared.storage import StorageUnavailableError
@@ -22,8 +21,8 @@ from shared.storage.s3 import S3Store
 from tests.factories import smear_bytes
 from tests.integration.jobs import (
     Recorder,
-    a_result,
     count,
+    finish,
     post,
     take,
 )
@@ -79,8 +78,8 @@ def test_a_job_is_claimed_by_one_worker_alone(sessions, storage, key_id) -> None
 def test_a_result_is_written_once_with_its_audit_event(sessions, storage, key_id) -> None:
     job = post(sessions, storage, key_id).job
     held = take(sessions, job)
-    assert complete(sessions, held, a_result(job.id))
-    assert not complete(sessions, held, a_result(job.id))
+    assert finish(sessions, held)
+    assert not finish(sessions, held)
     done = get_job(sessions, job.id)
     assert done.status is Status.SUCCEEDED
     assert done.result["prediction"] == "Benign"
@@ -122,7 +121,7 @@ def test_pages_list_every_job_once_newest_first(sessions, storage, key_id) -> No
 def test_jobs_are_filtered(sessions, storage, key_id) -> None:
     stat = post(sessions, storage, key_id, priority=Priority.STAT, accession_number="A-1").job
     other = post(sessions, storage, key_id).job
-    complete(sessions, take(sessions, other), a_result(other.id))
+    finish(sessions, take(sessions, other))
 
     def ids(**criteria: object) -> set[uuid.UUID]:
         return {job.id for job in list_jobs(sessions, JobFilter(**criteria), limit=10).jobs}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 import uuid
 from typing import Any
 
@@ -30,7 +29,7 @@ from shared.errors import BadRequestError, PermanentError
 from shared.jobs.admission import admit
 from shared.jobs.cancel import cancel
 from shared.jobs.entities import Job, JobRequest
-from shared.jobs.queries import JobFilter, get_job, get_status, list_jobs
+from shared.jobs.queries import JobFilter, get_job, list_jobs
 from shared.jobs.submit import Upload, fingerprint, submit
 from shared.models.registry import ModelVersion
 from shared.webhooks.hosts import AllowedHosts
@@ -38,7 +37,6 @@ from shared.webhooks.hosts import AllowedHosts
 bp = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", tag="Jobs")
 
 MAX_IDEMPOTENCY_KEY = 255
-_POLL_SECONDS = 0.05
 
 
 class FieldError(PermanentError):
@@ -131,15 +129,13 @@ def read_job(job_id: uuid.UUID, query: JobQuery) -> BaseResponse:
 
 def _wait_for_end(job_id: uuid.UUID, seconds: float) -> Job:
     """Read the job at its end or after so many seconds; at once where too many wait already."""
-    sessions, places = context().sessions, context().waiting_places
-    if seconds and places.acquire(blocking=False):
+    ctx = context()
+    if seconds and ctx.waiting_places.acquire(blocking=False):
         try:
-            deadline = time.monotonic() + seconds
-            while time.monotonic() < deadline and not get_status(sessions, job_id).is_final:
-                time.sleep(_POLL_SECONDS)
+            ctx.ends.wait(job_id, seconds)
         finally:
-            places.release()
-    return get_job(sessions, job_id)
+            ctx.waiting_places.release()
+    return get_job(ctx.sessions, job_id)
 
 
 @bp.get("")
