@@ -72,8 +72,13 @@ class Settings(InferenceSettings):
     api_host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
     api_port: int = Field(default=8000, ge=0, le=65535, description="Port of the API.")
     api_processes: int = Field(default=2, ge=1, description="Processes of the API.")
-    api_threads: int = Field(
-        default=16, ge=2, description="Requests that one process of the API serves at once."
+    api_connections: int = Field(
+        default=512,
+        ge=2,
+        description="Clients that one process of the API serves at once; half of them may wait.",
+    )
+    api_database_connections: int = Field(
+        default=8, ge=1, description="Connections of one process of the API to the database."
     )
 
     max_files: int = Field(default=64, ge=1, description="Most images in one job.")

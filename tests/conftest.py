@@ -49,7 +49,7 @@ def settings_of(environment: dict[str, str], **overrides: object) -> Settings:
 @pytest.fixture(scope="session")
 def settings(servers: LocalServers) -> Settings:
     """Settings that lead to the test servers."""
-    return settings_of(servers.environment(), api_threads=4)
+    return settings_of(servers.environment(), api_connections=8)
 
 
 @pytest.fixture(scope="session")

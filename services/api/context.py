@@ -37,19 +37,18 @@ class Context:
 
 def create_context(settings: Settings) -> Context:
     """Build the context of one process."""
-    threads = settings.api_threads
     celery = create_celery(settings, answer_timeout=settings.connect_timeout_seconds)
-    database = create_database(settings, pool_size=threads)
+    database = create_database(settings, pool_size=settings.api_database_connections)
     sessions = create_sessions(database)
     return Context(
         settings=settings,
         sessions=sessions,
-        storage=S3Store(settings, pool_size=threads),
+        storage=S3Store(settings, pool_size=settings.api_database_connections),
         sender=CelerySender(celery),
         registry=ModelRegistry(settings.models_dir),
         ends=EndWatch(database, sessions),
-        # Clients that wait hold a thread each; the other half stays free for everybody else.
-        waiting_places=threading.BoundedSemaphore(threads // 2),
+        # Clients that wait hold a connection each; the other half stays free for everybody else.
+        waiting_places=threading.BoundedSemaphore(settings.api_connections // 2),
         # A decoded image may be large, so that few are in memory at once.
         decoding_places=threading.BoundedSemaphore(os.cpu_count() or 1),
     )

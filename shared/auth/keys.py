@@ -13,13 +13,14 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 
 from shared import audit
 from shared.clock import utc_now
 from shared.db.models import ApiKeyRow
-from shared.db.session import Sessions
+from shared.db.session import Sessions, execute
 from shared.errors import KeyExpiredError, KeyRevokedError, NotFoundError, UnauthorizedError
 
 _PREFIX = "ht"
@@ -86,11 +87,11 @@ def authenticate(sessions: Sessions, text: str) -> ApiKey:
     key_id, _, secret = rest.partition("_")
     if prefix != _PREFIX or not key_id or not secret:
         raise UnauthorizedError
-    with sessions() as session:
-        row = session.get(ApiKeyRow, key_id)
-        if row is None or not hmac.compare_digest(row.secret_sha256, _hash(secret)):
-            raise UnauthorizedError
-        key = _key_from_row(row)
+    statement = select(*ApiKeyRow.__table__.columns).where(ApiKeyRow.id == key_id)
+    rows = execute(sessions, statement)
+    if not rows or not hmac.compare_digest(rows[0].secret_sha256, _hash(secret)):
+        raise UnauthorizedError
+    key = _key_from_row(rows[0])
     if key.revoked_at is not None:
         raise KeyRevokedError
     if key.expires_at is not None and key.expires_at <= utc_now():
@@ -123,7 +124,7 @@ def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _key_from_row(row: ApiKeyRow) -> ApiKey:
+def _key_from_row(row: ApiKeyRow | Row[Any]) -> ApiKey:
     return ApiKey(
         id=row.id,
         name=row.name,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
@@ -73,10 +74,23 @@ def execute(
     more round trips, which is most of what a short transaction costs.
     """
     engine: Engine = sessions.kw["bind"]
-    alone = engine.execution_options(isolation_level="AUTOCOMMIT")
-    with alone.connect() as connection:
+    with engine.connect() as connection, _in_autocommit(connection.connection.driver_connection):
         result = connection.execute(statement, parameters)
         return result.all() if result.returns_rows else []
+
+
+@contextmanager
+def _in_autocommit(connection: Any) -> Iterator[None]:
+    """Have the driver send no BEGIN; it changes that without asking the server.
+
+    SQLAlchemy's isolation level AUTOCOMMIT would send a statement on its way back.
+    """
+    connection.autocommit = True
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.autocommit = False
 
 
 def _remember_use(connection: Any, record: Any) -> None:
@@ -92,10 +106,8 @@ def _check_idle(connection: Any, record: Any, proxy: Any) -> None:
     if used_at is None or time.monotonic() - used_at < _IDLE_SECONDS:
         return
     try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
+        with _in_autocommit(connection), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-        connection.autocommit = False
     except psycopg2.Error as error:
         raise InvalidatePoolError from error
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from shared.auth.keys import ApiKey
 from shared.db.models import JobRow
-from shared.db.session import Sessions
+from shared.db.session import Sessions, execute
 from shared.errors import PermanentError, TransientError
 from shared.jobs.states import Priority, Status
 from shared.settings import Settings
@@ -59,8 +59,8 @@ def _seconds_over_rate(sessions: Sessions, key_id: str, rate: int) -> float:
         .offset(rate - 1)
         .limit(1)
     )
-    with sessions() as session:
-        seconds = float(session.scalar(statement) or 0.0)
+    rows = execute(sessions, statement)
+    seconds = float(rows[0][0]) if rows else 0.0
     return min(max(0.0, seconds), _MINUTE.total_seconds())
 
 
@@ -71,5 +71,5 @@ def _is_full(sessions: Sessions, priority: Priority, bound: int) -> bool:
         .limit(bound)
         .subquery()
     )
-    with sessions() as session:
-        return (session.scalar(select(func.count()).select_from(waiting)) or 0) >= bound
+    ((count,),) = execute(sessions, select(func.count()).select_from(waiting))
+    return bool(count >= bound)

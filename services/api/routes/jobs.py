@@ -8,6 +8,7 @@ from typing import Any
 
 from apiflask import APIBlueprint
 from flask import Response, request
+from gevent import get_hub
 from pydantic import ValidationError
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -86,7 +87,9 @@ def _checked(index: int, stream: Any) -> Upload:
     ctx = context()
     try:
         with ctx.decoding_places:
-            return check_upload(stream, ctx.settings)
+            # In a thread of its own: decoding a large image must not hold up other requests.
+            upload: Upload = get_hub().threadpool.apply(check_upload, (stream, ctx.settings))
+            return upload
     except PermanentError as error:
         raise type(error)(f"Image {index}. {error.detail or ''}".strip()) from error
 
