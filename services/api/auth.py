@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from flask import g, request
 
 from services.api.context import context
-from shared.auth.keys import ApiKey, Scope, authenticate
+from shared.auth.keys import ApiKey, Scope
 from shared.errors import ForbiddenError, UnauthorizedError
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -50,4 +50,4 @@ def _sent_key() -> ApiKey:
     authorization = request.authorization
     if authorization is None or authorization.type != "bearer" or not authorization.token:
         raise UnauthorizedError
-    return authenticate(context().sessions, authorization.token)
+    return context().keys.authenticate(authorization.token)

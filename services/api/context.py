@@ -9,7 +9,10 @@ from typing import cast
 
 from flask import current_app
 
+from shared.auth.known import KnownKeys
 from shared.db.session import Sessions, create_database, create_sessions
+from shared.jobs.admission import Admission
+from shared.jobs.outbox import Outbox
 from shared.jobs.watch import EndWatch
 from shared.models.registry import ModelRegistry
 from shared.queue.app import create_celery
@@ -28,7 +31,10 @@ class Context:
     settings: Settings
     sessions: Sessions
     storage: ObjectStore
-    sender: CelerySender
+    broker: CelerySender
+    outbox: Outbox
+    keys: KnownKeys
+    admission: Admission
     registry: ModelRegistry
     ends: EndWatch
     waiting_places: threading.BoundedSemaphore
@@ -40,11 +46,15 @@ def create_context(settings: Settings) -> Context:
     celery = create_celery(settings, answer_timeout=settings.connect_timeout_seconds)
     database = create_database(settings, pool_size=settings.api_database_connections)
     sessions = create_sessions(database)
+    broker = CelerySender(celery)
     return Context(
         settings=settings,
         sessions=sessions,
         storage=S3Store(settings, pool_size=settings.api_database_connections),
-        sender=CelerySender(celery),
+        broker=broker,
+        outbox=Outbox(sessions, broker),
+        keys=KnownKeys(sessions),
+        admission=Admission(sessions, settings),
         registry=ModelRegistry(settings.models_dir),
         ends=EndWatch(database, sessions),
         # Clients that wait hold a connection each; the other half stays free for everybody else.

@@ -94,9 +94,14 @@ def authenticate(sessions: Sessions, text: str) -> ApiKey:
     key = _key_from_row(rows[0])
     if key.revoked_at is not None:
         raise KeyRevokedError
+    refuse_expired(key)
+    return key
+
+
+def refuse_expired(key: ApiKey) -> None:
+    """Raise KeyExpiredError if the key's time is over."""
     if key.expires_at is not None and key.expires_at <= utc_now():
         raise KeyExpiredError
-    return key
 
 
 def revoke_key(sessions: Sessions, key_id: str) -> None:

@@ -8,8 +8,10 @@ claimed once.
 from __future__ import annotations
 
 import datetime as dt
+import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, or_, select
@@ -23,6 +25,7 @@ from shared.queue.send import BrokerUnavailableError, Sender
 RELAY_AFTER_SECONDS = 2.0
 """A message that its writer sends itself is the relay's after so long."""
 
+_CLEARING_SECONDS = 0.1
 _LONGEST_SENDING_SECONDS = 5.0
 _FURTHEST = dt.timedelta(minutes=5)
 """No delay is longer: a later message was written before the clock was set back, and is due."""
@@ -46,18 +49,52 @@ def announce(session: Session, job: JobRow, *, delay_seconds: float = 0) -> None
     session.flush()
 
 
-def send_now(sessions: Sessions, sender: Sender, message: Message) -> bool:
-    """Send a message right after the commit that wrote it.
+class Outbox:
+    """Sends the messages that its process has just committed; safe to share between threads.
 
-    Returns:
-        Whether it is sent. Where a server is down it stays, and the relay sends it, perhaps again.
+    What was sent is removed a little later, many at once. What a crash or a server that is down
+    leaves in the outbox, the relay sends, some of it a second time.
     """
-    try:
-        sender(message.job_id, message.queue, message.announced_at)
-        execute(sessions, delete(OutboxRow).where(OutboxRow.id == message.id))
-    except (BrokerUnavailableError, SQLAlchemyError):
-        return False
-    return True
+
+    def __init__(self, sessions: Sessions, sender: Sender) -> None:
+        self._sessions = sessions
+        self._sender = sender
+        self._sent: list[int] = []
+        self._lock = threading.Lock()
+        self._any_sent = threading.Event()
+        self._cleaner: threading.Thread | None = None
+
+    def send(self, message: Message) -> bool:
+        """Send a message right after the commit that wrote it.
+
+        Returns:
+            Whether it is sent. Where a server is down it stays, for the relay.
+        """
+        try:
+            self._sender(message.job_id, message.queue, message.announced_at)
+        except (BrokerUnavailableError, SQLAlchemyError):
+            return False
+        with self._lock:
+            self._sent.append(message.id)
+            if self._cleaner is None:
+                self._cleaner = threading.Thread(target=self._run, name="outbox", daemon=True)
+                self._cleaner.start()
+        self._any_sent.set()
+        return True
+
+    def clear(self) -> None:
+        """Remove what was sent; the relay sends again what the database does not let us remove."""
+        with self._lock:
+            sent, self._sent = self._sent, []
+        if sent:
+            with suppress(SQLAlchemyError):
+                execute(self._sessions, delete(OutboxRow).where(OutboxRow.id.in_(sent)))
+
+    def _run(self) -> None:
+        while self._any_sent.wait():
+            time.sleep(_CLEARING_SECONDS)
+            self._any_sent.clear()
+            self.clear()
 
 
 def send_due(session: Session, sender: Sender, *, limit: int) -> int:

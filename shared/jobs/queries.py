@@ -18,7 +18,9 @@ from shared.jobs.entities import Job, job_from_row
 from shared.jobs.states import Priority, Status
 
 _IMAGES = literal_column(
-    """(SELECT json_agg(i ORDER BY i.index) FROM job_images AS i WHERE i.job_id = jobs.id)""",
+    """COALESCE(
+        (SELECT json_agg(i ORDER BY i.index) FROM job_images AS i WHERE i.job_id = jobs.id), '[]'
+    )""",
     JSON(),
 ).label("images")
 

@@ -17,10 +17,9 @@ from shared.db.session import Sessions, execute
 from shared.errors import HemotriageError, IdempotencyConflictError
 from shared.jobs.entities import Job, JobImage, JobRequest, job_from_row
 from shared.jobs.ids import new_job_id
-from shared.jobs.outbox import RELAY_AFTER_SECONDS, Message, send_now
+from shared.jobs.outbox import RELAY_AFTER_SECONDS, Message, Outbox
 from shared.jobs.queries import whole_jobs
 from shared.jobs.states import Status
-from shared.queue.send import Sender
 from shared.storage import ObjectStore, image_key
 
 _INSERT = text(
@@ -106,7 +105,7 @@ def find_repeated(sessions: Sessions, request: JobRequest) -> Job | None:
 def submit(
     sessions: Sessions,
     storage: ObjectStore,
-    sender: Sender,
+    outbox: Outbox,
     request: JobRequest,
     uploads: Sequence[Upload],
 ) -> Submission:
@@ -134,7 +133,7 @@ def submit(
         if repeated := find_repeated(sessions, request):
             return Submission(repeated, created=False)
         raise
-    send_now(sessions, sender, message)
+    outbox.send(message)
     return Submission(job, created=True)
 
 

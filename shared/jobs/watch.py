@@ -53,8 +53,8 @@ class EndWatch:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return
-                ended.wait(min(left, _LOOK_SECONDS))
-                ended.clear()
+                if ended.wait(min(left, _LOOK_SECONDS)):
+                    return  # what is told is committed
 
     @contextmanager
     def _told_of(self, job_id: uuid.UUID) -> Iterator[threading.Event]:

@@ -12,6 +12,7 @@ from shared.db.session import Sessions
 from shared.jobs.claim import Claim, claim
 from shared.jobs.complete import complete
 from shared.jobs.entities import Job, JobRequest
+from shared.jobs.outbox import Outbox
 from shared.jobs.submit import Submission, Upload, submit
 from shared.queue.send import BrokerUnavailableError
 from shared.storage.s3 import S3Store
@@ -52,7 +53,10 @@ def post(
 ) -> Submission:
     request = JobRequest(api_key_id=key_id, model_name="cnn_custom", model_version=1)
     request = replace(request, **changes)
-    return submit(sessions, storage, broker or Recorder(), request, [upload()])
+    outbox = Outbox(sessions, broker or Recorder())
+    submission = submit(sessions, storage, outbox, request, [upload()])
+    outbox.clear()
+    return submission
 
 
 def take(sessions: Sessions, job: Job, worker: str = "w1", lease: float = LEASE) -> Claim | None:

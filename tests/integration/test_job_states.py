@@ -34,7 +34,7 @@ from shared.jobs.cancel import cancel
 from shared.jobs.claim import Claim, claim, renew
 from shared.jobs.complete import give_up, hand_back
 from shared.jobs.entities import JobRequest
-from shared.jobs.outbox import send_due
+from shared.jobs.outbox import Outbox, send_due
 from shared.jobs.requeue import requeue
 from shared.jobs.states import Priority, Status
 from shared.jobs.submit import submit
@@ -118,7 +118,9 @@ class JobLife(RuleBasedStateMachine):
         request = JobRequest(
             self.key, "m", 1, priority=priority, callback_url="https://lis.example/hook"
         )
-        job = submit(self.sessions, None, lambda *_: None, request, []).job
+        outbox = Outbox(self.sessions, lambda *_: None)
+        job = submit(self.sessions, None, outbox, request, []).job
+        outbox.clear()
         self.models[job.id] = Model()
         return job.id
 

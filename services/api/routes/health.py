@@ -29,7 +29,7 @@ def readyz() -> tuple[dict[str, Any], int]:
     ctx = context()
     checks = {
         "database": _check(_ping_database),
-        "broker": _check(ctx.sender.ping),
+        "broker": _check(ctx.broker.ping),
         "object_store": _check(ctx.storage.ping),
         "models": _check(lambda: ctx.registry.resolve("champion")),
     }

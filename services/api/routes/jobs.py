@@ -27,7 +27,6 @@ from services.api.schemas import (
 from services.api.uploads import check_upload, is_form, uploaded_streams
 from shared.auth.keys import Scope
 from shared.errors import BadRequestError, PermanentError
-from shared.jobs.admission import admit
 from shared.jobs.cancel import cancel
 from shared.jobs.entities import Job, JobRequest
 from shared.jobs.queries import JobFilter, get_job, list_jobs
@@ -59,11 +58,11 @@ def post_job() -> tuple[dict[str, Any], int, dict[str, str]]:
     ctx = context()
     with uploaded_streams(ctx.settings) as streams:
         fields = _fields()
-        admit(ctx.sessions, ctx.settings, current_key(), fields.priority)
+        ctx.admission.admit(current_key(), fields.priority)
         model = ctx.registry.resolve(fields.model)
         uploads = [_checked(index, stream) for index, stream in enumerate(streams)]
         job_request = _job_request(fields, model, uploads)
-        submission = submit(ctx.sessions, ctx.storage, ctx.sender, job_request, uploads)
+        submission = submit(ctx.sessions, ctx.storage, ctx.outbox, job_request, uploads)
     job = submission.job
     links = links_of(job)
     body = JobAccepted(id=str(job.id), status=job.status, links=links).model_dump(mode="json")
