@@ -108,12 +108,12 @@ def check_upload(stream: BinaryIO, settings: Settings) -> Upload:
         raise EmptyFileError
     if size > settings.max_file_bytes:
         raise PayloadTooLargeError(f"{size} bytes; at most {settings.max_file_bytes} a file.")
-    image, media_type = decode_image(stream, max_pixels=settings.max_pixels)
+    decoded = decode_image(stream, max_pixels=settings.max_pixels, reduced=True)
     return Upload(
         stream=stream,
         sha256=digest.hexdigest(),
-        media_type=media_type,
+        media_type=decoded.media_type,
         bytes=size,
-        width=image.width,
-        height=image.height,
+        width=decoded.width,
+        height=decoded.height,
     )

@@ -160,16 +160,16 @@ def _read(root: Path) -> tuple[list[Sample], dict[str, dict[str, Any]], list[Fau
         content = path.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
         try:
-            _, media_type = decode_image(io.BytesIO(content), max_pixels=DEFAULT_MAX_PIXELS)
+            found = decode_image(io.BytesIO(content), max_pixels=DEFAULT_MAX_PIXELS)
         except ImageError as error:
             faults.append(Fault(_name(path), sha256, error.code, str(error), left_out=True))
             continue
-        if _TYPE_OF_SUFFIX.get(path.suffix.lower()) != media_type:
-            detail = f"The content is {media_type}."
+        if _TYPE_OF_SUFFIX.get(path.suffix.lower()) != found.media_type:
+            detail = f"The content is {found.media_type}."
             code = FaultCode.MISLABELLED_TYPE
             faults.append(Fault(_name(path), sha256, code, detail, left_out=False))
         samples.append(Sample(path=path, label=label, sha256=sha256, group=sha256))
-        facts[sha256] = {"bytes": len(content), "media_type": media_type}
+        facts[sha256] = {"bytes": len(content), "media_type": found.media_type}
     return samples, facts, faults
 
 

@@ -80,8 +80,8 @@ class Triage:
         with _timed(timings, "load"):
             data = self._patience(lambda: self._storage.get(key))
         with _timed(timings, "decode"), self._decoding_places, self._watchdog.watch([held]):
-            image, _ = decode_image(io.BytesIO(data), max_pixels=self._max_pixels)
-            return to_model_input(image)
+            decoded = decode_image(io.BytesIO(data), max_pixels=self._max_pixels, reduced=True)
+            return to_model_input(decoded.image)
 
 
 @contextmanager

@@ -57,11 +57,11 @@ _IN_DECODING: dict[str, Callable[[], None]] = {
 def _wrap_decoder(decode: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(decode)
     def decode_image(*arguments: Any, **options: Any) -> Any:
-        image, media_type = decode(*arguments, **options)
-        act = _IN_DECODING.get(_poison_of(image.getpixel((_AT, _AT))) or "")
+        decoded = decode(*arguments, **options)
+        act = _IN_DECODING.get(_poison_of(decoded.image.getpixel((_AT, _AT))) or "")
         if act is not None:
             act()
-        return image, media_type
+        return decoded
 
     return decode_image
 

@@ -38,7 +38,7 @@ def test_lossless_formats_give_the_same_pixels(
 ) -> None:
     drawn = draw_smear(3)
     data = encode(drawn, image_format, **options)
-    decoded, found = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+    decoded, found, _, _ = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
     assert found == media_type
     assert np.array_equal(np.asarray(decoded), np.asarray(drawn))
 
@@ -46,7 +46,7 @@ def test_lossless_formats_give_the_same_pixels(
 def test_a_jpeg_is_accepted_and_stays_near_its_original() -> None:
     drawn = draw_smear(3)
     data = encode(drawn, "JPEG", quality=95)
-    decoded, found = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+    decoded, found, _, _ = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
     difference = np.abs(np.asarray(decoded, dtype=int) - np.asarray(drawn, dtype=int))
     assert found == "image/jpeg"
     assert difference.mean() < 5
@@ -55,8 +55,8 @@ def test_a_jpeg_is_accepted_and_stays_near_its_original() -> None:
 def test_a_transparent_or_palette_image_is_read_as_rgb() -> None:
     for mode in ("RGBA", "P"):
         data = encode(draw_smear(1).convert(mode))
-        decoded, _ = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
-        assert decoded.mode == "RGB"
+        decoded = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+        assert decoded.image.mode == "RGB"
 
 
 def test_the_pixel_limit_is_the_one_given() -> None:
@@ -82,6 +82,41 @@ def test_a_large_field_is_reduced_as_a_whole() -> None:
     assert pixels.shape == (INPUT_SIZE, INPUT_SIZE, 3)
     assert tuple(pixels[50, 50]) == (90, 40, 160)
     assert tuple(pixels[50, 200]) == (250, 250, 250)
+
+
+def large_jpeg() -> bytes:
+    """A field as a microscope's camera gives it, with the noise of one."""
+    field = draw_smear(7, size=640).resize((2592, 1944), Image.Resampling.BICUBIC)
+    noise = np.random.default_rng(0).normal(0, 6, (1944, 2592, 3))
+    noisy = (np.asarray(field) + noise).clip(0, 255).astype(np.uint8)
+    return encode(Image.fromarray(noisy), "JPEG", quality=90)
+
+
+def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_gives_nearly_the_same() -> None:
+    data = large_jpeg()
+    whole = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+    reduced = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS, reduced=True)
+    assert whole.image.size == (whole.width, whole.height) == (2592, 1944)
+    assert reduced.image.size == (648, 486)
+    assert (reduced.width, reduced.height) == (2592, 1944)
+    difference = resize(reduced.image).astype(int) - resize(whole.image)
+    assert np.abs(difference).max() <= 4
+    assert np.abs(difference).mean() < 0.5
+
+
+def test_a_field_of_the_models_size_is_never_reduced() -> None:
+    data = smear_bytes(image_format="JPEG")
+    whole, reduced = (
+        decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS, reduced=how) for how in (False, True)
+    )
+    assert np.array_equal(np.asarray(whole.image), np.asarray(reduced.image))
+
+
+def test_a_large_jpeg_that_ends_early_is_refused_when_reduced_too() -> None:
+    data = large_jpeg()
+    with pytest.raises(ImageError) as refused:
+        decode_image(io.BytesIO(data[: len(data) * 9 // 10]), max_pixels=MAX_PIXELS, reduced=True)
+    assert refused.value.code == "corrupt_image"
 
 
 def test_the_mask_hides_whatever_stands_in_the_corner() -> None:
