@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -265,3 +266,44 @@ def test_no_log_holds_a_key_a_password_or_what_names_a_patient(
         log = process.spec.log.read_text(errors="replace")
         for secret in (*secrets, accession, reference):
             assert secret not in log, name
+
+
+def test_clients_that_wait_keep_nobody_from_being_served(
+    service: LocalService, client: Client
+) -> None:
+    workers = [one for name, one in service.applications.items() if name.startswith("worker")]
+    for worker in workers:
+        worker.pause()
+    try:
+        image = ("image", ("field.png", smear_bytes(), "image/png"))
+        headers = {"Authorization": f"Bearer {service.api_key}"}
+        with httpx.Client(base_url=service.url, headers=headers, trust_env=False) as http:
+            job_id = http.post("/v1/jobs", files=[image]).json()["id"]
+            sockets = [wait_without_reading(service, job_id) for _ in range(MANY)]
+            for _ in range(3):
+                assert http.get(f"/v1/jobs/{job_id}", timeout=10).json()["status"] == "queued"
+    finally:
+        for worker in workers:
+            worker.resume()
+    assert client.wait(job_id)["status"] == "succeeded"
+    for waiting in sockets:
+        with waiting:
+            waiting.settimeout(60)
+            answer = b""
+            while b'"status"' not in answer:
+                chunk = waiting.recv(65536)
+                assert chunk, "the connection was closed without an answer"
+                answer += chunk
+            assert b'"status":"succeeded"' in answer.replace(b'": "', b'":"')
+
+
+def wait_without_reading(service: LocalService, job_id: str) -> socket.socket:
+    """Ask for a job's end on a connection of its own; the answer is read later."""
+    address = httpx.URL(service.url)
+    waiting = socket.create_connection((address.host, address.port), timeout=10)
+    request = (
+        f"GET /v1/jobs/{job_id}?wait=30 HTTP/1.1\r\nHost: {address.host}\r\n"
+        f"Authorization: Bearer {service.api_key}\r\n\r\n"
+    )
+    waiting.sendall(request.encode())
+    return waiting

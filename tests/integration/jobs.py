@@ -91,6 +91,15 @@ class Broker(Recorder):
         return waiting[0] if waiting else None
 
 
+def listeners(sessions: Sessions) -> set[int]:
+    """Server processes of the connections that listen for the ends of jobs."""
+    with sessions() as session:
+        found = session.scalars(
+            text("SELECT pid FROM pg_stat_activity WHERE query = 'LISTEN job_ended'")
+        )
+        return set(found)
+
+
 def make_due(sessions: Sessions) -> None:
     """As if the time had passed after which messages are the relay's."""
     with sessions.begin() as session:

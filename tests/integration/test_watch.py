@@ -1,0 +1,88 @@
+"""Whoever waits for a job is told of its end, and looks for himself where nobody tells."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine, text
+
+from shared.errors import NotFoundError
+from shared.jobs.cancel import cancel
+from shared.jobs.watch import EndWatch
+from tests.integration.jobs import finish, listeners, post, take
+from tests.waiting import eventually
+
+LONG = 60.0
+
+
+@pytest.fixture
+def ends(database: Engine, sessions) -> EndWatch:
+    return EndWatch(database, sessions)
+
+
+def waiting(ends: EndWatch) -> int:
+    return sum(len(events) for events in ends._waiting.values())
+
+
+def test_all_who_wait_are_told_and_none_has_to_look(
+    ends, sessions, storage, key_id, monkeypatch
+) -> None:
+    monkeypatch.setattr("shared.jobs.watch._LOOK_SECONDS", LONG)
+    jobs = [post(sessions, storage, key_id).job for _ in range(3)]
+    earlier = listeners(sessions)
+    with ThreadPoolExecutor(6) as pool:
+        began = time.monotonic()
+        told = [pool.submit(ends.wait, job.id, LONG) for job in jobs for _ in range(2)]
+        eventually(lambda: waiting(ends) == 6 and listeners(sessions) - earlier, 20)
+        cancel(sessions, jobs[0].id, actor="key:k")
+        finish(sessions, take(sessions, jobs[1]))
+        finish(sessions, take(sessions, jobs[2]))
+        for one in told:
+            one.result(LONG)
+    assert time.monotonic() - began < LONG
+    assert waiting(ends) == 0
+    assert not ends._waiting
+
+
+def test_a_job_that_has_ended_is_not_waited_for(ends, sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    cancel(sessions, job.id, actor="key:k")
+    began = time.monotonic()
+    ends.wait(job.id, LONG)
+    assert time.monotonic() - began < LONG
+
+
+def test_the_wait_ends_with_its_time(ends, sessions, storage, key_id) -> None:
+    job = post(sessions, storage, key_id).job
+    began = time.monotonic()
+    ends.wait(job.id, 0.5)
+    assert 0.5 <= time.monotonic() - began < LONG
+
+
+def test_an_unknown_job_is_not_waited_for(ends) -> None:
+    with pytest.raises(NotFoundError):
+        ends.wait(uuid.uuid4(), LONG)
+    assert waiting(ends) == 0
+
+
+def test_an_end_that_nobody_tells_is_seen_and_the_next_one_is_told_again(
+    ends, sessions, storage, key_id, monkeypatch
+) -> None:
+    job = post(sessions, storage, key_id).job
+    earlier = listeners(sessions)
+    waiter = threading.Thread(target=ends.wait, args=(job.id, LONG))
+    waiter.start()
+    eventually(lambda: listeners(sessions) - earlier, 20)
+    (own,) = listeners(sessions) - earlier
+    monkeypatch.setattr("shared.jobs.watch._PAUSE_SECONDS", 5.0)
+    with sessions.begin() as session:
+        session.execute(text(f"SELECT pg_terminate_backend({own})"))
+    eventually(lambda: own not in listeners(sessions), 20)
+    cancel(sessions, job.id, actor="key:k")
+    waiter.join(LONG / 2)
+    assert not waiter.is_alive(), "it did not look for itself"
+    eventually(lambda: listeners(sessions) - earlier, 20)
