@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 # The schema's own words. The enums of the domains are tested against them.
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled", "dead")
@@ -139,9 +139,6 @@ class JobRow(Base):
     lease_expires_at: Mapped[dt.datetime | None]
     error_code: Mapped[str | None]
     error_detail: Mapped[str | None]
-
-    images: Mapped[list[JobImageRow]] = relationship(order_by="JobImageRow.index")
-    result: Mapped[ResultRow | None] = relationship()
 
 
 class JobImageRow(Base):

@@ -20,6 +20,7 @@ from shared.local.service import LocalService
 from shared.local.synthetic import draw_smear
 from tests.command_line import command_line
 from tests.factories import BAD_IMAGES, smear_bytes
+from tests.waiting import eventually
 
 CLIENTS = 8
 MANY = 200
@@ -307,3 +308,14 @@ def wait_without_reading(service: LocalService, job_id: str) -> socket.socket:
     )
     waiting.sendall(request.encode())
     return waiting
+
+
+def test_the_api_stops_without_waiting_for_clients_that_ask_nothing(service: LocalService) -> None:
+    api = service.applications["api"]
+    with httpx.Client(base_url=service.url, trust_env=False) as http:
+        assert http.get("/readyz").status_code == 200
+        api.ask_to_stop()
+        eventually(lambda: not api.is_running(), 20)
+    assert api.exit_code == 0
+    eventually(api.is_running, 20, meanwhile=service.ensure_alive)
+    api.wait_ready()
