@@ -65,7 +65,7 @@ def test_the_lower_domains_know_nothing_of_jobs(domain: str) -> None:
 @pytest.mark.parametrize(
     "modules",
     [
-        ("api.main", "cli.migrate", "cli.relay", "cli.keys"),
+        ("api.main", "api.server", "cli.migrate", "cli.relay", "cli.keys"),
         ("worker.main", "worker.health"),
         ("cli.submit",),
     ],

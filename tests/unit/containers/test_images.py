@@ -63,11 +63,13 @@ def copy_into(folder: Path, image: str) -> None:
 @pytest.mark.parametrize(
     ("image", "modules"),
     [
-        ("api", ("services.api.main", "services.cli.migrate", "services.cli.relay")),
+        ("api", ("services.api.main", "services.api.server")),
+        ("api", ("services.cli.migrate", "services.cli.relay")),
         ("api", ("services.cli.keys", "services.cli.models")),
         ("worker", ("services.worker.main", "services.worker.health")),
         ("worker", ("shared.models.engines.openvino_engine",)),
         ("trainer", ("services.trainer.main", "services.cli.study", "services.cli.evaluate")),
+        ("trainer", ("services.trainer.precisions",)),
     ],
 )
 def test_what_an_image_runs_needs_nothing_that_it_does_not_hold(
