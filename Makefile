@@ -38,8 +38,7 @@ format: setup ## Rewrite the code in the project's style
 	$(BIN)/ruff format .
 
 bench: setup ## Measure speed against a bound of the same run
-	$(BIN)/python -m tests.bench.service
-	$(BIN)/python -m tests.bench.priorities
+	$(BIN)/python -m tests.bench --json var/bench.json
 
 faults: setup ## Break everything for real, and count what is lost
 	$(BIN)/python -m tests.faults

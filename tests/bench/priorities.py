@@ -1,20 +1,16 @@
-"""Measures how long a stat job waits behind a backlog of routine jobs: `make bench`.
+"""How long a stat job waits behind a backlog of routine jobs.
 
 The bound is a batch's time: what a routine job of the same backlog takes from its claim to its
-result, in the company of the others of its batch. Nothing here passes or fails.
+result, in the company of the others of its batch.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import func, select
 
 from shared.client import Client
@@ -22,9 +18,9 @@ from shared.db.models import JobRow
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.local.service import LocalService
 from shared.local.synthetic import draw_smear
+from tests.bench.report import Report
 from tests.conftest import settings_of
 
-ROUNDS = 3
 BACKLOG = 2000
 CLIENTS = 8
 PAUSE_SECONDS = 0.1
@@ -87,33 +83,14 @@ def one_round(folder: Path, image: Path) -> tuple[float, float, float, int]:
     return batch, float(np.percentile(waits, 99)), float(np.percentile(whole, 99)), len(waits)
 
 
-def main() -> None:
-    """Run the rounds and print the table."""
-    folder = Path(tempfile.mkdtemp(prefix="hemotriage-bench-"))
-    folder.chmod(0o755)
+def priorities(report: Report, folder: Path, *, rounds: int) -> None:
+    """Measure some rounds; each stands in the report."""
     image = folder / "smear.jpg"
     draw_smear(1).save(image, quality=90)
-    table = Table(
-        "round",
-        "a batch's time, ms",
-        "stat jobs",
-        "p99 wait, ms",
-        "p99 to the result, ms",
-        "p99 wait, batches",
-        title=f"Stat jobs behind {BACKLOG} routine jobs",
-    )
-    ratios = []
-    try:
-        for number in range(1, ROUNDS + 1):
-            batch, wait, whole, count = one_round(folder / str(number), image)
-            ratios.append(wait / batch)
-            shown = (f"{batch:.0f}", str(count), f"{wait:.0f}", f"{whole:.0f}", f"{ratios[-1]:.2f}")
-            table.add_row(str(number), *shown)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    table.add_row("median", "", "", "", "", f"{np.median(ratios):.2f}")
-    Console().print(table)
-
-
-if __name__ == "__main__":
-    main()
+    part = f"stat jobs behind {BACKLOG} routine jobs"
+    for number in range(1, rounds + 1):
+        batch, wait, whole, count = one_round(folder / f"backlog-{number}", image)
+        report.add(part, f"round {number}: a batch", batch, "ms")
+        of_batch = (batch, "a batch")
+        report.add(part, f"round {number}: p99 wait of {count}", wait, "ms", of=of_batch)
+        report.add(part, f"round {number}: p99 to the result", whole, "ms", of=of_batch)

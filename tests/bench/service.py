@@ -1,79 +1,137 @@
-"""Measures the service against the bare model, in the same run: `make bench`.
-
-Machines are noisy, so every figure is the median of several rounds, and what is reported is the
-ratio to the bound that was measured right beside it. Nothing here passes or fails.
-"""
+"""The whole service over HTTP, against the bare model, or around the stub engine."""
 
 from __future__ import annotations
 
-import shutil
-import statistics
-import tempfile
+import io
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
-import numpy as np
 import psutil
-from rich.console import Console
-from rich.table import Table
+from sqlalchemy import func, select
 
-from shared.client import Client
-from shared.imaging.decode import to_model_input
-from shared.local.service import LocalService
+from shared.db.models import JobRow
+from shared.db.session import create_database, create_sessions
+from shared.local.service import APPLICATIONS, Application, LocalService
 from shared.local.synthetic import draw_smear
-from shared.models.predictor import Predictor
-from shared.models.registry import ModelRegistry
-from shared.settings import InferenceSettings
+from tests.bench.bare import best_bare_rate
+from tests.bench.load import Loop, closed_loop, triage
+from tests.bench.report import Report
+from tests.bench.stub_worker import STUB_RATE
+from tests.conftest import settings_of
+from tests.factories import small_champion
 
-ROUNDS = 3
-JOBS = 200
-CLIENTS = 8
-PICTURES = 16
-
-
-def median_rate(work: Callable[[], int]) -> float:
-    """Median over the rounds of what is done in a second."""
-    rates = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        done = work()
-        rates.append(done / (time.perf_counter() - began))
-    return statistics.median(rates)
+CLIENTS = (1, 8, 32)
+_PICTURES = 16
+_WARM_UP = 64
+_STUB = {"worker": Application(("tests.bench.stub_worker",))}
 
 
-def bare_model(pixels: np.ndarray) -> float:
-    """Images a second of the champion alone, in batches of the worker's size."""
-    settings = InferenceSettings()
-    predictor = Predictor.load(ModelRegistry(settings.models_dir).resolve("champion"), settings)
-
-    def work() -> int:
-        predictor.predict(pixels)
-        return len(pixels)
-
-    work()
-    return median_rate(work)
+def encoded_fields() -> list[bytes]:
+    """Drawn fields as JPEG files of 224x224."""
+    files = []
+    for seed in range(_PICTURES):
+        buffer = io.BytesIO()
+        draw_smear(seed).save(buffer, "JPEG", quality=90)
+        files.append(buffer.getvalue())
+    return files
 
 
-def closed_loop(service: LocalService, files: list[Path], waits: list[float]) -> float:
-    """Jobs a second of clients that each post an image and wait for its result."""
+@contextmanager
+def running(folder: Path, *, stub: bool = False, **settings: str) -> Iterator[LocalService]:
+    """A service; its worker may run the stub engine."""
+    with (
+        patch.dict(APPLICATIONS, _STUB if stub else {}),
+        LocalService(folder, settings=settings) as service,
+    ):
+        yield service
 
-    def one_client(number: int) -> int:
-        client = Client(service.url, service.api_key)
-        for index in range(JOBS // CLIENTS):
-            began = time.perf_counter()
-            client.wait(client.submit([files[(number + index) % len(files)]])["id"])
-            waits.append(time.perf_counter() - began)
-        return JOBS // CLIENTS
 
-    def work() -> int:
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            return sum(pool.map(one_client, range(CLIENTS)))
+def throughput(report: Report, folder: Path, models: Sequence[str], *, jobs: int) -> None:
+    """Jobs a second and waits, for each model and number of clients."""
+    images = encoded_fields()
+    with running(folder / "service") as service:
+        for model in models:
+            bound = best_bare_rate(model, rounds=3)
+            ask = triage(service.api_key, model=model)
+            closed_loop(service.url, ask, images, clients=8, count=_WARM_UP)
+            count = max(_WARM_UP, min(jobs, round(20 * bound[0])))
+            for clients in CLIENTS:
+                run = closed_loop(service.url, ask, images, clients=clients, count=count)
+                _tell(report, f"service, {model}", f"{clients} clients", run, bound)
+        for name in ("api", "worker"):
+            what = f"{name}, all of {', '.join(models)} loaded"
+            report.add("memory", what, resident_mebibytes(service, name), "MiB resident")
 
-    work()
-    waits.clear()
-    return median_rate(work)
+
+def pipeline(report: Report, folder: Path, *, jobs: int) -> None:
+    """What the service carries around an engine that costs nothing, and who spends the time."""
+    models = small_champion(folder / "models")
+    bound = (STUB_RATE, "the stub engine")
+    with running(folder / "stub", stub=True, HEMOTRIAGE_MODELS_DIR=str(models)) as service:
+        ask = triage(service.api_key)
+        images = encoded_fields()
+        closed_loop(service.url, ask, images, clients=8, count=_WARM_UP)
+        for clients in CLIENTS:
+            before = processor_seconds(service)
+            run = closed_loop(service.url, ask, images, clients=clients, count=jobs)
+            _tell(report, "pipeline, stub engine", f"{clients} clients", run, bound)
+        after = processor_seconds(service)
+        for name, seconds in after.items():
+            spent = (seconds - before[name]) / jobs * 1000
+            report.add("where the time goes", f"{name}, 32 clients", spent, "ms of processor a job")
+        _stages(report, service)
+
+
+def start_up(report: Report, folder: Path) -> None:
+    """From nothing to the first result, and one stat job at a time on an idle service."""
+    models = small_champion(folder / "models-of-one")
+    began = time.perf_counter()
+    with running(folder / "started", HEMOTRIAGE_MODELS_DIR=str(models)) as service:
+        ready = time.perf_counter() - began
+        ask = triage(service.api_key, priority="stat")
+        images = encoded_fields()
+        closed_loop(service.url, ask, images, clients=1, count=1)
+        first = time.perf_counter() - began
+        report.add("start-up", "service ready", ready, "s")
+        report.add("start-up", "first result", first, "s")
+        run = closed_loop(service.url, ask, images, clients=1, count=300)
+        for share in (50, 95, 99):
+            report.add("one stat job, idle", f"p{share}", run.percentile(share), "ms")
+        report.add("memory", "worker, cnn_custom", resident_mebibytes(service, "worker"), "MiB")
+
+
+def _tell(report: Report, part: str, what: str, run: Loop, bound: tuple[float, str]) -> None:
+    report.add(part, f"{what}, jobs", run.rate, "jobs/s", of=bound)
+    for share in (50, 95, 99):
+        report.add(part, f"{what}, p{share}", run.percentile(share), "ms")
+
+
+def _stages(report: Report, service: LocalService) -> None:
+    """Means over the jobs of the run, from the database's clock and the results' own timings."""
+    sessions = create_sessions(create_database(settings_of(service.environment()), pool_size=1))
+    with sessions() as session:
+        waited, worked = session.execute(
+            select(
+                func.avg(func.extract("epoch", JobRow.started_at - JobRow.submitted_at)),
+                func.avg(func.extract("epoch", JobRow.finished_at - JobRow.started_at)),
+            )
+        ).one()
+    report.add("stages", "from accepted to claimed", float(waited) * 1000, "ms")
+    report.add("stages", "from claimed to result", float(worked) * 1000, "ms")
+
+
+def processor_seconds(service: LocalService) -> dict[str, float]:
+    """Processor time so far of each process with its children."""
+    spent = {}
+    for name, process in {**service.servers.processes, **service.applications}.items():
+        everyone = [psutil.Process(process.pid)]
+        everyone += everyone[0].children(recursive=True)
+        times = [one.cpu_times() for one in everyone]
+        spent[name] = sum(t.user + t.system + t.children_user + t.children_system for t in times)
+    return spent
 
 
 def resident_mebibytes(service: LocalService, name: str) -> float:
@@ -81,46 +139,3 @@ def resident_mebibytes(service: LocalService, name: str) -> float:
     process = psutil.Process(service.applications[name].pid)
     everyone = [process, *process.children(recursive=True)]
     return sum(one.memory_info().rss for one in everyone) / 2**20
-
-
-def timed_start(folder: Path) -> tuple[LocalService, float]:
-    """A started service, and the seconds until it was ready."""
-    began = time.perf_counter()
-    service = LocalService(folder)
-    service.start()
-    return service, time.perf_counter() - began
-
-
-def main() -> None:
-    """Run everything and print the table."""
-    folder = Path(tempfile.mkdtemp(prefix="hemotriage-bench-"))
-    folder.chmod(0o755)
-    fields = [draw_smear(seed) for seed in range(PICTURES)]
-    files = [folder / f"{index}.jpg" for index in range(PICTURES)]
-    for field, path in zip(fields, files, strict=True):
-        field.save(path, quality=90)
-    pixels = np.stack([to_model_input(field) for field in fields] * 10)
-    table = Table("what", "figure", "against the bare model", title="Medians of three rounds")
-    bound = bare_model(pixels)
-    table.add_row("bare model, images/s", f"{bound:.0f}", "1.00")
-    service, first = timed_start(folder / "service")
-    service.stop()
-    service, second = timed_start(folder / "service")
-    try:
-        waits: list[float] = []
-        rate = closed_loop(service, files, waits)
-        table.add_row(f"service, {CLIENTS} clients, jobs/s", f"{rate:.0f}", f"{rate / bound:.2f}")
-        for name, quantile in (("median", 50), ("99th percentile", 99)):
-            wait = float(np.percentile(waits, quantile))
-            table.add_row(f"{name} wait, ms", f"{wait * 1000:.0f}", f"{wait * bound:.1f} images")
-        for name in ("api", "worker"):
-            table.add_row(f"{name}, MiB resident", f"{resident_mebibytes(service, name):.0f}", "")
-        table.add_row("first and second start, s", f"{first:.1f}, {second:.1f}", "")
-    finally:
-        service.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-    Console().print(table)
-
-
-if __name__ == "__main__":
-    main()
