@@ -60,7 +60,7 @@ def test_both_engines_give_the_same_probabilities(name: str) -> None:
     images = np.stack([to_model_input(draw_smear(seed)) for seed in range(6)])
     predictions = {}
     for engine in ("openvino", "tensorflow"):
-        settings = InferenceSettings(engine=engine, batch_size=4)
+        settings = InferenceSettings(engine=engine, precision="f32", batch_size=4)
         version = ModelRegistry(settings.models_dir).resolve(name)
         predictor = Predictor.load(version, settings)
         assert predictor.reference.engine == engine
