@@ -37,7 +37,8 @@ format: setup ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## Measure speed against a bound of the same run
+bench: setup ## Measure speed against a bound of the same run, and beside LitServe
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/bench.txt
 	$(BIN)/python -m tests.bench --json var/bench.json
 
 faults: setup ## Break everything for real, and count what is lost

@@ -1,7 +1,7 @@
 """Locks the requirements by hash: `make lock`.
 
-dev.txt is the union of all sets; the others are compiled under it, so that every service runs the
-versions that were tested. No address of a package index is written.
+dev.txt is the union of all sets but the one of the measurements; the others are compiled under it,
+so that every service runs the versions that were tested. No address of a package index is written.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SERVICES = ("api", "worker", "trainer", "local")
+SETS = ("api", "worker", "trainer", "local", "bench")
 OPTIONS = (
     "--quiet",
     "--no-strip-extras",
@@ -31,5 +31,5 @@ def compile_set(name: str, *constraints: str) -> None:
 
 if __name__ == "__main__":
     compile_set("dev")
-    for service in SERVICES:
-        compile_set(service, "--constraint=dev.txt")
+    for name in SETS:
+        compile_set(name, "--constraint=dev.txt")

@@ -13,6 +13,7 @@ from tests.bench.bare import bare_models
 from tests.bench.depth import depth
 from tests.bench.priorities import priorities
 from tests.bench.report import Report
+from tests.bench.rival import rivals
 from tests.bench.service import pipeline, start_up, throughput
 
 _MODELS = ("cnn_custom", "student", "champion", "vgg16_finetune")
@@ -27,6 +28,7 @@ def parts_of(report: Report, folder: Path, *, quick: bool) -> dict[str, Callable
     return {
         "bare": lambda: bare_models(report, models, rounds=rounds),
         "service": lambda: throughput(report, folder, models, jobs=jobs),
+        "rivals": lambda: rivals(report, models[:1], jobs=jobs),
         "pipeline": lambda: pipeline(report, folder, jobs=jobs),
         "start-up": lambda: start_up(report, folder),
         "depth": lambda: depth(report, folder, queued=queued, finished=finished),
