@@ -14,7 +14,7 @@ from tests.bench.depth import depth
 from tests.bench.priorities import priorities
 from tests.bench.report import Report
 from tests.bench.rival import rivals
-from tests.bench.service import pipeline, start_up, throughput
+from tests.bench.service import pipeline, scale_out, start_up, throughput
 
 _MODELS = ("cnn_custom", "student", "champion", "vgg16_finetune")
 
@@ -30,6 +30,7 @@ def parts_of(report: Report, folder: Path, *, quick: bool) -> dict[str, Callable
         "service": lambda: throughput(report, folder, models, jobs=jobs),
         "rivals": lambda: rivals(report, models[:1], jobs=jobs),
         "pipeline": lambda: pipeline(report, folder, jobs=jobs),
+        "scale-out": lambda: scale_out(report, folder),
         "start-up": lambda: start_up(report, folder),
         "depth": lambda: depth(report, folder, queued=queued, finished=finished),
         "priorities": lambda: priorities(report, folder, rounds=1 if quick else 3),

@@ -12,20 +12,22 @@ from unittest.mock import patch
 import psutil
 from sqlalchemy import func, select
 
-from shared.db.models import JobRow
+from shared.db.models import AuditRow, JobRow
 from shared.db.session import create_database, create_sessions
 from shared.local.service import APPLICATIONS, Application, LocalService
 from shared.local.synthetic import draw_smear
 from tests.bench.bare import best_bare_rate
 from tests.bench.load import Loop, closed_loop, triage
 from tests.bench.report import Report
-from tests.bench.stub_worker import STUB_RATE
+from tests.bench.stub_worker import STUB_RATE, STUB_RATE_VARIABLE
 from tests.conftest import settings_of
 from tests.factories import small_champion
 
 CLIENTS = (1, 8, 32)
 _PICTURES = 16
 _WARM_UP = 64
+_SLOW_STUB_RATE = 20.0
+_FLEET_JOBS = 300
 _STUB = {"worker": Application(("tests.bench.stub_worker",))}
 
 
@@ -83,6 +85,42 @@ def pipeline(report: Report, folder: Path, *, jobs: int) -> None:
             spent = (seconds - before[name]) / jobs * 1000
             report.add("where the time goes", f"{name}, 32 clients", spent, "ms of processor a job")
         _stages(report, service)
+
+
+def scale_out(report: Report, folder: Path) -> None:
+    """One and two workers on one broker, each with an engine of a machine of its own."""
+    models = small_champion(folder / "models-of-fleet")
+    images = encoded_fields()
+    for workers in (1, 2):
+        second = {"worker-2": _STUB["worker"]} if workers == 2 else {}
+        settings = {
+            "HEMOTRIAGE_MODELS_DIR": str(models),
+            STUB_RATE_VARIABLE: str(_SLOW_STUB_RATE),
+        }
+        with (
+            patch.dict(APPLICATIONS, second),
+            running(folder / f"fleet-{workers}", stub=True, **settings) as service,
+        ):
+            ask = triage(service.api_key)
+            run = closed_loop(service.url, ask, images, clients=32, count=_FLEET_JOBS)
+            bound = (workers * _SLOW_STUB_RATE, f"{workers} x {_SLOW_STUB_RATE:.0f} images/s")
+            report.add("scale-out", f"{workers} workers, jobs", run.rate, "jobs/s", of=bound)
+            for number, share in enumerate(_shares(service), 1):
+                report.add("scale-out", f"{workers} workers, share of no. {number}", share, "%")
+
+
+def _shares(service: LocalService) -> list[float]:
+    """What part of the results each worker wrote, in per cent, largest first."""
+    sessions = create_sessions(create_database(settings_of(service.environment()), pool_size=1))
+    wrote = (
+        select(func.count())
+        .where(AuditRow.action == "job.succeeded")
+        .group_by(AuditRow.actor)
+        .order_by(func.count().desc())
+    )
+    with sessions() as session:
+        counts = session.scalars(wrote).all()
+    return [100 * count / sum(counts) for count in counts]
 
 
 def start_up(report: Report, folder: Path) -> None:
