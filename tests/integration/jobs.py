@@ -49,13 +49,16 @@ def post(
     storage: S3Store,
     key_id: str,
     broker: Recorder | None = None,
+    *,
+    outbox: Outbox | None = None,
     **changes: object,
 ) -> Submission:
     request = JobRequest(api_key_id=key_id, model_name="cnn_custom", model_version=1)
     request = replace(request, **changes)
-    outbox = Outbox(sessions, broker or Recorder())
-    submission = submit(sessions, storage, outbox, request, [upload()])
-    outbox.clear()
+    used = outbox or Outbox(sessions, broker or Recorder())
+    submission = submit(sessions, storage, used, request, [upload()])
+    if outbox is None:
+        used.clear()
     return submission
 
 
