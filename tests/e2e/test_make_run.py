@@ -64,6 +64,7 @@ def start(clone: Path) -> tuple[Iterator[str], str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(SETUP_SECONDS + 300)
+@pytest.mark.exhaustive
 def test_make_run_in_a_fresh_clone_gives_a_result_and_stays_up(clone: Path) -> None:
     lines, seen = start(clone)
     assert "pattern consistent with" in seen
