@@ -95,4 +95,4 @@ class JobRunner:
 
     def _complete_all(self, results: Sequence[tuple[Claim, TriageResult]]) -> list[bool]:
         counted = complete(self._sessions, results)
-        return [held.job_id in counted for held, _ in results]
+        return [held in counted for held, _ in results]

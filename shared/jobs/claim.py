@@ -94,6 +94,8 @@ def renew(sessions: Sessions, claims: Sequence[Claim], *, lease_seconds: float) 
         .returning(JobRow.id)
     )
     with sessions.begin() as session:
+        # A group of results is written for some of these jobs at the same time.
+        lock_in_order(session, [held.job_id for held in claims])
         return set(session.scalars(statement))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import func, insert
@@ -31,12 +30,11 @@ MAX_BACKOFF_SECONDS = 30.0
 _MOST_DOUBLINGS = 5
 
 
-def complete(sessions: Sessions, results: Sequence[tuple[Claim, TriageResult]]) -> set[uuid.UUID]:
+def complete(sessions: Sessions, results: Sequence[tuple[Claim, TriageResult]]) -> set[Claim]:
     """Write results and end their jobs as succeeded, in one transaction.
 
     Returns:
-        The jobs whose result counted. Of the others the claim was lost, and another attempt has
-        the job.
+        The claims whose result counted. The others were lost, and another attempt has the job.
 
     Raises:
         ValueError: A result is of another job.
@@ -44,25 +42,26 @@ def complete(sessions: Sessions, results: Sequence[tuple[Claim, TriageResult]]) 
     for held, result in results:
         if result.job_id != str(held.job_id):
             raise ValueError(f"a result of job {result.job_id} for job {held.job_id}")
-    claims = {held.job_id: (held, result) for held, result in results}
+    attempts = {(held.job_id, held.attempt): (held, result) for held, result in results}
     with sessions.begin() as session:
-        if len(claims) > 1:
-            lock_in_order(session, claims)
+        if len(results) > 1:
+            lock_in_order(session, [held.job_id for held, _ in results])
         rows = transition_many(
             session,
             Status.SUCCEEDED,
             are_held(held for held, _ in results),
             finished_at=func.clock_timestamp(),
         )
-        if rows:
-            session.execute(insert(ResultRow), [_columns(*claims[row.id]) for row in rows])
-        for row in rows:
-            held, _ = claims[row.id]
+        counted = [attempts[row.id, row.attempts] for row in rows]
+        if counted:
+            session.execute(insert(ResultRow), [_columns(*one) for one in counted])
+        for row, (held, _) in zip(rows, counted, strict=True):
             tell_end(session, row, _actor(held), attempt=held.attempt)
-    counted = {row.id for row in rows}
-    for job_id in claims.keys() - counted:
-        _log.warning("lost claim", extra={"job_id": str(job_id)})
-    return counted
+    won = {held for held, _ in counted}
+    for held, _ in results:
+        if held not in won:
+            _log.warning("lost claim", extra={"job_id": str(held.job_id)})
+    return won
 
 
 def _columns(held: Claim, result: TriageResult) -> dict[str, object]:

@@ -68,7 +68,7 @@ def take(sessions: Sessions, job: Job, worker: str = "w1", lease: float = LEASE)
 
 def finish(sessions: Sessions, held: Claim) -> bool:
     """End a job with a result; whether it counted."""
-    return held.job_id in complete(sessions, [(held, a_result(held.job_id))])
+    return held in complete(sessions, [(held, a_result(held.job_id))])
 
 
 def a_result(job_id: uuid.UUID):

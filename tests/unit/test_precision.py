@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -142,3 +144,16 @@ def test_tensorflow_runs_in_mixed_precision_and_by_xla(
     assert other.precision == options.get("precision", "f32")
     assert found.dtype == np.float32
     assert np.abs(found - full).max() < tolerance
+
+
+def test_quantising_tells_nobody_outside() -> None:
+    """In a process of its own: within pytest NNCF is silent by itself."""
+    program = (
+        "import services.trainer.quantise\n"
+        "from nncf.telemetry import wrapper\n"
+        "print(type(wrapper.telemetry).__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["MagicMock"]
