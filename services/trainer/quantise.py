@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import Any
-
-os.environ["NNCF_CI"] = "1"  # or it tells its makers of each use, by the internet
 
 import nncf
 import numpy as np
