@@ -161,10 +161,23 @@ class _Engine:
 
     def __init__(self, stage: keras.Model, precision: Precision) -> None:
         core = ov.Core()
-        graph = core.read_model(to_onnx(stage).SerializeToString())
+        # Float32 in the graph, whatever trains the rest: the engine is told its precision.
+        graph = core.read_model(to_onnx(_as_float32(stage)).SerializeToString())
         hint = {"INFERENCE_PRECISION_HINT": _ENGINE_PRECISION[precision]}
         self._compiled = core.compile_model(graph, "CPU", hint)
 
     def __call__(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         outputs: NDArray[np.float32] = self._compiled(np.ascontiguousarray(inputs))[0]
         return outputs
+
+
+def _as_float32(stage: keras.Model) -> keras.Model:
+    def of_layer(layer: keras.Operation) -> keras.Operation:
+        config = layer.get_config()
+        if isinstance(layer, keras.Layer):
+            config["dtype"] = "float32"
+        return type(layer).from_config(config)
+
+    copy = keras.models.clone_model(stage, clone_function=of_layer)
+    copy.set_weights(stage.get_weights())
+    return copy

@@ -41,7 +41,7 @@ def create_celery(settings: Settings, *, answer_timeout: float | None = None) ->
             "health_check_interval": settings.answer_timeout_seconds,
             **(_ONE_TRY if answer_timeout is not None else {}),
         },
-        task_queues=[Queue(name) for name in QUEUES],
+        task_queues=[Queue(name, no_ack=True) for name in QUEUES],
         task_default_queue=QUEUES[-1],
         task_ignore_result=True,
         task_acks_late=False,

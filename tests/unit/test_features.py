@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from services.trainer.features import FeatureCache, cut
+from shared.models.architectures.blocks import POOLED
+from tests.networks import drawn, small_vgg
 from tests.waiting import eventually
 
 
@@ -38,6 +40,22 @@ def test_features_are_computed_once_and_an_interrupted_store_goes_on(tmp_path: P
     assert np.abs(whole[np.arange(80)] - expected).max() < 1e-3
     assert np.array_equal(whole[np.arange(80, 85)], whole[np.arange(5)])
     assert len(keys.read_text().splitlines()) == 80
+
+
+def test_a_network_that_trains_in_bfloat16_has_its_frozen_part_computed(tmp_path: Path) -> None:
+    images = drawn(4)
+    features = {}
+    for precision in ("float32", "mixed_bfloat16"):
+        keras.mixed_precision.set_global_policy(precision)
+        try:
+            trunk, _ = cut(small_vgg(), (POOLED,))
+        finally:
+            keras.mixed_precision.set_global_policy("float32")
+        assert trunk is not None
+        features[precision] = FeatureCache(tmp_path).of(trunk, images, precision)[np.arange(4)]
+    full, half = features["float32"], features["mixed_bfloat16"]
+    assert np.abs(half - full).max() < 0.02 * np.abs(full).max()
+    assert len(list(tmp_path.rglob("rows.f16"))) == 2
 
 
 _PROGRAM = """
