@@ -47,7 +47,7 @@ class InferenceSettings(BaseSettings):
     )
     xla: bool = Field(default=False, description="Compile TensorFlow's graph by XLA.")
     inference_threads: int = Field(
-        default=0, ge=0, description="Threads of one model call; 0 takes all cores."
+        default=0, ge=0, description="Threads that a model computes in; 0 takes all cores."
     )
     batch_size: int = Field(default=16, ge=1, le=256, description="Most images in one model call.")
     max_pixels: int = Field(

@@ -15,6 +15,7 @@ from shared.errors import DatasetError, ImageError, UnsupportedMediaTypeError
 from shared.imaging import Pixels
 from shared.imaging.decode import load_model_input, to_model_input
 from shared.models.formats import Format
+from shared.models.precision import LOWER, Precision
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
 
@@ -130,7 +131,15 @@ def export(model: str, target: str, out: Path, folder: Path | None) -> None:
     show_default=True,
     help="Groups of overlapping fields, as in the study that made the version.",
 )
-def gate(model: str, folder: Path, groups: str) -> None:
+@click.option(
+    "--precision",
+    "among",
+    type=click.Choice(LOWER),
+    multiple=True,
+    default=LOWER,
+    help="Only this one; repeatable.",
+)
+def gate(model: str, folder: Path, groups: str, among: tuple[Precision, ...]) -> None:
     """Ask the parity gate of MODEL for each lower precision that this machine computes.
 
     DIR holds the images that the version was trained from, one folder a class. Its int8 form is
@@ -141,7 +150,7 @@ def gate(model: str, folder: Path, groups: str) -> None:
     version = ModelRegistry(settings.models_dir).resolve(model)
     # Loads TensorFlow, which the other commands of this module do without.
     ask_for_version = importlib.import_module("services.trainer.precisions").ask_for_version
-    verdicts = ask_for_version(version, folder, settings, groups=groups)
+    verdicts = ask_for_version(version, folder, settings, groups=groups, among=among)
     for precision, verdict in verdicts.items():
         said = "passed" if verdict["passed"] else "refused"
         speed = verdict["speed"]
@@ -154,7 +163,8 @@ def gate(model: str, folder: Path, groups: str) -> None:
             f"{speed['f32']['images_per_second']:.0f}"
         )
     if not verdicts:
-        click.echo(f"{settings.engine} has no lower precision on this machine.")
+        asked = " or ".join(among)
+        click.echo(f"{settings.engine} does not compute in {asked} on this machine.")
     if not all(verdict["passed"] for verdict in verdicts.values()):
         raise click.exceptions.Exit(1)
 

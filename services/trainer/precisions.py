@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,20 @@ from services.trainer.study import describe_split
 from shared.errors import DatasetError
 from shared.models.engines import supported_precisions
 from shared.models.engines.openvino_engine import INT8_GRAPH
-from shared.models.precision import FULL
+from shared.models.precision import LOWER, Precision
 from shared.models.registry import CARD, ModelVersion
 from shared.settings import InferenceSettings
 
 
 def add_precisions(
-    version: ModelVersion, split: Split, settings: InferenceSettings, *, dataset_version: str
+    version: ModelVersion,
+    split: Split,
+    settings: InferenceSettings,
+    *,
+    dataset_version: str,
+    among: Collection[Precision] = LOWER,
 ) -> dict[str, dict[str, Any]]:
-    """Ask the parity gate for every lower precision that this machine supports.
+    """Ask the parity gate for the lower precisions that this machine supports.
 
     An int8 form that is missing is made first, from the training part, watched on the validation
     part. The gate is asked on the test part. Its verdicts go into the card; nothing else of the
@@ -34,21 +40,20 @@ def add_precisions(
         split: The split that the version was trained by.
         settings: Of the engine.
         dataset_version: Of the data set that was split.
+        among: Of these precisions alone; the verdicts on others stay as they are.
 
     Returns:
-        The verdicts, by precision.
+        The verdicts that were given, by precision.
 
     Raises:
         DatasetError: A part has no images.
         ModelArtefactError: A member has no int8 form, or the graph cannot be quantised.
     """
-    supported = supported_precisions(settings.engine)
+    supported = [p for p in supported_precisions(settings.engine) if p in among]
     if "int8" in supported and not version.members and not _has_int8(version):
         _write(version, artefacts={**version.card["artefacts"], **_quantise(version, split)})
     part = _test_part(split, dataset_version)
-    found: dict[str, dict[str, Any]] = {
-        p: ask_gate(p, version, part, settings) for p in supported if p != FULL
-    }
+    found: dict[str, dict[str, Any]] = {p: ask_gate(p, version, part, settings) for p in supported}
     known = version.card.get("precisions", {})
     verdicts = {**known.get(settings.engine, {}), **found}
     _write(version, precisions={**known, settings.engine: verdicts})
@@ -56,7 +61,12 @@ def add_precisions(
 
 
 def ask_for_version(
-    version: ModelVersion, folder: Path, settings: InferenceSettings, *, groups: Grouping
+    version: ModelVersion,
+    folder: Path,
+    settings: InferenceSettings,
+    *,
+    groups: Grouping,
+    among: Collection[Precision] = LOWER,
 ) -> dict[str, dict[str, Any]]:
     """The same for a version that is there already, from the images that it was trained from.
 
@@ -65,6 +75,7 @@ def ask_for_version(
         folder: One folder a class.
         settings: Of the engine.
         groups: Where groups of overlapping fields come from, as in `read_dataset`.
+        among: As in `add_precisions`.
 
     Raises:
         DatasetError: The images are not those that the version was trained from.
@@ -74,7 +85,7 @@ def ask_for_version(
     split = split_dataset(dataset, Protocol(of_card["protocol"]), of_card["seed"])
     if split.hash != of_card["hash"]:
         raise DatasetError(f"{folder} does not give the split that {version} was trained by.")
-    return add_precisions(version, split, settings, dataset_version=dataset.version)
+    return add_precisions(version, split, settings, dataset_version=dataset.version, among=among)
 
 
 def _has_int8(version: ModelVersion) -> bool:
