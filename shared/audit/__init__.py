@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from sqlalchemy import CTE, func, insert, literal, select
 from sqlalchemy.orm import Session
 
 from shared.db.models import AuditRow
@@ -23,3 +24,20 @@ def record(
         details: Plain data; never a patient's.
     """
     session.add(AuditRow(actor=actor, action=action, job_id=job_id, details=details))
+
+
+def recorded(events: CTE, prefix: str) -> CTE:
+    """The part of a statement that adds an event for each row of another part.
+
+    Args:
+        events: Has `actor`, `status`, `job_id` and `details`.
+        prefix: Comes before the status to make the action.
+    """
+    rows = select(
+        events.c.actor,
+        func.concat(literal(prefix), events.c.status),
+        events.c.job_id,
+        events.c.details,
+    )
+    columns = ["actor", "action", "job_id", "details"]
+    return insert(AuditRow).from_select(columns, rows).cte("recorded")

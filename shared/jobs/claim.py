@@ -4,17 +4,44 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, select, tuple_, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Interval,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    tuple_,
+    update,
+)
 from sqlalchemy.orm import Session
 
-from shared.db.models import JobImageRow, JobRow
-from shared.db.session import Sessions
+from shared.db.models import JobRow
+from shared.db.session import Sessions, execute
 from shared.jobs.entities import JobImage, image_from_columns
-from shared.jobs.states import Status, lock_in_order, transition, transition_many
+from shared.jobs.queries import IMAGES
+from shared.jobs.states import Status, locked_in_order, moved, transition
+
+_CLAIM = moved(
+    Status.RUNNING,
+    JobRow.id.in_(locked_in_order(JobRow.id == any_(bindparam("job_ids", type_=ARRAY(Uuid))))),
+    worker=bindparam("by_worker"),
+    attempts=JobRow.attempts + 1,
+    started_at=func.coalesce(JobRow.started_at, func.clock_timestamp()),
+    lease_expires_at=func.clock_timestamp() + bindparam("lease", type_=Interval),
+).returning(
+    JobRow.id,
+    JobRow.attempts,
+    JobRow.isolated,
+    JobRow.model_name,
+    JobRow.model_version,
+    IMAGES,
+)
+"""One statement, and so one transaction in one round trip."""
 
 
 @dataclass(frozen=True)
@@ -42,41 +69,23 @@ def claim(
         The claims. A job that is not among them waits for nobody: it was cancelled, has ended, or
         another worker has it. That makes a message safe to deliver any number of times.
     """
-    with sessions.begin() as session:
-        if len(job_ids) > 1:
-            lock_in_order(session, job_ids)
-        rows = transition_many(
-            session,
-            Status.RUNNING,
-            JobRow.id.in_(job_ids),
+    values = {
+        "job_ids": list(job_ids),
+        "by_worker": worker,
+        "lease": dt.timedelta(seconds=lease_seconds),
+    }
+    return {
+        row.id: Claim(
+            job_id=row.id,
             worker=worker,
-            attempts=JobRow.attempts + 1,
-            started_at=func.coalesce(JobRow.started_at, func.clock_timestamp()),
-            lease_expires_at=_lease_end(lease_seconds),
+            attempt=row.attempts,
+            isolated=row.isolated,
+            model_name=row.model_name,
+            model_version=row.model_version,
+            images=tuple(image_from_columns(image) for image in row.images),
         )
-        images = _images(session, [row.id for row in rows])
-        return {
-            row.id: Claim(
-                job_id=row.id,
-                worker=worker,
-                attempt=row.attempts,
-                isolated=row.isolated,
-                model_name=row.model_name,
-                model_version=row.model_version,
-                images=tuple(images[row.id]),
-            )
-            for row in rows
-        }
-
-
-def _images(session: Session, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[JobImage]]:
-    """The images of jobs, in order."""
-    columns = JobImageRow.__table__.columns
-    statement = select(*columns).where(JobImageRow.job_id.in_(job_ids)).order_by(JobImageRow.index)
-    images: defaultdict[uuid.UUID, list[JobImage]] = defaultdict(list)
-    for row in session.execute(statement):
-        images[row.job_id].append(image_from_columns(row._asdict()))
-    return images
+        for row in execute(sessions, _CLAIM, values)
+    }
 
 
 def renew(sessions: Sessions, claims: Sequence[Claim], *, lease_seconds: float) -> set[uuid.UUID]:
@@ -89,17 +98,17 @@ def renew(sessions: Sessions, claims: Sequence[Claim], *, lease_seconds: float) 
         return set()
     statement = (
         update(JobRow)
-        .where(JobRow.status == Status.RUNNING, are_held(claims))
-        .values(lease_expires_at=_lease_end(lease_seconds))
+        .where(JobRow.status == Status.RUNNING, _are_held(claims))
+        .values(lease_expires_at=func.clock_timestamp() + dt.timedelta(seconds=lease_seconds))
         .returning(JobRow.id)
     )
     with sessions.begin() as session:
         # A group of results is written for some of these jobs at the same time.
-        lock_in_order(session, [held.job_id for held in claims])
+        session.execute(locked_in_order(JobRow.id.in_(held.job_id for held in claims)))
         return set(session.scalars(statement))
 
 
-def are_held(claims: Iterable[Claim]) -> ColumnElement[bool]:
+def _are_held(claims: Iterable[Claim]) -> ColumnElement[bool]:
     """The condition that a job is in the hands of its claim, on that attempt."""
     holders = [(held.job_id, held.worker, held.attempt) for held in claims]
     return tuple_(JobRow.id, JobRow.worker, JobRow.attempts).in_(holders)
@@ -122,7 +131,3 @@ def transition_held(
         *conditions,
         **values,
     )
-
-
-def _lease_end(lease_seconds: float) -> object:
-    return func.clock_timestamp() + dt.timedelta(seconds=lease_seconds)

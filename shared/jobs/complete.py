@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import func, insert
+from sqlalchemy import (
+    JSON,
+    Integer,
+    Select,
+    Text,
+    Uuid,
+    bindparam,
+    column,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.orm import Session
 
 from shared import audit
 from shared.db.models import JobRow, ResultRow
-from shared.db.session import Sessions
+from shared.db.session import Sessions, execute
 from shared.errors import (
     AttemptCrashedError,
     AttemptHungError,
@@ -18,16 +30,24 @@ from shared.errors import (
     PermanentError,
     TransientError,
 )
-from shared.jobs.claim import Claim, are_held, transition_held
-from shared.jobs.ending import tell_end
+from shared.jobs.claim import Claim, transition_held
+from shared.jobs.ending import tell_end, told
 from shared.jobs.outbox import announce
-from shared.jobs.states import Status, lock_in_order, transition_many
+from shared.jobs.states import Status, locked_in_order, moved
 from shared.triage.result import TriageResult
 
 _log = logging.getLogger(__name__)
 
 MAX_BACKOFF_SECONDS = 30.0
 _MOST_DOUBLINGS = 5
+_OF_RESULT = (
+    "prediction",
+    "confidence",
+    "urgency",
+    "requires_review",
+    "policy_version",
+    "document",
+)
 
 
 def complete(sessions: Sessions, results: Sequence[tuple[Claim, TriageResult]]) -> set[Claim]:
@@ -42,31 +62,21 @@ def complete(sessions: Sessions, results: Sequence[tuple[Claim, TriageResult]]) 
     for held, result in results:
         if result.job_id != str(held.job_id):
             raise ValueError(f"a result of job {result.job_id} for job {held.job_id}")
-    attempts = {(held.job_id, held.attempt): (held, result) for held, result in results}
-    with sessions.begin() as session:
-        if len(results) > 1:
-            lock_in_order(session, [held.job_id for held, _ in results])
-        rows = transition_many(
-            session,
-            Status.SUCCEEDED,
-            are_held(held for held, _ in results),
-            finished_at=func.clock_timestamp(),
-        )
-        counted = [attempts[row.id, row.attempts] for row in rows]
-        if counted:
-            session.execute(insert(ResultRow), [_columns(*one) for one in counted])
-        for row, (held, _) in zip(rows, counted, strict=True):
-            tell_end(session, row, _actor(held), attempt=held.attempt)
-    won = {held for held, _ in counted}
+    held_by = {(held.job_id, held.attempt): held for held, _ in results}
+    rows = execute(sessions, _COMPLETE, {"results": [_columns(*one) for one in results]})
+    counted = {held_by[row.job_id, row.attempt] for row in rows}
     for held, _ in results:
-        if held not in won:
+        if held not in counted:
             _log.warning("lost claim", extra={"job_id": str(held.job_id)})
-    return won
+    return counted
 
 
 def _columns(held: Claim, result: TriageResult) -> dict[str, object]:
     return {
-        "job_id": held.job_id,
+        "job_id": str(held.job_id),
+        "worker": held.worker,
+        "attempt": held.attempt,
+        "actor": _actor(held),
         "prediction": result.prediction,
         "confidence": result.confidence,
         "urgency": result.urgency,
@@ -74,6 +84,43 @@ def _columns(held: Claim, result: TriageResult) -> dict[str, object]:
         "policy_version": result.policy_version,
         "document": result.model_dump(mode="json"),
     }
+
+
+def _completion() -> Select[tuple[uuid.UUID, int]]:
+    """The statement that ends jobs with their results; one, and so a transaction in one trip."""
+    keys = [column("job_id", Uuid), column("worker", Text), column("attempt", Integer)]
+    of_result = [column(name, ResultRow.__table__.c[name].type) for name in _OF_RESULT]
+    given = (
+        select(
+            func.json_to_recordset(bindparam("results", type_=JSON))
+            .table_valued(*keys, column("actor", Text), *of_result, name="r")
+            .render_derived(with_types=True)
+        )
+    ).cte("given")
+    ended = (
+        moved(
+            Status.SUCCEEDED,
+            JobRow.id.in_(locked_in_order(JobRow.id.in_(select(given.c.job_id)))),
+            JobRow.id == given.c.job_id,
+            JobRow.worker == given.c.worker,
+            JobRow.attempts == given.c.attempt,
+            finished_at=func.clock_timestamp(),
+        )
+        .returning(
+            given,
+            JobRow.status,
+            JobRow.callback_url,
+            func.jsonb_build_object("attempt", given.c.attempt).label("details"),
+        )
+        .cte("ended")
+    )
+    columns = ["job_id", *_OF_RESULT]
+    rows = select(*(ended.c[name] for name in columns))
+    kept = insert(ResultRow).from_select(columns, rows).cte("kept")
+    return select(ended.c.job_id, ended.c.attempt).add_cte(kept, *told(ended))
+
+
+_COMPLETE = _completion()
 
 
 def give_up(sessions: Sessions, held: Claim, error: Exception, *, max_attempts: int) -> None:

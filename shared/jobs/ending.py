@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from sqlalchemy import CTE, Text, literal, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from shared import audit
 from shared.db.models import JobRow
-from shared.webhooks.events import record_end
+from shared.webhooks.events import recorded_ends
+
+
+def told(ended: CTE) -> list[CTE]:
+    """The parts of a statement that tell of the ends of jobs.
+
+    They record them in the audit trail, and the events that clients asked to be told of.
+
+    Args:
+        ended: A row for each end: `job_id`, the `status` that it came to, the job's `callback_url`,
+            and `actor` and `details` as in `audit.record`.
+    """
+    return [audit.recorded(ended, "job."), *recorded_ends(ended)]
 
 
 def tell_end(session: Session, job: JobRow, actor: str, **details: object) -> None:
-    """Record a job's end in the audit trail, and the event that its client asked to be told of.
+    """Tell of one end.
 
     Args:
         session: The open transaction.
@@ -18,5 +32,11 @@ def tell_end(session: Session, job: JobRow, actor: str, **details: object) -> No
         actor: Who ended it, as in `audit.record`.
         details: Plain data for the audit trail.
     """
-    audit.record(session, actor, f"job.{job.status}", job.id, **details)
-    record_end(session, job)
+    ended = select(
+        literal(job.id).label("job_id"),
+        literal(job.status).label("status"),
+        literal(job.callback_url, Text).label("callback_url"),
+        literal(actor).label("actor"),
+        literal(details, JSONB).label("details"),
+    ).cte("ended")
+    session.execute(select(ended.c.job_id).add_cte(*told(ended)))

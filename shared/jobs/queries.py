@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, Select, literal_column, select, tuple_
+from sqlalchemy import JSON, Select, bindparam, literal_column, select, tuple_
 
 from shared.db.models import JobRow, ResultRow
 from shared.db.session import Sessions, execute
@@ -17,12 +17,25 @@ from shared.errors import BadRequestError, NotFoundError
 from shared.jobs.entities import Job, job_from_row
 from shared.jobs.states import Priority, Status
 
-_IMAGES = literal_column(
+IMAGES = literal_column(
     """COALESCE(
         (SELECT json_agg(i ORDER BY i.index) FROM job_images AS i WHERE i.job_id = jobs.id), '[]'
     )""",
     JSON(),
 ).label("images")
+"""Of a row of `jobs`: its images, as a list of objects in order."""
+
+
+def whole_jobs() -> Select[Any]:
+    """Jobs with their images, as a list of objects, and the document of their result."""
+    return select(*JobRow.__table__.columns, IMAGES, ResultRow.document.label("result")).outerjoin(
+        ResultRow, ResultRow.job_id == JobRow.id
+    )
+
+
+# Made once: building a statement costs as much as running it.
+_WHOLE_JOB = whole_jobs().where(JobRow.id == bindparam("job_id"))
+_STATUS = select(JobRow.status).where(JobRow.id == bindparam("job_id"))
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ def get_job(sessions: Sessions, job_id: uuid.UUID) -> Job:
     Raises:
         NotFoundError: There is no such job.
     """
-    rows = execute(sessions, whole_jobs().where(JobRow.id == job_id))
+    rows = execute(sessions, _WHOLE_JOB, {"job_id": job_id})
     if not rows:
         raise NotFoundError(f"There is no job {job_id}.")
     return job_from_row(rows[0])
@@ -63,7 +76,7 @@ def get_status(sessions: Sessions, job_id: uuid.UUID) -> Status:
     Raises:
         NotFoundError: There is no such job.
     """
-    rows = execute(sessions, select(JobRow.status).where(JobRow.id == job_id))
+    rows = execute(sessions, _STATUS, {"job_id": job_id})
     if not rows:
         raise NotFoundError(f"There is no job {job_id}.")
     return Status(rows[0].status)
@@ -85,13 +98,6 @@ def list_jobs(
     jobs = tuple(job_from_row(row) for row in rows[:limit])
     more = len(rows) > limit
     return JobPage(jobs, _encode_cursor(jobs[-1]) if more else None)
-
-
-def whole_jobs() -> Select[Any]:
-    """Jobs with their images, as a list of objects, and the document of their result."""
-    return select(*JobRow.__table__.columns, _IMAGES, ResultRow.document.label("result")).outerjoin(
-        ResultRow, ResultRow.job_id == JobRow.id
-    )
 
 
 def _filtered(criteria: JobFilter) -> Select[Any]:

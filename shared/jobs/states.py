@@ -1,4 +1,4 @@
-"""The state machine of a job. Every change of a status goes through `transition`.
+"""The state machine of a job. Every change of a status is a `moved` or a `transition`.
 
   ┌────────────────────────────────────┐
   ▼                                    │ an operator requeues it
@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Select, Update, func, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.models import JobRow
@@ -86,29 +85,23 @@ def transition(
         The row as it is now, or None where the job is in no state that leads there or a condition
         does not hold.
     """
-    rows = transition_many(session, to, JobRow.id == job_id, *conditions, **values)
-    return rows[0] if rows else None
+    statement = moved(to, JobRow.id == job_id, *conditions, **values).returning(JobRow)
+    return session.scalar(statement.execution_options(populate_existing=True))
 
 
-def transition_many(
-    session: Session, to: Status, *conditions: ColumnElement[bool], **values: Any
-) -> Sequence[JobRow]:
-    """The same for all jobs of which the conditions hold; returns their rows as they are now."""
+def moved(to: Status, *conditions: ColumnElement[bool], **values: Any) -> Update:
+    """The guarded UPDATE by itself, of all jobs of which the conditions hold."""
     if to is not Status.RUNNING:
         values |= {"worker": None, "lease_expires_at": None}
     if to is Status.QUEUED:
         values |= {"finished_at": None, "error_code": None, "error_detail": None}
-    statement = (
-        update(JobRow)
-        .where(JobRow.status.in_(SOURCES[to]), *conditions)
-        .values(status=to, **values)
-        .returning(JobRow)
-        .execution_options(populate_existing=True)
-    )
-    return session.scalars(statement).all()
+    guard = JobRow.status.in_(SOURCES[to])
+    return update(JobRow).where(guard, *conditions).values(status=to, **values)
 
 
-def lock_in_order(session: Session, job_ids: Collection[uuid.UUID]) -> None:
-    """Lock rows that one transaction changes, so that two which share some never wait in a ring."""
-    ordered = select(JobRow.id).where(JobRow.id.in_(job_ids)).order_by(JobRow.id)
-    session.execute(ordered.with_for_update())
+def locked_in_order(*conditions: ColumnElement[bool]) -> Select[uuid.UUID]:
+    """The ids of jobs, with their rows locked so that two who lock some of the same never deadlock.
+
+    One after the other takes all that both want; none holds one and waits for another.
+    """
+    return select(JobRow.id).where(*conditions).order_by(JobRow.id).with_for_update()

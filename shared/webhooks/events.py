@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import uuid
 
-from sqlalchemy import update
-from sqlalchemy.orm import Session
+from sqlalchemy import CTE, func, insert, literal, select, update
 
-from shared.db.models import JobRow, WebhookRow
+from shared.db.models import WebhookRow
 
 SUPERSEDED = "superseded"
 """The error of an event whose job was queued again before it was delivered."""
@@ -18,26 +16,28 @@ _PREFIX = "job."
 _SUCCEEDED = "succeeded"
 
 
-def record_end(session: Session, job: JobRow) -> None:
-    """Write the event of a job's end, if its client gave a `callback_url`.
+def recorded_ends(ended: CTE) -> list[CTE]:
+    """The parts of a statement that write the events of jobs' ends, for clients that asked for it.
 
     An end before it, which an operator undid, is not told any more.
 
     Args:
-        session: The open transaction that ends the job.
-        job: The job in its final state.
+        ended: As in `shared.jobs.ending.told`.
     """
-    if job.callback_url is None:
-        return
     earlier = (
         update(WebhookRow)
-        .where(WebhookRow.job_id == job.id, WebhookRow.next_attempt_at.is_not(None))
+        .where(WebhookRow.job_id == ended.c.job_id, WebhookRow.next_attempt_at.is_not(None))
         .values(next_attempt_at=None, last_error=SUPERSEDED)
-        .execution_options(synchronize_session=False)
+        .cte("superseded")
     )
-    session.execute(earlier)
-    event = f"{_PREFIX}{job.status}"
-    session.add(WebhookRow(id=uuid.uuid4(), job_id=job.id, event=event, url=job.callback_url))
+    rows = select(
+        func.gen_random_uuid(),
+        ended.c.job_id,
+        func.concat(literal(_PREFIX), ended.c.status),
+        ended.c.callback_url,
+    ).where(ended.c.callback_url.is_not(None))
+    columns = ["id", "job_id", "event", "url"]
+    return [earlier, insert(WebhookRow).from_select(columns, rows).cte("events")]
 
 
 def status_of(event: str) -> str:

@@ -12,8 +12,8 @@ from sqlalchemy import select
 
 from shared.db.models import JobRow, WebhookRow
 from shared.db.session import Sessions
+from shared.jobs.ending import tell_end
 from shared.settings import Settings
-from shared.webhooks.events import record_end
 from tests.integration.webhooks.events import (
     PATIENT,
     RETRY_SECONDS,
@@ -62,7 +62,7 @@ def end(sessions: Sessions, key_id: str) -> Callable[..., uuid.UUID]:
         with sessions.begin() as session:
             session.add(job)
             session.flush()
-            record_end(session, job)
+            tell_end(session, job, "test")
         with sessions() as session:
             return session.scalars(select(WebhookRow.id).where(WebhookRow.job_id == job.id)).one()
 

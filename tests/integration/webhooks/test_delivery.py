@@ -8,9 +8,9 @@ import uuid
 import pytest
 
 from shared.db.models import JobRow
+from shared.jobs.ending import tell_end
 from shared.webhooks.admin import State, list_events
 from shared.webhooks.deliver import MAX_ATTEMPTS, take_due
-from shared.webhooks.events import record_end
 from shared.webhooks.hosts import AllowedHosts
 from tests.integration.webhooks.events import (
     PATIENT,
@@ -53,7 +53,7 @@ def test_an_event_is_delivered_once_signed_and_without_anything_of_a_patient(
 
 def test_a_job_without_a_callback_has_no_event(sessions, end) -> None:
     with sessions.begin() as session:
-        record_end(session, JobRow(id=uuid.uuid4(), status="succeeded", callback_url=None))
+        tell_end(session, JobRow(id=uuid.uuid4(), status="succeeded", callback_url=None), "test")
     assert list_events(sessions, undelivered=False, limit=10) == []
 
 
