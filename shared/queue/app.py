@@ -22,9 +22,9 @@ def create_celery(settings: Settings, *, answer_timeout: float | None = None) ->
             `settings.answer_timeout_seconds`. A sender sets a shorter one, so that a frozen broker
             holds up no upload.
 
-    A worker acknowledges a message before it claims the job, and takes one only for a free thread.
-    It is the lease that brings a killed worker's jobs back, and the sweeper that finds a message
-    which was taken and not claimed; an acknowledgement that is lost on the way costs nothing.
+    A worker takes a message for good, and only for a free thread. It is the lease that brings a
+    killed worker's jobs back, and the sweeper that finds a job whose message was taken and which
+    nobody claimed: an acknowledgement would add nothing to it but two commands a job.
     """
     app = Celery("hemotriage", broker=settings.broker_url.get_secret_value(), set_as_current=False)
     timeout = settings.connect_timeout_seconds
