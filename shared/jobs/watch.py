@@ -11,7 +11,7 @@ import select
 import threading
 import time
 import uuid
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _CHANNEL = "job_ended"
 _LOOK_SECONDS = 2.0
 _PAUSE_SECONDS = 1.0
+_REMEMBERED = 4096
 
 
 class EndWatch:
@@ -38,8 +39,20 @@ class EndWatch:
         self._engine = engine
         self._sessions = sessions
         self._waiting: defaultdict[uuid.UUID, set[threading.Event]] = defaultdict(set)
+        self._running = _Memory()
+        self._ended = _Memory()
         self._lock = threading.Lock()
         self._listener: threading.Thread | None = None
+        self._is_told = False
+
+    def accepted(self, job_id: uuid.UUID) -> None:
+        """Remember a new job: the first who waits for it need not ask whether it has ended.
+
+        An end that was told before this call, and after the job's acceptance, is remembered too.
+        """
+        with self._lock:
+            if self._is_told:
+                self._running.add(job_id)
 
     def wait(self, job_id: uuid.UUID, seconds: float) -> None:
         """Return once the job has ended, or after so many seconds.
@@ -49,12 +62,21 @@ class EndWatch:
         """
         deadline = time.monotonic() + seconds
         with self._told_of(job_id) as ended:
-            while not get_status(self._sessions, job_id).is_final:
+            while not self._has_ended(job_id):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return
                 if ended.wait(min(left, _LOOK_SECONDS)):
                     return  # what is told is committed
+
+    def _has_ended(self, job_id: uuid.UUID) -> bool:
+        """By what was told, once, and then by the database: an operator may undo an end."""
+        with self._lock:
+            if self._ended.forget(job_id):
+                return True
+            if self._running.forget(job_id):
+                return False
+        return get_status(self._sessions, job_id).is_final
 
     @contextmanager
     def _told_of(self, job_id: uuid.UUID) -> Iterator[threading.Event]:
@@ -89,6 +111,7 @@ class EndWatch:
         try:
             with connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {_CHANNEL}")
+            self._is_told = True
             poller = select.poll()
             poller.register(connection.fileno(), select.POLLIN)
             while True:
@@ -98,6 +121,10 @@ class EndWatch:
                     self._wake(uuid.UUID(told.payload))
                 connection.notifies.clear()
         finally:
+            with self._lock:
+                self._is_told = False
+                self._running.clear()
+                self._ended.clear()
             connection.close()
 
     def _connect(self) -> Any:
@@ -110,5 +137,22 @@ class EndWatch:
 
     def _wake(self, job_id: uuid.UUID) -> None:
         with self._lock:
-            for ended in self._waiting.get(job_id, ()):
+            waiting = self._waiting.get(job_id)
+            if waiting is None:
+                self._ended.add(job_id)
+                return
+            for ended in waiting:
                 ended.set()
+
+
+class _Memory(OrderedDict[uuid.UUID, None]):
+    """The last so many jobs of a kind."""
+
+    def add(self, job_id: uuid.UUID) -> None:
+        self[job_id] = None
+        if len(self) > _REMEMBERED:
+            self.popitem(last=False)
+
+    def forget(self, job_id: uuid.UUID) -> bool:
+        """Whether it was remembered."""
+        return self.pop(job_id, self) is None

@@ -48,6 +48,44 @@ def test_all_who_wait_are_told_and_none_has_to_look(
     assert not ends._waiting
 
 
+def test_whoever_waits_for_a_job_of_his_process_asks_nothing_before_its_end(
+    ends, sessions, storage, key_id, monkeypatch
+) -> None:
+    monkeypatch.setattr("shared.jobs.watch._LOOK_SECONDS", LONG)
+    known_to_listen(ends, sessions)
+    asked: list[str] = []
+    monkeypatch.setattr("shared.jobs.watch.get_status", lambda *_: asked.append("status"))
+    jobs = [post(sessions, storage, key_id).job for _ in range(2)]
+    ends.accepted(jobs[0].id)
+    cancel(sessions, jobs[1].id, actor="key:k")  # told before it is known as accepted
+    eventually(lambda: jobs[1].id in ends._ended, 20)
+    ends.accepted(jobs[1].id)
+    with ThreadPoolExecutor(2) as pool:
+        told = [pool.submit(ends.wait, job.id, LONG) for job in jobs]
+        told[1].result(LONG / 2)
+        eventually(lambda: waiting(ends) == 1, 20)
+        cancel(sessions, jobs[0].id, actor="key:k")
+        told[0].result(LONG / 2)
+    assert asked == []
+
+
+def test_an_end_that_was_undone_is_waited_for_again(ends, sessions, storage, key_id) -> None:
+    known_to_listen(ends, sessions)
+    job = post(sessions, storage, key_id).job
+    ends._wake(job.id)  # as if it had ended, and an operator had queued it again
+    began = time.monotonic()
+    ends.wait(job.id, LONG)
+    assert time.monotonic() - began < LONG
+    ends.wait(job.id, 0.5)
+    assert time.monotonic() - began > 0.5
+
+
+def known_to_listen(ends: EndWatch, sessions) -> None:
+    with pytest.raises(NotFoundError):
+        ends.wait(uuid.uuid4(), 0)
+    eventually(lambda: ends._is_told, 20)
+
+
 def test_a_job_that_has_ended_is_not_waited_for(ends, sessions, storage, key_id) -> None:
     job = post(sessions, storage, key_id).job
     cancel(sessions, job.id, actor="key:k")

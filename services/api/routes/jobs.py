@@ -64,6 +64,8 @@ def post_job() -> tuple[dict[str, Any], int, dict[str, str]]:
         job_request = _job_request(fields, model, uploads)
         submission = submit(ctx.sessions, ctx.storage, ctx.outbox, job_request, uploads)
     job = submission.job
+    if submission.created:
+        ctx.ends.accepted(job.id)
     links = links_of(job)
     body = JobAccepted(id=str(job.id), status=job.status, links=links).model_dump(mode="json")
     headers = {"Location": links.self, "Retry-After": "1"}
