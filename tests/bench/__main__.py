@@ -14,7 +14,8 @@ from tests.bench.depth import depth
 from tests.bench.priorities import priorities
 from tests.bench.report import Report
 from tests.bench.rival import rivals
-from tests.bench.service import pipeline, scale_out, start_up, throughput
+from tests.bench.service import pipeline, scale_out, throughput
+from tests.bench.start import start_up, workers
 
 _MODELS = ("cnn_custom", "student", "champion", "vgg16_finetune")
 
@@ -32,6 +33,7 @@ def parts_of(report: Report, folder: Path, *, quick: bool) -> dict[str, Callable
         "pipeline": lambda: pipeline(report, folder, jobs=jobs),
         "scale-out": lambda: scale_out(report, folder),
         "start-up": lambda: start_up(report, folder),
+        "workers": lambda: workers(report, folder, models),
         "depth": lambda: depth(report, folder, queued=queued, finished=finished),
         "priorities": lambda: priorities(report, folder, rounds=1 if quick else 3),
     }

@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import numpy as np
+import urllib3
 
 _WAIT_SECONDS = 20
 _TIMEOUT_SECONDS = 120
@@ -77,13 +78,23 @@ def closed_loop(url: str, ask: Ask, images: Sequence[bytes], *, clients: int, co
     return loop
 
 
-def triage(key: str, *, model: str = "champion", priority: str = "routine") -> Ask:
-    """Ask hemotriage: post a job, then wait for its end."""
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "image/jpeg"}
-    target = f"/v1/jobs?model={model}&priority={priority}"
+def triage(key: str, *, model: str = "champion", priority: str = "routine", fields: int = 1) -> Ask:
+    """Ask hemotriage: post a job, of one image or of several, and wait for its end."""
+    headers = {"Authorization": f"Bearer {key}"}
+    described = {"model": model, "priority": priority}
+
+    def post(connection: http.client.HTTPConnection, image: bytes) -> dict[str, str]:
+        if fields == 1:
+            target = f"/v1/jobs?{urlencode(described)}"
+            as_jpeg = {**headers, "Content-Type": "image/jpeg"}
+            return _json(connection, "POST", target, image, as_jpeg)
+        files = [("image", ("field.jpg", image))] * fields
+        body, media_type = urllib3.encode_multipart_formdata([*described.items(), *files])
+        as_form = {**headers, "Content-Type": media_type}
+        return _json(connection, "POST", "/v1/jobs", body, as_form)
 
     def ask(connection: http.client.HTTPConnection, image: bytes) -> None:
-        job = _json(connection, "POST", target, image, headers)
+        job = post(connection, image)
         while job["status"] in ("queued", "running"):
             link = f"/v1/jobs/{job['id']}?wait={_WAIT_SECONDS}"
             job = _json(connection, "GET", link, None, headers)

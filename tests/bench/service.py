@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.factories import small_champion
 CLIENTS = (1, 8, 32)
 _PICTURES = 16
 _WARM_UP = 64
+_MOST_FIELDS = 64
 _SLOW_STUB_RATE = 20.0
 _FLEET_JOBS = 300
 _STUB = {"worker": Application(("tests.bench.stub_worker",))}
@@ -63,6 +63,11 @@ def throughput(report: Report, folder: Path, models: Sequence[str], *, jobs: int
             for clients in CLIENTS:
                 run = closed_loop(service.url, ask, images, clients=clients, count=count)
                 _tell(report, f"service, {model}", f"{clients} clients", run, bound)
+            many = triage(service.api_key, model=model, fields=_MOST_FIELDS)
+            jobs_of_many = max(2, count // _MOST_FIELDS)
+            run = closed_loop(service.url, many, images, clients=2, count=jobs_of_many)
+            what = f"jobs of {_MOST_FIELDS} images, 2 clients"
+            report.add(f"service, {model}", what, run.rate * _MOST_FIELDS, "images/s", of=bound)
         for name in ("api", "worker"):
             what = f"{name}, all of {', '.join(models)} loaded"
             report.add("memory", what, resident_mebibytes(service, name), "MiB resident")
@@ -121,24 +126,6 @@ def _shares(service: LocalService) -> list[float]:
     with sessions() as session:
         counts = session.scalars(wrote).all()
     return [100 * count / sum(counts) for count in counts]
-
-
-def start_up(report: Report, folder: Path) -> None:
-    """From nothing to the first result, and one stat job at a time on an idle service."""
-    models = small_champion(folder / "models-of-one")
-    began = time.perf_counter()
-    with running(folder / "started", HEMOTRIAGE_MODELS_DIR=str(models)) as service:
-        ready = time.perf_counter() - began
-        ask = triage(service.api_key, priority="stat")
-        images = encoded_fields()
-        closed_loop(service.url, ask, images, clients=1, count=1)
-        first = time.perf_counter() - began
-        report.add("start-up", "service ready", ready, "s")
-        report.add("start-up", "first result", first, "s")
-        run = closed_loop(service.url, ask, images, clients=1, count=300)
-        for share in (50, 95, 99):
-            report.add("one stat job, idle", f"p{share}", run.percentile(share), "ms")
-        report.add("memory", "worker, cnn_custom", resident_mebibytes(service, "worker"), "MiB")
 
 
 def _tell(report: Report, part: str, what: str, run: Loop, bound: tuple[float, str]) -> None:
