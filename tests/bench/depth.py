@@ -43,7 +43,9 @@ def depth(report: Report, folder: Path, *, queued: tuple[int, ...], finished: in
         "HEMOTRIAGE_REQUEUE_AFTER_SECONDS": "1000000",
     }
     with running(folder / "depth", **settings) as service:
-        sessions = create_sessions(create_database(settings_of(service.environment()), pool_size=1))
+        # A million rows take longer than any statement of the service may.
+        database = create_database(settings_of(service.environment()), pool_size=1, patient=True)
+        sessions = create_sessions(database)
         ask = triage(service.api_key, priority="stat")
         images = encoded_fields()
         closed_loop(service.url, ask, images, clients=1, count=_JOBS)
