@@ -7,17 +7,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    Interval,
-    Uuid,
-    any_,
-    bindparam,
-    func,
-    tuple_,
-    update,
-)
+from sqlalchemy import ColumnElement, Interval, bindparam, func, tuple_, update
 from sqlalchemy.orm import Session
 
 from shared.db.models import JobRow
@@ -28,7 +18,7 @@ from shared.jobs.states import Status, locked_in_order, moved, transition
 
 _CLAIM = moved(
     Status.RUNNING,
-    JobRow.id.in_(locked_in_order(JobRow.id == any_(bindparam("job_ids", type_=ARRAY(Uuid))))),
+    JobRow.id.in_(locked_in_order()),
     worker=bindparam("by_worker"),
     attempts=JobRow.attempts + 1,
     started_at=func.coalesce(JobRow.started_at, func.clock_timestamp()),
@@ -104,7 +94,7 @@ def renew(sessions: Sessions, claims: Sequence[Claim], *, lease_seconds: float) 
     )
     with sessions.begin() as session:
         # A group of results is written for some of these jobs at the same time.
-        session.execute(locked_in_order(JobRow.id.in_(held.job_id for held in claims)))
+        session.execute(locked_in_order(), {"job_ids": [held.job_id for held in claims]})
         return set(session.scalars(statement))
 
 

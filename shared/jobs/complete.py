@@ -33,7 +33,7 @@ from shared.errors import (
 from shared.jobs.claim import Claim, transition_held
 from shared.jobs.ending import tell_end, told
 from shared.jobs.outbox import announce
-from shared.jobs.states import Status, locked_in_order, moved
+from shared.jobs.states import Status, is_named, locked_in_order, moved
 from shared.triage.result import TriageResult
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,11 @@ def complete(sessions: Sessions, results: Sequence[tuple[Claim, TriageResult]]) 
         if result.job_id != str(held.job_id):
             raise ValueError(f"a result of job {result.job_id} for job {held.job_id}")
     held_by = {(held.job_id, held.attempt): held for held, _ in results}
-    rows = execute(sessions, _COMPLETE, {"results": [_columns(*one) for one in results]})
+    values = {
+        "job_ids": [held.job_id for held, _ in results],
+        "results": [_columns(*one) for one in results],
+    }
+    rows = execute(sessions, _COMPLETE, values)
     counted = {held_by[row.job_id, row.attempt] for row in rows}
     for held, _ in results:
         if held not in counted:
@@ -100,7 +104,8 @@ def _completion() -> Select[tuple[uuid.UUID, int]]:
     ended = (
         moved(
             Status.SUCCEEDED,
-            JobRow.id.in_(locked_in_order(JobRow.id.in_(select(given.c.job_id)))),
+            JobRow.id.in_(locked_in_order()),
+            is_named(),
             JobRow.id == given.c.job_id,
             JobRow.worker == given.c.worker,
             JobRow.attempts == given.c.attempt,

@@ -16,7 +16,18 @@ import uuid
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Update,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from shared.db.models import JobRow
@@ -99,9 +110,14 @@ def moved(to: Status, *conditions: ColumnElement[bool], **values: Any) -> Update
     return update(JobRow).where(guard, *conditions).values(status=to, **values)
 
 
-def locked_in_order(*conditions: ColumnElement[bool]) -> Select[uuid.UUID]:
-    """The ids of jobs, with their rows locked so that two who lock some of the same never deadlock.
+def locked_in_order() -> Select[uuid.UUID]:
+    """The ids of the jobs `:job_ids`, with their rows locked in an order that all keep.
 
-    One after the other takes all that both want; none holds one and waits for another.
+    Two who want some of the same wait for one another, and never in a ring.
     """
-    return select(JobRow.id).where(*conditions).order_by(JobRow.id).with_for_update()
+    return select(JobRow.id).where(is_named()).order_by(JobRow.id).with_for_update()
+
+
+def is_named() -> ColumnElement[bool]:
+    """The condition that a job is one of the parameter `:job_ids`."""
+    return JobRow.id == any_(bindparam("job_ids", type_=ARRAY(Uuid)))
