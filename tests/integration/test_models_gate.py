@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,8 @@ from services.trainer.dataset import read_dataset
 from services.trainer.evaluate import read_part
 from services.trainer.gate import LIMITS, ask_gate
 from services.trainer.splits import Protocol
+from shared.models.engines import supported_precisions
+from shared.models.precision import LOWER, Precision, verdicts
 from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
 from tests.command_line import command_line
@@ -50,8 +51,10 @@ def predict(models: Path, drawn: Path, precision: str) -> tuple[int, str, str]:
 
 
 def give_verdict(models: Path, *, passed: bool) -> None:
+    """On int8; a machine with bfloat16 gave one on that too, which is refused."""
     version = version_in(models)
-    version.card["precisions"]["openvino"]["int8"]["passed"] = passed
+    for precision, verdict in version.card["precisions"]["openvino"].items():
+        verdict["passed"] = passed and precision == "int8"
     (version.folder / "card.json").write_text(json.dumps(version.card))
 
 
@@ -95,8 +98,9 @@ def test_a_version_is_gated_again_from_the_images_of_its_split(models: Path, dra
     before = version_in(models).card
     done = command_line("models", "gate", "cnn_custom", drawn, HEMOTRIAGE_MODELS_DIR=str(models))
     after = version_in(models).card
-    verdict = after["precisions"]["openvino"]["int8"]
-    assert done.returncode == (0 if verdict["passed"] else 1), done.stderr
+    given = after["precisions"]["openvino"]
+    verdict = given["int8"]
+    assert done.returncode == (0 if all(v["passed"] for v in given.values()) else 1), done.stderr
     assert f"{verdict['labels_changed']} of 8 labels changed" in done.stdout
     assert verdict["asked_at"] > before["precisions"]["openvino"]["int8"]["asked_at"]
     assert {**after, "precisions": None} == {**before, "precisions": None}
@@ -108,25 +112,43 @@ def test_other_images_are_refused(drawn: Path) -> None:
     assert "does not give the split" in done.stderr
 
 
-def gated() -> list[ModelVersion]:
-    """Shipped versions with an int8 form that may be used."""
+def test_one_precision_alone_can_be_asked_for(models: Path, drawn: Path) -> None:
+    before = version_in(models).card["precisions"]["openvino"]
+    settings = {"HEMOTRIAGE_MODELS_DIR": str(models)}
+    done = command_line("models", "gate", "cnn_custom", drawn, "--precision=bf16", **settings)
+    after = version_in(models).card["precisions"]["openvino"]
+    assert after["int8"] == before["int8"]
+    if "bf16" in supported_precisions("openvino"):
+        assert after["bf16"]["asked_at"] > before["bf16"]["asked_at"]
+    else:
+        assert "does not compute in bf16 on this machine" in done.stdout
+        assert done.returncode == 0
 
-    def passed(card: dict[str, Any]) -> bool:
-        return card.get("precisions", {}).get("openvino", {}).get("int8", {}).get("passed", False)
 
+def gated() -> list[tuple[ModelVersion, Precision]]:
+    """Shipped versions with the lower precisions that they may run in."""
     shipped = ModelRegistry(InferenceSettings().models_dir).versions()
-    return [version for version in shipped if passed(version.card)]
+    return [
+        (version, precision)
+        for version in shipped
+        for precision in LOWER
+        if verdicts(version, "openvino").get(precision, {}).get("passed")
+    ]
 
 
 @pytest.mark.dataset
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("version", gated(), ids=str)
-def test_a_shipped_verdict_holds_on_this_machine(version: ModelVersion, dataset: Path) -> None:
+@pytest.mark.parametrize(("version", "precision"), gated(), ids=str)
+def test_a_shipped_verdict_holds_on_this_machine(
+    version: ModelVersion, precision: Precision, dataset: Path
+) -> None:
+    if precision not in supported_precisions("openvino"):
+        pytest.skip(f"this processor has no {precision}")
     split = version.card["split"]
     part = read_part(
         read_dataset(dataset), protocol=Protocol(split["protocol"]), seed=split["seed"]
     )
-    verdict = ask_gate("int8", version, part, InferenceSettings())
+    verdict = ask_gate(precision, version, part, InferenceSettings())
     assert verdict["images"] == split["counts"]["test"]
     assert verdict["urgent_lowered"] == 0
     assert verdict["labels_changed"] <= verdict["labels_allowed"]
