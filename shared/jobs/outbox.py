@@ -8,9 +8,11 @@ claimed once.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import threading
 import time
 import uuid
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -21,6 +23,8 @@ from sqlalchemy.orm import Session
 from shared.db.models import JobRow, OutboxRow
 from shared.db.session import Sessions, execute
 from shared.queue.send import BrokerUnavailableError, Sender
+
+_log = logging.getLogger(__name__)
 
 RELAY_AFTER_SECONDS = 2.0
 """A message that its writer sends itself is the relay's after so long."""
@@ -52,49 +56,65 @@ def announce(session: Session, job: JobRow, *, delay_seconds: float = 0) -> None
 class Outbox:
     """Sends the messages that its process has just committed; safe to share between threads.
 
-    What was sent is removed a little later, many at once. What a crash or a server that is down
-    leaves in the outbox, the relay sends, some of it a second time.
+    A thread of its own sends them, so that nobody waits for the broker, and removes what was sent a
+    little later, many at once. What a crash or a server that is down leaves in the outbox, the
+    relay sends, some of it a second time.
     """
 
     def __init__(self, sessions: Sessions, sender: Sender) -> None:
         self._sessions = sessions
         self._sender = sender
+        self._waiting: deque[Message] = deque()
         self._sent: list[int] = []
-        self._lock = threading.Lock()
-        self._any_sent = threading.Event()
-        self._cleaner: threading.Thread | None = None
+        self._starting, self._flushing = threading.Lock(), threading.Lock()
+        self._any_waiting = threading.Event()
+        self._thread: threading.Thread | None = None
 
-    def send(self, message: Message) -> bool:
-        """Send a message right after the commit that wrote it.
+    def send(self, message: Message) -> None:
+        """Have a message sent right after the commit that wrote it; returns at once."""
+        self._waiting.append(message)
+        self._any_waiting.set()
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+                self._thread.start()
 
-        Returns:
-            Whether it is sent. Where a server is down it stays, for the relay.
-        """
-        try:
-            self._sender(message.job_id, message.queue, message.announced_at)
-        except (BrokerUnavailableError, SQLAlchemyError):
-            return False
-        with self._lock:
-            self._sent.append(message.id)
-            if self._cleaner is None:
-                self._cleaner = threading.Thread(target=self._run, name="outbox", daemon=True)
-                self._cleaner.start()
-        self._any_sent.set()
-        return True
-
-    def clear(self) -> None:
-        """Remove what was sent; the relay sends again what the database does not let us remove."""
-        with self._lock:
-            sent, self._sent = self._sent, []
-        if sent:
-            with suppress(SQLAlchemyError):
-                execute(self._sessions, delete(OutboxRow).where(OutboxRow.id.in_(sent)))
+    def flush(self) -> None:
+        """Send what waits, and remove what was sent."""
+        self._send_waiting()
+        self._clear()
 
     def _run(self) -> None:
-        while self._any_sent.wait():
-            time.sleep(_CLEARING_SECONDS)
-            self._any_sent.clear()
-            self.clear()
+        clear_at = time.monotonic() + _CLEARING_SECONDS
+        while True:
+            self._any_waiting.wait(_CLEARING_SECONDS if self._sent else None)
+            self._any_waiting.clear()
+            self._send_waiting()
+            if time.monotonic() >= clear_at:
+                self._clear()
+                clear_at = time.monotonic() + _CLEARING_SECONDS
+
+    def _send_waiting(self) -> None:
+        """Send what waits; where the broker is down it stays in the outbox, for the relay."""
+        with self._flushing:
+            while self._waiting:
+                message = self._waiting.popleft()
+                try:
+                    self._sender(message.job_id, message.queue, message.announced_at)
+                except BrokerUnavailableError:
+                    self._waiting.clear()
+                except Exception:  # the thread must outlive whatever it meets
+                    _log.exception("message not sent")
+                else:
+                    self._sent.append(message.id)
+
+    def _clear(self) -> None:
+        """Remove what was sent; the relay sends again what the database does not let us remove."""
+        with self._flushing:
+            sent, self._sent = self._sent, []
+            if sent:
+                with suppress(SQLAlchemyError):
+                    execute(self._sessions, delete(OutboxRow).where(OutboxRow.id.in_(sent)))
 
 
 def send_due(session: Session, sender: Sender, *, limit: int) -> int:

@@ -109,7 +109,7 @@ def submit(
     request: JobRequest,
     uploads: Sequence[Upload],
 ) -> Submission:
-    """Store the images, commit the job with its message, and send the message.
+    """Store the images, commit the job with its message, and have the message sent.
 
     The job is accepted once the transaction commits, whether or not the broker answers.
 

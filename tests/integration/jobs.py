@@ -58,7 +58,7 @@ def post(
     used = outbox or Outbox(sessions, broker or Recorder())
     submission = submit(sessions, storage, used, request, [upload()])
     if outbox is None:
-        used.clear()
+        used.flush()
     return submission
 
 

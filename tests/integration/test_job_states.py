@@ -120,7 +120,7 @@ class JobLife(RuleBasedStateMachine):
         )
         outbox = Outbox(self.sessions, lambda *_: None)
         job = submit(self.sessions, None, outbox, request, []).job
-        outbox.clear()
+        outbox.flush()
         self.models[job.id] = Model()
         return job.id
 

@@ -111,6 +111,36 @@ def test_what_was_sent_is_removed_without_being_asked(sessions, storage, key_id)
     eventually(lambda: count(sessions, OutboxRow) == 0, 10)
 
 
+def test_who_posts_does_not_wait_for_the_broker(sessions, storage, key_id) -> None:
+    answers = threading.Event()
+
+    class Frozen(Recorder):
+        def __call__(self, *message: object) -> None:
+            assert answers.wait(60)
+            super().__call__(*message)
+
+    broker = Frozen()
+    outbox = Outbox(sessions, broker)
+    jobs = [post(sessions, storage, key_id, outbox=outbox).job for _ in range(2)]
+    assert broker.sent == []
+    answers.set()
+    eventually(lambda: [job_id for job_id, _ in broker.sent] == [job.id for job in jobs], 10)
+    eventually(lambda: count(sessions, OutboxRow) == 0, 10)
+
+
+def test_what_waits_for_a_broker_that_is_down_is_left_to_the_relay(
+    sessions, storage, key_id
+) -> None:
+    broker = Recorder(down=True)
+    outbox = Outbox(sessions, broker)
+    for _ in range(3):
+        post(sessions, storage, key_id, outbox=outbox)
+    outbox.flush()
+    broker.down = False
+    post(sessions, storage, key_id, outbox=outbox)
+    eventually(lambda: len(broker.sent) == 1 and count(sessions, OutboxRow) == 3, 10)
+
+
 def test_a_job_is_posted_in_one_statement(sessions, storage, key_id, statements) -> None:
     outbox = Outbox(sessions, Recorder(down=True))
     statements.clear()
