@@ -29,9 +29,10 @@ def rivals(report: Report, models: Sequence[str], *, jobs: int) -> None:
     images = encoded_fields()
     for model in models:
         with _serving(model) as url:
-            closed_loop(url, _ask(), images, clients=8, count=64)
+            warm_up = closed_loop(url, _ask(), images, clients=8, count=64)
+            count = max(64, min(jobs, round(20 * warm_up.rate)))
             for clients in CLIENTS:
-                run = closed_loop(url, _ask(), images, clients=clients, count=jobs)
+                run = closed_loop(url, _ask(), images, clients=clients, count=count)
                 part = f"LitServe, {model}, tensorflow, f32"
                 report.add(part, f"{clients} clients", run.rate, "requests/s")
                 report.add(part, f"{clients} clients, p99", run.percentile(99), "ms")
