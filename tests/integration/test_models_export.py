@@ -44,7 +44,14 @@ def fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "target", [target for target in Format if target is not Format.TFLITE_INT8]
+    "target",
+    [
+        Format.ONNX_F16,
+        *(
+            pytest.param(target, marks=pytest.mark.exhaustive)
+            for target in (Format.KERAS, Format.ONNX, Format.TFLITE)
+        ),
+    ],
 )
 def test_a_version_is_exported_and_compared_on_drawn_fields(target: str, tmp_path: Path) -> None:
     out = tmp_path / "exports/model.bin"

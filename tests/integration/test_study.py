@@ -93,6 +93,7 @@ def test_members_an_ensemble_and_a_student_that_learns_from_it(drawn: Path, tmp_
     assert run["metrics"]["images"] == 8
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_export_that_is_killed_leaves_no_version(drawn: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
