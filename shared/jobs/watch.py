@@ -51,7 +51,7 @@ class EndWatch:
         An end that was told before this call, and after the job's acceptance, is remembered too.
         """
         with self._lock:
-            if self._is_told:
+            if self._is_told and job_id not in self._ended:
                 self._running.add(job_id)
 
     def wait(self, job_id: uuid.UUID, seconds: float) -> None:
@@ -137,6 +137,7 @@ class EndWatch:
 
     def _wake(self, job_id: uuid.UUID) -> None:
         with self._lock:
+            self._running.forget(job_id)
             waiting = self._waiting.get(job_id)
             if waiting is None:
                 self._ended.add(job_id)

@@ -69,6 +69,24 @@ def test_whoever_waits_for_a_job_of_his_process_asks_nothing_before_its_end(
     assert asked == []
 
 
+def test_an_end_before_anybody_waits_is_known_to_all_who_ask_later(
+    ends, sessions, storage, key_id
+) -> None:
+    known_to_listen(ends, sessions)
+    for accepted_first in (True, False):
+        job = post(sessions, storage, key_id).job
+        if accepted_first:
+            ends.accepted(job.id)
+        cancel(sessions, job.id, actor="key:k")
+        eventually(lambda job=job: job.id in ends._ended, 20)
+        if not accepted_first:
+            ends.accepted(job.id)
+        for _ in range(3):
+            began = time.monotonic()
+            ends.wait(job.id, LONG)
+            assert time.monotonic() - began < 1.5, "it waited until it looked for itself"
+
+
 def test_an_end_that_was_undone_is_waited_for_again(ends, sessions, storage, key_id) -> None:
     known_to_listen(ends, sessions)
     job = post(sessions, storage, key_id).job
