@@ -162,7 +162,7 @@ class _Engine:
     def __init__(self, stage: keras.Model, precision: Precision) -> None:
         core = ov.Core()
         # Float32 in the graph, whatever trains the rest: the engine is told its precision.
-        graph = core.read_model(to_onnx(_as_float32(stage)).SerializeToString())
+        graph = core.read_model(to_onnx(as_float32(stage)).SerializeToString())
         hint = {"INFERENCE_PRECISION_HINT": _ENGINE_PRECISION[precision]}
         self._compiled = core.compile_model(graph, "CPU", hint)
 
@@ -171,13 +171,15 @@ class _Engine:
         return outputs
 
 
-def _as_float32(stage: keras.Model) -> keras.Model:
+def as_float32(model: keras.Model) -> keras.Model:
+    """A copy that computes in float32, as weights are in every precision of training."""
+
     def of_layer(layer: keras.Operation) -> keras.Operation:
         config = layer.get_config()
         if isinstance(layer, keras.Layer):
             config["dtype"] = "float32"
         return type(layer).from_config(config)
 
-    copy = keras.models.clone_model(stage, clone_function=of_layer)
-    copy.set_weights(stage.get_weights())
+    copy = keras.models.clone_model(model, clone_function=of_layer)
+    copy.set_weights(model.get_weights())
     return copy

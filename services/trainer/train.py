@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from services.trainer.batches import Batches, EpochBatches, Teacher, cycle, fixed, fresh, in_order
 from services.trainer.dataset import Sample, label_indices, load_pixels
-from services.trainer.features import FeatureCache, Trunk, cut
+from services.trainer.features import FeatureCache, Trunk, as_float32, cut
 from services.trainer.loop import compile_model, forget_checkpoint, run_epochs
 from services.trainer.plan import Recipe, TrainingPlan
 from services.trainer.splits import Split
@@ -77,7 +77,8 @@ def train(plan: TrainingPlan, split: Split, run: Path, tools: Tools) -> TrainedM
     finally:
         keras.mixed_precision.set_global_policy("float32")
     forget_checkpoint(run)
-    return TrainedModel(_as_float32(model, plan), plan, history)
+    kept = model if plan.precision == "float32" else as_float32(model)
+    return TrainedModel(kept, plan, history)
 
 
 def record(trained: TrainedModel) -> dict[str, Any]:
@@ -162,12 +163,3 @@ def _variant(
         return image
     rng = np.random.default_rng([int(sample.sha256[:16], 16), number])
     return augment(image, rng, plan.augmentation, masked=masked)
-
-
-def _as_float32(model: keras.Model, plan: TrainingPlan) -> keras.Model:
-    """Copy the weights, which are float32 in every precision, into a float32 graph."""
-    if plan.precision == "float32":
-        return model
-    copy = build(plan.architecture)
-    copy.set_weights(model.get_weights())
-    return copy

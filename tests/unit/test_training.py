@@ -46,6 +46,21 @@ def a_plan(architecture: str, recipe: Recipe = Recipe.STUDY, **values: object) -
 
 
 @pytest.mark.slow
+def test_what_trains_in_bfloat16_is_kept_in_float32(split: Split, tmp_path: Path) -> None:
+    plan = a_plan("cnn_custom", precision="mixed_bfloat16", max_epochs=1)
+    tools = Tools(PretrainedWeights(None), FeatureCache(tmp_path / "features"))
+    kept = train(plan, split, tmp_path / "run", tools).model
+    fresh_one = build("cnn_custom")
+    assert keras.mixed_precision.global_policy().name == "float32"
+    assert [type(layer) for layer in kept.layers] == [type(layer) for layer in fresh_one.layers]
+    assert {layer.compute_dtype for layer in kept.layers} == {"float32"}
+    fresh_one.set_weights(kept.get_weights())
+    images = load_images(split.test, plan, masked=True)
+    expected = fresh_one.predict(images, verbose=0)
+    assert np.abs(kept.predict(images, verbose=0) - expected).max() < 1e-6
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture",
     ["vgg16_baseline", pytest.param("vgg16_finetune", marks=pytest.mark.exhaustive)],
