@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
+from redis import Redis
 
 from shared.client import Client
 from shared.local.service import LocalService
@@ -76,6 +77,9 @@ def test_drawn_images_of_8_clients_each_get_one_result_equal_to_the_command_line
     service: LocalService, drawn: list[Path]
 ) -> None:
     assert_service_agrees_with_command_line(service, drawn)
+    # Whatever the broker kept as unacknowledged, it would keep for ever, or deliver again.
+    broker = Redis.from_url(service.environment()["HEMOTRIAGE_BROKER_URL"])
+    assert broker.exists("unacked", "unacked_index") == 0
 
 
 @pytest.mark.dataset
