@@ -170,6 +170,12 @@ class ConflictError(PermanentError):
     http_status = HTTPStatus.CONFLICT
 
 
+class NoResultError(ConflictError):
+    """The job has no result."""
+
+    code = "no_result"
+
+
 class IdempotencyConflictError(ConflictError):
     """This Idempotency-Key was used before with another request."""
 

@@ -139,6 +139,19 @@ class Settings(InferenceSettings):
         default=5, gt=0, description="Delay of a webhook's first retry; it doubles each time."
     )
 
+    monitoring_interval_seconds: float = Field(
+        default=300, gt=0, description="Pause between two looks at drift."
+    )
+    monitoring_window_seconds: int = Field(
+        default=86_400, ge=1, description="Age of the oldest result that such a look is at."
+    )
+    monitoring_max_fields: int = Field(
+        default=5000, ge=1, description="Most fields of such a look, the newest."
+    )
+    monitoring_keep_days: int = Field(
+        default=30, ge=1, description="Age at which what was found of drift is removed."
+    )
+
     connect_timeout_seconds: float = Field(
         default=3.0, gt=0, description="Longest wait for a server to take a connection."
     )

@@ -11,10 +11,11 @@ from services.api.auth import SECURITY_SCHEMES
 from services.api.errors import PROBLEM
 from services.api.schemas import JobFields, Problem
 from shared.imaging.decode import MEDIA_TYPES
-from shared.triage.wording import DISCLAIMER
+from shared.triage.wording import Language
+from shared.triage.wording.english import ENGLISH
 
 DESCRIPTION = f"""\
-Triage of blood smear images for acute lymphoblastic leukaemia: {DISCLAIMER}.
+Triage of blood smear images for acute lymphoblastic leukaemia: {ENGLISH.disclaimer}.
 
 Post images to `/v1/jobs`, then poll the job at its `Location`. Errors are problem documents
 (RFC 9457) with a stable `code`.
@@ -23,6 +24,7 @@ Post images to `/v1/jobs`, then poll the job at its `Location`. Errors are probl
 _BINARY = {"type": "string", "format": "binary"}
 _ANSWERS_OF_EVERY_CALL = {401, 403, 503}
 _ANSWERS_OF_AN_UPLOAD = {400, 409, 413, 415, 422, 429}
+_WORDED = ("/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/result")
 
 
 def init_app(app: APIFlask) -> None:
@@ -41,6 +43,8 @@ def _complete(spec: dict[str, Any]) -> dict[str, Any]:
     schemas.update(fields.pop("$defs", {}))
     post["requestBody"] = _upload_body(fields)
     post.setdefault("parameters", []).append(_idempotency_header())
+    for name in _WORDED:
+        spec["paths"][name]["get"].setdefault("parameters", []).append(_language_header())
     for path in spec["paths"].values():
         for operation in path.values():
             if isinstance(operation, dict) and operation.get("security"):
@@ -75,4 +79,14 @@ def _idempotency_header() -> dict[str, Any]:
         "in": "header",
         "description": "The same key and body give the same job; with another body, 409.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    }
+
+
+def _language_header() -> dict[str, Any]:
+    languages = ", ".join(f"`{language}`" for language in Language)
+    return {
+        "name": "Accept-Language",
+        "in": "header",
+        "description": f"Language of a result's texts: {languages}; English for any other.",
+        "schema": {"type": "string", "default": Language.ENGLISH.value},
     }

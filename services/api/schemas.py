@@ -9,8 +9,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from shared.jobs.entities import Job
 from shared.jobs.states import Priority, Status
+from shared.reviews.record import Decision, ReviewLabel
 from shared.triage.policy import Urgency
 from shared.triage.result import TriageResult
+from shared.triage.wording import Language, worded
 from shared.webhooks.hosts import MAX_URL_LENGTH
 
 MAX_WAIT_SECONDS = 30
@@ -19,6 +21,13 @@ Reference = Annotated[
     str,
     StringConstraints(
         strip_whitespace=True, min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$"
+    ),
+]
+
+Comment = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, max_length=2000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f]*$"
     ),
 ]
 
@@ -134,6 +143,29 @@ class ModelListOut(BaseModel):
     aliases: dict[str, str]
 
 
+class ReviewIn(BaseModel):
+    """What a reviewer says of a result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decision: Decision
+    label: ReviewLabel | None = Field(
+        None, description="What it is; needed to override. `other`: none of the four classes."
+    )
+    comment: Comment | None = Field(None, description="Kept with the review, shown nowhere else.")
+
+
+class ReviewOut(BaseModel):
+    """A review as it was recorded, without its comment."""
+
+    id: int
+    job_id: str
+    decision: Decision
+    prediction: ReviewLabel
+    label: ReviewLabel
+    at: dt.datetime
+
+
 class Problem(BaseModel):
     """An error, by RFC 9457."""
 
@@ -151,8 +183,8 @@ def links_of(job: Job) -> Links:
     return Links(self=base, result=f"{base}/result", images=images)
 
 
-def job_out(job: Job) -> JobOut:
-    """A job as clients see it."""
+def job_out(job: Job, language: Language = Language.ENGLISH) -> JobOut:
+    """A job as clients see it, its result in their language."""
     return JobOut(
         id=str(job.id),
         status=job.status,
@@ -166,6 +198,6 @@ def job_out(job: Job) -> JobOut:
         finished_at=job.finished_at,
         attempts=job.attempts,
         error=JobError(code=job.error.code, detail=job.error.detail) if job.error else None,
-        result=TriageResult.model_validate(job.result) if job.result else None,
+        result=TriageResult.model_validate(worded(job.result, language)) if job.result else None,
         links=links_of(job),
     )

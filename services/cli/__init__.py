@@ -15,6 +15,7 @@ import pydantic
 from sqlalchemy.exc import OperationalError
 
 from shared.errors import HemotriageError
+from shared.triage.wording.english import ENGLISH
 
 COMMANDS = {
     "submit": "Post images to the service.",
@@ -53,13 +54,16 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(cls=_Commands)
+_HELP = f"""Triage of blood smear images for acute lymphoblastic leukaemia.
+
+{ENGLISH.disclaimer.capitalize()}.
+"""
+
+
+@click.command(cls=_Commands, help=_HELP)
 @click.version_option(package_name="hemotriage")
 def cli() -> None:
-    """Triage of blood smear images for acute lymphoblastic leukaemia.
-
-    Decision support; not a diagnosis; requires confirmation by a qualified haematologist.
-    """
+    """The command line."""
 
 
 def main() -> None:

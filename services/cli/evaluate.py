@@ -19,6 +19,7 @@ from services.trainer.evaluate import (
     read_part,
     trained_on,
 )
+from services.trainer.foreign import measure_foreign
 from services.trainer.report import html_comparison, html_report
 from services.trainer.robustness import robustness
 from services.trainer.splits import Protocol
@@ -49,6 +50,13 @@ _FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
     "and not on every image.",
 )
 @click.option("--robustness", "changed", is_flag=True, help="Measure on changed images as well.")
+@click.option(
+    "--foreign",
+    "foreign",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of images unlike those of the data set: how many are sent to review. Repeatable.",
+)
 @click.option("--json", "json_file", type=_FILE, help="Write all measures here.")
 @click.option("--html", "html_file", type=_FILE, help="Write a page with tables and plots here.")
 def command(
@@ -57,6 +65,7 @@ def command(
     models: tuple[str, ...],
     protocol: str | None,
     changed: bool,
+    foreign: tuple[Path, ...],
     json_file: Path | None,
     html_file: Path | None,
 ) -> None:
@@ -68,7 +77,7 @@ def command(
     dataset = read_dataset(folder, groups="auto" if protocol else "none")
     part = read_part(dataset, protocol=Protocol(protocol) if protocol else None, seed=seed)
     evaluations = {
-        str(version): _evaluate(version, part, registry, settings, changed=changed)
+        str(version): _evaluate(version, part, registry, settings, changed=changed, foreign=foreign)
         for version in versions
     }
     report, page = _report(evaluations, part)
@@ -85,6 +94,7 @@ def _evaluate(
     settings: InferenceSettings,
     *,
     changed: bool,
+    foreign: tuple[Path, ...],
 ) -> Evaluation:
     predictor = Predictor.load(version, settings)
     cards = [registry.get(made_of.name, made_of.version).card for made_of in predictor.references]
@@ -99,6 +109,11 @@ def _evaluate(
         report["robustness"] = robustness(
             lambda images: predictor.predict(images).calibrated, part.images, part.labels
         )
+    if foreign:
+        report["foreign"] = {
+            folder.name: measure_foreign(predictor, folder, max_pixels=settings.max_pixels)
+            for folder in foreign
+        }
     return evaluation
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from services.trainer.report import COLOUR_ALONE, SHOWN_ERRORS, model_title
 from shared.triage.labels import LABELS
-from shared.triage.wording import DISCLAIMER, LIMITS
+from shared.triage.wording.english import ENGLISH
 
 
 def print_report(report: Mapping[str, Any], console: Console) -> None:
@@ -27,10 +27,14 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     console.print(_confusion_table(metrics))
     console.print(_summary_table(report))
     console.print(_policy_table(metrics))
+    console.print(_review_table(report["review"]))
+    if "foreign" in report:
+        console.print(_foreign_table(report["foreign"]))
     if "robustness" in report:
         console.print(_robustness_table(report["robustness"]))
     console.print(_error_table(report["errors"]))
-    console.print(f"{DISCLAIMER.capitalize()}. {report['card'].get('limits', LIMITS)}")
+    limits = report["card"].get("limits", ENGLISH.limits)
+    console.print(f"{ENGLISH.disclaimer.capitalize()}. {limits}")
 
 
 def print_comparison(
@@ -91,6 +95,32 @@ def _summary_table(report: Mapping[str, Any]) -> Table:
         table.add_row(row, _proportion(baseline["accuracy"]))
     table.add_row("parameters", f"{cost['parameters']:,}")
     table.add_row("images/s", f"{_speed(cost)} ({cost['engine']}, {cost['precision']})")
+    return table
+
+
+def _review_table(review: Mapping[str, Any]) -> Table:
+    free = review["unreviewed"]
+    table = Table("measure", "value", title="Review")
+    table.add_row("images that need no review", f"{free['coverage']:.1%}")
+    table.add_row("wrong class among these", _proportion(free["errors"]))
+    table.add_row("malignant, yet routine", _proportion(review["malignant_as_routine"]))
+    table.add_row("taken for foreign", _proportion(review["flagged_as_unlike"]))
+    for label, held in review["set_holds_label"].items():
+        if held is not None:
+            table.add_row(f"set holds the label, {label}", _proportion(held))
+    for reason, count in review["reasons"].items():
+        table.add_row(f"images with {reason}", str(count))
+    return table
+
+
+def _foreign_table(foreign: Mapping[str, Any]) -> Table:
+    table = Table(
+        *("folder", "images", "refused", "sent to review", "by the detector", "routine"),
+        title="Foreign images",
+    )
+    for name, found in foreign.items():
+        shares = (_proportion(found[key]) for key in ("reviewed", "unlike", "routine"))
+        table.add_row(name, str(found["images"]), str(found["refused"]), *shares)
     return table
 
 

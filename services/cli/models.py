@@ -19,6 +19,9 @@ from shared.models.precision import LOWER, Precision
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
 
+STUDY_WORK = Path("var/study")
+"""Where `hemotriage study` keeps runs, unless told otherwise."""
+
 _DRAWN = 16
 
 
@@ -148,9 +151,13 @@ def gate(model: str, folder: Path, groups: str, among: tuple[Precision, ...]) ->
     """
     settings = InferenceSettings()
     version = ModelRegistry(settings.models_dir).resolve(model)
-    # Loads TensorFlow, which the other commands of this module do without.
-    ask_for_version = importlib.import_module("services.trainer.precisions").ask_for_version
-    verdicts = ask_for_version(version, folder, settings, groups=groups, among=among)
+    # These load TensorFlow, which the other commands of this module do without.
+    origin_of = importlib.import_module("services.trainer.siblings").origin_of
+    add_precisions = importlib.import_module("services.trainer.precisions").add_precisions
+    origin = origin_of(version, folder, settings, groups=groups, work=STUDY_WORK)
+    verdicts = add_precisions(
+        version, origin.split, settings, dataset_version=origin.dataset.version, among=among
+    )
     for precision, verdict in verdicts.items():
         said = "passed" if verdict["passed"] else "refused"
         speed = verdict["speed"]
@@ -167,6 +174,50 @@ def gate(model: str, folder: Path, groups: str, among: tuple[Precision, ...]) ->
         click.echo(f"{settings.engine} does not compute in {asked} on this machine.")
     if not all(verdict["passed"] for verdict in verdicts.values()):
         raise click.exceptions.Exit(1)
+
+
+@command.command("assure")
+@click.argument("model")
+@click.argument(
+    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    "--groups",
+    type=click.Choice(["auto", "manifest", "detected"]),
+    default="auto",
+    show_default=True,
+    help="Groups of overlapping fields, as in the study that made the version.",
+)
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=STUDY_WORK,
+    show_default=True,
+    help="Runs of the study; one that is needed and not there is trained first.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "mixed_bfloat16"]),
+    help="Of that training; by default the version's own.",
+)
+def assure(model: str, folder: Path, groups: str, work: Path, precision: str | None) -> None:
+    """Fit what lets results of MODEL be doubted: conformal sets, and the distance to its images.
+
+    DIR holds the images that the version was trained from, one folder a class. What is fitted goes
+    into the card and into `reference.npz`. Versions that are exported now have it already.
+    """
+    settings = InferenceSettings()
+    version = ModelRegistry(settings.models_dir).resolve(model)
+    # These load TensorFlow, which the other commands of this module do without.
+    origin_of = importlib.import_module("services.trainer.siblings").origin_of
+    assure_again = importlib.import_module("services.trainer.release").assure_again
+    origin = origin_of(version, folder, settings, groups=groups, work=work, precision=precision)
+    review = assure_again(version, origin)
+    free, foreign = review["unreviewed"], review["flagged_as_unlike"]
+    click.echo(
+        f"{version}: {free['coverage']:.1%} of {foreign['of']} held-out images need no review, "
+        f"{free['errors']['count']} of these are wrong; {foreign['count']} are taken for foreign"
+    )
 
 
 def _draw() -> Pixels:

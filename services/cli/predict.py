@@ -13,6 +13,7 @@ import numpy as np
 from shared.errors import ImageError, UnsupportedMediaTypeError
 from shared.imaging import Pixels
 from shared.imaging.decode import load_model_input
+from shared.imaging.quality import measure_quality
 from shared.models.predictor import Predictor
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
@@ -84,9 +85,8 @@ def _files(paths: tuple[Path, ...]) -> Iterator[tuple[Path, bool]]:
 
 def _write(predictor: Predictor, chunk: list[tuple[Path, Pixels]], out: IO[str]) -> None:
     prediction = predictor.predict(np.stack([pixels for _, pixels in chunk]))
-    for (path, _), raw, calibrated in zip(
-        chunk, prediction.raw, prediction.calibrated, strict=True
-    ):
-        result = field_result(0, raw, calibrated).model_dump(mode="json")
+    for index, (path, pixels) in enumerate(chunk):
+        evidence = prediction.evidence(index, measure_quality(pixels))
+        result = field_result(0, evidence, predictor.members).model_dump(mode="json")
         model = predictor.reference.model_dump()
         out.write(json.dumps({"file": str(path), **result, "model": model}) + "\n")

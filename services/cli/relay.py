@@ -1,4 +1,4 @@
-"""`hemotriage relay`: the process that sends what waits in the outbox, and sweeps."""
+"""`hemotriage relay`: the process that sends what waits in the outbox, sweeps and watches."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from shared.db.session import create_database, create_sessions
 from shared.jobs.orphans import run_orphan_sweeps
 from shared.jobs.relay import run_relay
 from shared.logging import configure_logging
+from shared.models.registry import ModelRegistry
+from shared.monitoring.run import run_monitoring
 from shared.queue.app import create_celery
 from shared.queue.send import CelerySender
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from shared.webhooks.run import CALLS, run_webhooks
 
-_CONNECTIONS = 3
+_CONNECTIONS = 4
 """Connections to the database without those of webhooks."""
 
 
@@ -40,7 +42,13 @@ def command() -> None:
             args=(settings, sessions, storage, stop),
             name="orphans",
             daemon=True,
-        )
+        ),
+        threading.Thread(
+            target=run_monitoring,
+            args=(settings, sessions, ModelRegistry(settings.models_dir), stop),
+            name="monitoring",
+            daemon=True,
+        ),
     ]
     if calls_back:
         threads.append(

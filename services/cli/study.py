@@ -12,16 +12,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from services.cli.models import STUDY_WORK
 from services.trainer.dataset import Dataset, read_dataset
-from services.trainer.features import FeatureCache
 from services.trainer.plan import Recipe, TrainingPlan, make_plan
 from services.trainer.release import ENSEMBLE, Release, release_ensemble, release_run
+from services.trainer.siblings import Origin
 from services.trainer.splits import Protocol, Split, split_dataset
 from services.trainer.study import Study, best_run, run_study
-from services.trainer.train import Tools
+from services.trainer.tools import make_tools
 from shared.errors import ConflictError
-from shared.models.predictor import Predictor
-from shared.models.pretrained import PretrainedWeights
 from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
 
@@ -88,7 +87,7 @@ _OPTIONS = (
     click.option(
         "--work",
         type=_FOLDER,
-        default=Path("var/study"),
+        default=STUDY_WORK,
         show_default=True,
         help="Runs and features; what is finished is not done again.",
     ),
@@ -168,7 +167,8 @@ def _train_and_export(
     targets = {plan.architecture: _targets(plan.architecture, release, given) for plan in plans}
     seeds = tuple(int(seed) for seed in given["seeds"].split(","))
     study = Study(dataset, split, plans, seeds, given["work"])
-    report = run_study(study, _tools(release.settings, given))
+    origin = Origin(dataset, split, given["work"], release.settings)
+    report = run_study(study, make_tools(release.settings, given["work"], given["teacher"]))
     Console(width=110).print(_table(report))
     if given["json_file"]:
         given["json_file"].write_text(json.dumps(report, indent=1) + "\n")
@@ -178,7 +178,8 @@ def _train_and_export(
         summary = report["models"][architecture]
         runs = summary["runs"] if given["every_seed"] else [best_run(summary)]
         for target, run in zip(versions, runs, strict=True):
-            _say(target, release_run(run, target, release, seeds=summary["accuracy"]))
+            card = release_run(run, target, release, origin.sibling, seeds=summary["accuracy"])
+            _say(target, card)
 
 
 def _plan(architecture: str, given: dict[str, Any]) -> TrainingPlan:
@@ -188,19 +189,6 @@ def _plan(architecture: str, given: dict[str, Any]) -> TrainingPlan:
     )  # fmt: skip
     chosen = {name: given[name] for name in names}
     return make_plan(architecture, Recipe(given["recipe"]), **chosen)
-
-
-def _tools(settings: InferenceSettings, given: dict[str, Any]) -> Tools:
-    teacher = None
-    if given["teacher"]:
-        version = ModelRegistry(settings.models_dir).resolve(given["teacher"])
-        predictor = Predictor.load(version, settings)
-        teacher = lambda images: predictor.predict(images).calibrated  # noqa: E731
-    return Tools(
-        PretrainedWeights(settings.pretrained_dir),
-        FeatureCache(given["work"] / "features"),
-        teacher,
-    )
 
 
 def _targets(name: str, release: Release, given: dict[str, Any]) -> list[ModelVersion]:
@@ -223,7 +211,8 @@ def _export_ensemble(release: Release, given: dict[str, Any]) -> None:
     registry = ModelRegistry(release.settings.models_dir)
     members = [registry.resolve(reference) for reference in given["members"].split(",")]
     (target,) = _targets(ENSEMBLE, release, {**given, "every_seed": False})
-    _say(target, release_ensemble(members, target, release))
+    origin = Origin(release.dataset, release.split, given["work"], release.settings)
+    _say(target, release_ensemble(members, target, release, origin.sibling))
 
 
 def _table(report: dict[str, Any]) -> Table:

@@ -8,22 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
 from services.trainer.metrics import Labels, proportion
 from shared.imaging import Pixels
-
-_PERCENTILES = (5, 25, 50, 75, 95)
-
-
-def colour_statistics(images: Pixels) -> NDArray[np.float64]:
-    """Mean, standard deviation and five percentiles of each channel, shape (n, 21)."""
-    flat = images.reshape(len(images), -1, 3).astype(np.float32)
-    percentiles = np.percentile(flat, _PERCENTILES, axis=1).transpose(1, 0, 2)
-    statistics = [flat.mean(axis=1), flat.std(axis=1), percentiles.reshape(len(images), -1)]
-    return np.concatenate(statistics, axis=1, dtype=np.float64)
+from shared.imaging.colour import colour_statistics
 
 
 def colour_baseline(

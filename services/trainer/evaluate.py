@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 
 from services.trainer.code_version import code_version
 from services.trainer.dataset import Dataset, Sample, label_indices, load_pixels
-from services.trainer.metrics import Labels, measure
+from services.trainer.metrics import Labels, measure, measure_review
 from services.trainer.splits import Protocol, split_dataset
 from shared.imaging import Pixels
-from shared.models.predictor import Prediction, Predictor
+from shared.imaging.quality import Quality, measure_quality
+from shared.models.prediction import Prediction
+from shared.models.predictor import Predictor
 from shared.triage.labels import LABELS
-from shared.triage.result import ModelReference, field_result
+from shared.triage.result import FieldResult, ModelReference, field_result
 
 SPEED_BATCH = 16
 SPEED_RUNS = 7
@@ -33,13 +36,23 @@ class Part:
     labels: Labels
     measured_on: dict[str, Any]
 
+    @cached_property
+    def qualities(self) -> list[Quality]:
+        """Of each image."""
+        return [measure_quality(image) for image in self.images]
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The report on one model, and the class indices that it predicted, shape (n,)."""
+    """The report on one model, and what the service would say of each image."""
 
     report: dict[str, Any]
-    predicted: NDArray[np.int64]
+    results: list[FieldResult]
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """Class indices, shape (n,)."""
+        return np.array([LABELS.index(result.prediction) for result in self.results])
 
 
 def read_part(dataset: Dataset, *, protocol: Protocol | None = None, seed: int = 0) -> Part:
@@ -95,14 +108,16 @@ def evaluate_part(
     """
     references = predictor.references
     prediction = predictor.predict(part.images)
-    metrics = measure(part.labels, prediction.raw, prediction.calibrated)
+    results = decide_all(predictor, prediction, part.qualities)
+    metrics = measure(part.labels, prediction)
     report = {
         "model": references[0].model_dump(),
         "members": [reference.model_dump() for reference in references[1:]],
         "measured_on": part.measured_on,
         "accuracy": metrics["accuracy"]["value"],
         "metrics": metrics,
-        "errors": list_errors(part, prediction),
+        "review": measure_review(part.labels, results),
+        "errors": list_errors(part, results),
         "cost": {
             **size(cards, references),
             "engine": references[0].engine,
@@ -111,7 +126,18 @@ def evaluate_part(
         },
         "code": code_version(),
     }
-    return Evaluation(report, prediction.calibrated.argmax(axis=1))
+    return Evaluation(report, results)
+
+
+def decide_all(
+    predictor: Predictor, prediction: Prediction, qualities: Sequence[Quality]
+) -> list[FieldResult]:
+    """What the service would say of each image."""
+    members = predictor.members
+    return [
+        field_result(index, prediction.evidence(index, quality), members)
+        for index, quality in enumerate(qualities)
+    ]
 
 
 def size(
@@ -155,25 +181,22 @@ def measure_speed(predict: Callable[[Pixels], object], images: Pixels) -> dict[s
     }
 
 
-def list_errors(part: Part, prediction: Prediction) -> list[dict[str, Any]]:
+def list_errors(part: Part, results: Sequence[FieldResult]) -> list[dict[str, Any]]:
     """The images that the model gets wrong, by their ids; those it is surest of come first."""
-    errors = []
-    for sample, raw, calibrated in zip(
-        part.samples, prediction.raw, prediction.calibrated, strict=True
-    ):
-        result = field_result(0, raw, calibrated)
-        if result.prediction is not sample.label:
-            errors.append(
-                {
-                    "file": f"{sample.path.parent.name}/{sample.path.name}",
-                    "sha256": sample.sha256,
-                    "true": str(sample.label),
-                    "predicted": str(result.prediction),
-                    "confidence": result.confidence,
-                    "probabilities": {str(label): result.probabilities[label] for label in LABELS},
-                    "urgency": str(result.urgency),
-                }
-            )
+    errors = [
+        {
+            "file": f"{sample.path.parent.name}/{sample.path.name}",
+            "sha256": sample.sha256,
+            "true": str(sample.label),
+            "predicted": str(result.prediction),
+            "confidence": result.confidence,
+            "probabilities": {str(label): result.probabilities[label] for label in LABELS},
+            "urgency": str(result.urgency),
+            "reasons": result.reasons,
+        }
+        for sample, result in zip(part.samples, results, strict=True)
+        if result.prediction is not sample.label
+    ]
     return sorted(errors, key=lambda error: (-error["confidence"], error["file"]))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,18 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from shared.triage.labels import BENIGN_INDEX, LABELS
-from shared.triage.policy import CURRENT_VERSION, POLICIES, Rule, Urgency
-from shared.triage.result import FieldResult, field_result
+from shared.models.prediction import Prediction
+from shared.triage.labels import BENIGN_INDEX, LABELS, Label
+from shared.triage.policy import (
+    CURRENT_VERSION,
+    POLICIES,
+    Decision,
+    Reason,
+    Rule,
+    Urgency,
+    decide,
+)
+from shared.triage.result import FieldResult
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float64] | NDArray[np.float32]
@@ -28,19 +39,19 @@ ROC_POINTS = 200
 """Most points that are kept of a ROC curve; its area is that of all points."""
 
 
-def measure(labels: Labels, raw: NDArray[np.float32], calibrated: NDArray[np.float64]) -> Any:
+def measure(labels: Labels, prediction: Prediction) -> Any:
     """All measures of one model on one labelled set, as plain data.
 
     A measure that the images cannot tell is None: those of a class without images, say.
 
     Args:
         labels: True class indices, shape (n,).
-        raw: Softmax, shape (n, 4).
-        calibrated: Calibrated probabilities, shape (n, 4).
+        prediction: Of the n images.
     """
+    raw, calibrated = prediction.raw, prediction.calibrated
     predicted = calibrated.argmax(axis=1)
     correct = predicted == labels
-    results = [field_result(0, r, c) for r, c in zip(raw, calibrated, strict=True)]
+    decisions = [table_decision(row) for row in calibrated]
     per_class = _class_table(labels, predicted, calibrated)
     return {
         "images": len(labels),
@@ -56,9 +67,52 @@ def measure(labels: Labels, raw: NDArray[np.float32], calibrated: NDArray[np.flo
             "before": _calibration(labels, raw),
             "after": _calibration(labels, calibrated),
         },
-        "policy": _policy_table(correct, results),
-        "policy_rows": _policy_rows(correct, results),
+        "policy": _policy_table(correct, decisions),
+        "policy_rows": _policy_rows(correct, decisions),
     }
+
+
+def table_decision(calibrated: NDArray[np.float64]) -> Decision:
+    """What the policy's table alone says of calibrated probabilities of shape (4,)."""
+    label = LABELS[int(calibrated.argmax())]
+    return decide(label, float(calibrated.max()), float(1 - calibrated[BENIGN_INDEX]))
+
+
+def measure_review(labels: Labels, results: Sequence[FieldResult]) -> dict[str, Any]:
+    """What asking for review costs and saves.
+
+    Args:
+        labels: True class indices, shape (n,).
+        results: Of the n images, with all that flags them.
+
+    Returns:
+        Plain data. `unreviewed`: share of the images that need no review, and the errors among
+        them. `malignant_as_routine`: malignant images whose urgency is routine. `reasons`: images
+        by reason. `flagged_as_unlike`: those that the detector of foreign images flags.
+        `set_holds_label`: coverage of the conformal sets by class, None without them.
+    """
+    truth = [LABELS[index] for index in labels]
+    pairs = list(zip(truth, results, strict=True))
+    correct = np.array([result.prediction is label for label, result in pairs])
+    free = np.array([not result.requires_review for result in results])
+    malignant = [result for label, result in pairs if label.is_malignant]
+    routine = sum(result.urgency is Urgency.ROUTINE for result in malignant)
+    unlike = sum(Reason.UNLIKE_TRAINING_DATA in result.reasons for result in results)
+    return {
+        "unreviewed": _share(free, correct),
+        "malignant_as_routine": proportion(routine, len(malignant)),
+        "reasons": dict(Counter(reason for result in results for reason in result.reasons)),
+        "flagged_as_unlike": proportion(unlike, len(results)),
+        "set_holds_label": {
+            str(label): _coverage([result for other, result in pairs if other is label], label)
+            for label in LABELS
+        },
+    }
+
+
+def _coverage(results: Sequence[FieldResult], label: Label) -> dict[str, Any] | None:
+    sets = [result.label_set for result in results if result.label_set is not None]
+    return proportion(sum(label in held for held in sets), len(sets)) if sets else None
 
 
 def proportion(count: int, total: int) -> dict[str, float | int | list[float] | None]:
@@ -179,16 +233,16 @@ def _calibration(labels: Labels, probabilities: Probabilities) -> dict[str, Any]
     }
 
 
-def _policy_table(correct: NDArray[np.bool_], results: list[FieldResult]) -> dict[str, Any]:
+def _policy_table(correct: NDArray[np.bool_], decisions: list[Decision]) -> dict[str, Any]:
     """Coverage of each urgency, and the error among the images that get it."""
-    urgencies = np.array([result.urgency for result in results])
+    urgencies = np.array([decision.urgency for decision in decisions])
     return {str(urgency): _share(urgencies == urgency, correct) for urgency in Urgency}
 
 
-def _policy_rows(correct: NDArray[np.bool_], results: list[FieldResult]) -> list[dict[str, Any]]:
+def _policy_rows(correct: NDArray[np.bool_], decisions: list[Decision]) -> list[dict[str, Any]]:
     """The same for each row of the policy in force; the last is where no other row applies."""
     policy = POLICIES[CURRENT_VERSION]
-    taken = [(r.urgency, r.recommended_action, r.timeline) for r in results]
+    taken = [(r.urgency, r.recommended_action, r.timeline) for r in decisions]
     rows = []
     for rule in (*policy.rules, policy.otherwise):
         words = (rule.urgency, rule.recommended_action, rule.timeline)

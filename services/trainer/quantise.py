@@ -22,9 +22,9 @@ from services.trainer.metrics import Labels
 from shared.errors import DatasetError
 from shared.imaging import Pixels
 from shared.models.engines.openvino_engine import GRAPH, INT8_GRAPH, INT8_WEIGHTS
-from shared.models.predictor import Prediction
+from shared.models.prediction import Prediction
 from shared.models.registry import ModelVersion
-from shared.triage.calibration import apply_temperature
+from shared.triage.calibration import Calibration
 
 CALIBRATION_IMAGES = 300
 
@@ -59,10 +59,10 @@ def quantise(
     nncf.set_log_level(logging.ERROR)
     # Read from a file, a graph keeps inputs that lead nowhere.
     data = version.artefact_path(GRAPH).read_bytes()
-    full = _predict(ov.Core().read_model(data), control, version.temperature)
+    full = _predict(ov.Core().read_model(data), control, version.calibration)
     for kept in _kept_in_float32(ov.Core().read_model(data)):
         quantised = _quantise(ov.Core().read_model(data), calibration, kept)
-        lower = _predict(quantised, control, version.temperature)
+        lower = _predict(quantised, control, version.calibration)
         if compare(full, lower, labels)["passed"]:
             break
     ov.save_model(quantised, version.folder / _GRAPH_FILE)
@@ -91,9 +91,9 @@ def _quantise(graph: ov.Model, calibration: Pixels, kept: nncf.IgnoredScope) -> 
     return nncf.quantize(graph, dataset, subset_size=count, ignored_scope=kept)
 
 
-def _predict(graph: ov.Model, images: Pixels, temperature: float) -> Prediction:
+def _predict(graph: ov.Model, images: Pixels, calibration: Calibration) -> Prediction:
     raw = graph_probabilities(graph, images)
-    return Prediction(raw, apply_temperature(raw, temperature))
+    return Prediction(raw, calibration.apply(raw))
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -13,22 +13,28 @@ from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from typing import Any
 
+from services.trainer.assurance import Sibling, assure
 from services.trainer.baseline import colour_baseline
+from services.trainer.cards import update_card
 from services.trainer.code_version import code_version
 from services.trainer.dataset import Dataset, label_indices, load_pixels
-from services.trainer.evaluate import Part, evaluate_part
+from services.trainer.evaluate import decide_all, evaluate_part
 from services.trainer.export import ONNX_FILE, export_onnx
+from services.trainer.held_out import held_out
+from services.trainer.metrics import measure_review
 from services.trainer.precisions import add_precisions
 from services.trainer.robustness import robustness
+from services.trainer.siblings import Origin
 from services.trainer.splits import Split
 from services.trainer.study import describe_split, load_run
 from shared.clock import utc_now
 from shared.models.precision import FULL
 from shared.models.predictor import Predictor
 from shared.models.registry import CARD, ModelVersion
+from shared.monitoring.measures import reference_of
 from shared.settings import InferenceSettings
 from shared.triage.labels import LABELS
-from shared.triage.wording import DISCLAIMER, LIMITS
+from shared.triage.wording.english import ENGLISH
 
 ENSEMBLE = "ensemble"
 
@@ -54,7 +60,12 @@ class Release:
 
 
 def release_run(
-    run: dict[str, Any], target: ModelVersion, release: Release, *, seeds: dict[str, Any]
+    run: dict[str, Any],
+    target: ModelVersion,
+    release: Release,
+    sibling: Sibling,
+    *,
+    seeds: dict[str, Any],
 ) -> dict[str, Any]:
     """Export a finished run as a version.
 
@@ -62,6 +73,7 @@ def release_run(
         run: The run's record.
         target: The version that is to be; its folder is written.
         release: Data, split and settings.
+        sibling: Asked where the run trained on the validation part.
         seeds: Mean and interval of all runs of the same plan, for the card.
 
     Returns:
@@ -87,13 +99,14 @@ def release_run(
     fitted_on = "validation part of the split"
     if run["plan"]["with_validation"]:
         fitted_on += ", by a run of the same plan that did not train on it"
-    card = _complete(card, draft, release, run["temperature"], fitted_on)
+    calibration = {**run["calibration"], "fitted_on": fitted_on}
+    card = _complete(card, draft, release, calibration, sibling)
     draft.folder.rename(target.folder)
     return card
 
 
 def release_ensemble(
-    members: Sequence[ModelVersion], target: ModelVersion, release: Release
+    members: Sequence[ModelVersion], target: ModelVersion, release: Release, sibling: Sibling
 ) -> dict[str, Any]:
     """Make a version that is the mean of other versions of the same registry.
 
@@ -108,9 +121,30 @@ def release_ensemble(
         "members": [{"model": str(member), "weight": 1.0} for member in members],
         "artefacts": {},
     }
-    card = _complete(card, draft, release, 1.0, "nothing: its members are calibrated each")
+    calibration = {
+        "method": "temperature",
+        "temperature": 1.0,
+        "fitted_on": "nothing: its members are calibrated each",
+    }
+    card = _complete(card, draft, release, calibration, sibling)
     draft.folder.rename(target.folder)
     return card
+
+
+def assure_again(version: ModelVersion, origin: Origin) -> dict[str, Any]:
+    """Fit and measure anew what lets a version's results be doubted; nothing else changes.
+
+    Returns:
+        What `services.trainer.metrics.measure_review` says of the held-out part.
+    """
+    split, settings = origin.split, origin.settings
+    update_card(version, **assure(version, split, settings, origin.sibling))
+    part = held_out(split, origin.dataset.version)
+    predictor = Predictor.load_in(FULL, version, settings)
+    results = decide_all(predictor, predictor.predict(part.images), part.qualities)
+    review = measure_review(part.labels, results)
+    update_card(version, review=review, monitoring=reference_of(results))
+    return review
 
 
 def _draft(target: ModelVersion) -> ModelVersion:
@@ -128,39 +162,33 @@ def _complete(
     card: dict[str, Any],
     target: ModelVersion,
     release: Release,
-    temperature: float,
-    fitted_on: str,
+    calibration: dict[str, Any],
+    sibling: Sibling,
 ) -> dict[str, Any]:
     """Measure a version, and write its card."""
-    card["calibration"] = {
-        "method": "temperature",
-        "temperature": temperature,
-        "fitted_on": fitted_on,
-    }
     # The card is needed to load the version, and the version to complete the card.
-    _write(card, target)
-    predictor = Predictor.load_in(FULL, _fresh(target), release.settings)
-    split = release.split
-    train, test = (load_pixels(part, masked=release.masked) for part in (split.train, split.test))
-    labels = label_indices(split.test)
-    measured_on = {"dataset_version": release.dataset.version, "split": describe_split(split)}
-    members = [member.version.card for member in _fresh(target).members]
-    part = Part(split.test, test, labels, measured_on)
-    evaluation = evaluate_part(predictor, part, cards=[card, *members])
-    card |= {name: evaluation.report[name] for name in ("metrics", "errors", "cost")}
-    card["colour_baseline"] = colour_baseline(
-        (train, label_indices(split.train)), (test, labels), split.seed
+    _write({**card, "calibration": calibration}, target)
+    split, version = release.split, _fresh(target)
+    update_card(version, **assure(version, split, release.settings, sibling))
+    predictor = Predictor.load_in(FULL, version, release.settings)
+    part = held_out(split, release.dataset.version)
+    members = [member.version.card for member in version.members]
+    evaluation = evaluate_part(predictor, part, cards=[version.card, *members])
+    colours = load_pixels(split.train), label_indices(split.train)
+    update_card(
+        version,
+        **{name: evaluation.report[name] for name in ("metrics", "review", "errors", "cost")},
+        monitoring=reference_of(evaluation.results),
+        colour_baseline=colour_baseline(colours, (part.images, part.labels), split.seed),
     )
     if release.robustness:
-        card["robustness"] = robustness(
-            lambda images: predictor.predict(images).calibrated, test, labels
+        found = robustness(
+            lambda images: predictor.predict(images).calibrated, part.images, part.labels
         )
-    _write(card, target)
+        update_card(version, robustness=found)
     if release.lower_precisions:
-        version = _fresh(target)
         add_precisions(version, split, release.settings, dataset_version=release.dataset.version)
-        card = version.card
-    return card
+    return version.card
 
 
 def _honest_history(run: dict[str, Any]) -> dict[str, list[float]]:
@@ -186,8 +214,8 @@ def _describe(target: ModelVersion, release: Release) -> dict[str, Any]:
         "labels": [str(label) for label in LABELS],
         "input": "uint8 RGB, (n, 224, 224, 3), scale bar masked",
         "created_at": utc_now().isoformat(timespec="seconds"),
-        "intended_use": DISCLAIMER,
-        "limits": LIMITS,
+        "intended_use": ENGLISH.disclaimer,
+        "limits": ENGLISH.limits,
         "data": {**dataset.source, "version": dataset.version, "counts": dataset.counts()},
         "split": describe_split(release.split),
         "code": code_version(),

@@ -18,7 +18,7 @@ from services.trainer.plots import (
     training_plot,
 )
 from shared.triage.labels import LABELS
-from shared.triage.wording import DISCLAIMER, LIMITS
+from shared.triage.wording.english import ENGLISH
 
 SHOWN_ERRORS = 50
 COLOUR_ALONE = "colour alone"
@@ -49,6 +49,8 @@ def html_report(report: Mapping[str, Any]) -> str:
         # A card made before the rows were measured has each urgency's figures alone.
         policy=metrics.get("policy_rows")
         or [{"urgency": urgency, **row} for urgency, row in metrics["policy"].items()],
+        review=shown.get("review"),
+        foreign=shown.get("foreign"),
         errors=shown.get("errors"),
         shown=SHOWN_ERRORS,
         robustness=robustness,
@@ -107,6 +109,7 @@ def _from_card(card: Mapping[str, Any]) -> dict[str, Any]:
             "split": {**card["split"], "part": "test"},
         },
         "metrics": card["metrics"],
+        "review": card.get("review"),
         "errors": card.get("errors"),
         "robustness": card.get("robustness"),
         "cost": {
@@ -145,4 +148,4 @@ def _render(template: str, **values: Any) -> str:
         undefined=ChainableUndefined,
     )
     page = environment.get_template(template)
-    return page.render(disclaimer=DISCLAIMER, limits=LIMITS, **values)
+    return page.render(disclaimer=ENGLISH.disclaimer, limits=ENGLISH.limits, **values)

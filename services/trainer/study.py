@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from services.trainer.baseline import colour_baseline
-from services.trainer.calibrate import fit_temperature
+from services.trainer.calibrate import fit_calibration
 from services.trainer.code_version import code_version
 from services.trainer.dataset import Dataset, label_indices, load_pixels
 from services.trainer.metrics import measure, proportion
@@ -27,7 +27,8 @@ from services.trainer.plan import TrainingPlan
 from services.trainer.splits import Split
 from services.trainer.train import Tools, TrainedModel, predict, record, train
 from shared.models.architectures import build
-from shared.triage.calibration import apply_temperature
+from shared.models.prediction import Prediction
+from shared.triage.calibration import Calibration
 
 RUN = "run.json"
 WEIGHTS = "model.weights.h5"
@@ -129,9 +130,12 @@ def _finished(study: Study, plan: TrainingPlan, tools: Tools) -> dict[str, Any]:
     return {**found, "folder": str(folder)}
 
 
-def _sibling(study: Study, plan: TrainingPlan, tools: Tools) -> dict[str, Any]:
-    """The run of the first seed that left the validation part unseen: it tells the calibration."""
-    return _finished(study, replace(plan, with_validation=False, seed=study.seeds[0]), tools)
+def sibling_run(study: Study, plan: TrainingPlan, tools: Tools) -> dict[str, Any]:
+    """The run of the same plan and seed that left the validation part unseen.
+
+    It tells what a version that trained on that part would say of new images.
+    """
+    return _finished(study, replace(plan, with_validation=False), tools)
 
 
 def _measure(trained: TrainedModel, study: Study, tools: Tools) -> dict[str, Any]:
@@ -139,17 +143,18 @@ def _measure(trained: TrainedModel, study: Study, tools: Tools) -> dict[str, Any
     masked = study.split.protocol.masked
     split = study.split
     if trained.plan.with_validation:
-        temperature = _sibling(study, trained.plan, tools)["temperature"]
+        calibration = sibling_run(study, trained.plan, tools)["calibration"]
     else:
         seen = predict(trained.model, trained.plan, split.validation, tools, masked=masked)
-        temperature = fit_temperature(label_indices(split.validation), seen)
+        groups = [sample.group for sample in split.validation]
+        calibration = fit_calibration(label_indices(split.validation), seen, groups)
     test = predict(trained.model, trained.plan, split.test, tools, masked=masked)
-    calibrated = apply_temperature(test, temperature)
+    calibrated = Calibration.from_card(calibration).apply(test)
     labels = label_indices(split.test)
     return {
         "validation_loss": trained.validation_loss,
-        "temperature": temperature,
-        "metrics": measure(labels, test, calibrated),
+        "calibration": calibration,
+        "metrics": measure(labels, Prediction(test, calibrated)),
         "wrong": _wrong(split, calibrated, labels),
     }
 

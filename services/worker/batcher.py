@@ -17,7 +17,8 @@ import numpy as np
 from services.worker.watchdog import Watchdog
 from shared.imaging import Pixels
 from shared.jobs.claim import Claim
-from shared.models.predictor import Prediction, Predictor
+from shared.models.prediction import Prediction
+from shared.models.predictor import Predictor
 
 
 class NotNowError(Exception):
@@ -105,8 +106,7 @@ class Batcher:
         start = 0
         for request in batch:
             end = start + len(request.images)
-            rows = Prediction(joined.raw[start:end], joined.calibrated[start:end])
-            request.future.set_result(rows)
+            request.future.set_result(joined.rows(start, end))
             start = end
 
     def _predict(self, batch: list[_Request]) -> Prediction:

@@ -7,7 +7,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -18,9 +21,13 @@ from services.worker.watchdog import Watchdog
 from shared.clock import utc_now
 from shared.imaging import Pixels
 from shared.imaging.decode import decode_image, to_model_input
+from shared.imaging.quality import Quality, measure_quality
 from shared.jobs.claim import Claim
 from shared.storage import ObjectStore
 from shared.triage.result import TriageResult, field_result, triage_result
+
+_LOADERS = 4
+"""Images of jobs of many that are loaded at the same time: while one is decoded, others travel."""
 
 
 class Triage:
@@ -44,6 +51,7 @@ class Triage:
         self._max_pixels = max_pixels
         # A decoded image may be large, so that few are in memory at once.
         self._decoding_places = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._loaders = ThreadPoolExecutor(_LOADERS, thread_name_prefix="loader")
 
     def __call__(self, held: Claim) -> TriageResult:
         """Make the result of a claimed job.
@@ -52,42 +60,61 @@ class Triage:
             PermanentError: The job cannot succeed.
             TransientError: Something that it needs is not there now.
         """
+        seen = self._look_at_all(held)
         timings: dict[str, float] = {}
-        images = np.stack(
-            [self._model_input(held, index, timings) for index in range(len(held.images))]
-        )
+        for one in seen:
+            for stage, milliseconds in one.timings.items():
+                timings[stage] = timings.get(stage, 0.0) + milliseconds
+        images = np.stack([one.pixels for one in seen])
         with _timed(timings, "infer"):
             with self._watchdog.watch([held]):
                 predictor = self._runtime.predictor(held.model_name, held.model_version)
             prediction = self._batcher.submit(held, predictor, images).result()
         fields = [
-            field_result(index, raw, calibrated)
-            for index, (raw, calibrated) in enumerate(
-                zip(prediction.raw, prediction.calibrated, strict=True)
-            )
+            field_result(index, prediction.evidence(index, one.quality), predictor.members)
+            for index, one in enumerate(seen)
         ]
         return triage_result(
             str(held.job_id),
             fields,
             predictor.references,
             created_at=utc_now(),
-            timings_ms=timings,
+            timings_ms={stage: round(spent, 3) for stage, spent in timings.items()},
         )
 
-    def _model_input(self, held: Claim, index: int, timings: dict[str, float]) -> Pixels:
+    def _look_at_all(self, held: Claim) -> list[_Seen]:
+        """Load and decode the images of a job, of many several at the same time."""
+        indices = range(len(held.images))
+        if len(indices) == 1:
+            return [self._look_at(held, 0)]
+        return list(self._loaders.map(partial(self._look_at, held), indices))
+
+    def _look_at(self, held: Claim, index: int) -> _Seen:
         """One image as the model sees it; no more than that is kept of it."""
+        timings: dict[str, float] = {}
         key = held.images[index].object_key
         with _timed(timings, "load"):
             data = self._patience(lambda: self._storage.get(key))
         with _timed(timings, "decode"), self._decoding_places, self._watchdog.watch([held]):
             decoded = decode_image(io.BytesIO(data), max_pixels=self._max_pixels, reduced=True)
-            return to_model_input(decoded.image)
+            pixels = to_model_input(decoded.image)
+        with _timed(timings, "quality"):
+            quality = measure_quality(pixels)
+        return _Seen(pixels, quality, timings)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """An image as the model sees it, and the milliseconds that each stage took."""
+
+    pixels: Pixels
+    quality: Quality
+    timings: dict[str, float]
 
 
 @contextmanager
 def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
-    """Add the milliseconds that a stage takes to what it took before."""
+    """Note the milliseconds that a stage takes."""
     start = time.perf_counter()
     yield
-    milliseconds = (time.perf_counter() - start) * 1000
-    timings[stage] = round(timings.get(stage, 0.0) + milliseconds, 3)
+    timings[stage] = (time.perf_counter() - start) * 1000

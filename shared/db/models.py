@@ -8,55 +8,34 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
-    DateTime,
     ForeignKey,
+    Identity,
     Index,
     Integer,
-    MetaData,
     String,
-    Text,
     UniqueConstraint,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.db.base import Base, one_of
 
 # The schema's own words. The enums of the domains are tested against them.
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled", "dead")
 PRIORITIES = ("stat", "urgent", "routine")
 URGENCIES = ("urgent", "priority", "review", "routine")
 SCOPES = ("submit", "read", "review", "admin")
-
-NAMING = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-
-class Base(DeclarativeBase):
-    """Base of all tables; every timestamp carries its zone."""
-
-    metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map: ClassVar = {
-        dt.datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
-        list[str]: ARRAY(Text),
-        str: Text,
-    }
-
-
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+DECISIONS = ("confirm", "override")
+REVIEW_LABELS = ("Benign", "Early", "Pre", "Pro", "other")
+LEVELS = ("ok", "watch", "alert", "too_few", "no_reference")
 
 
 class ApiKeyRow(Base):
@@ -86,8 +65,8 @@ class JobRow(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        CheckConstraint(_one_of("status", STATUSES), name="status_known"),
-        CheckConstraint(_one_of("priority", PRIORITIES), name="priority_known"),
+        CheckConstraint(one_of("status", STATUSES), name="status_known"),
+        CheckConstraint(one_of("priority", PRIORITIES), name="priority_known"),
         CheckConstraint(
             "(status = 'running') = (lease_expires_at IS NOT NULL)", name="lease_while_running"
         ),
@@ -161,9 +140,10 @@ class ResultRow(Base):
 
     __tablename__ = "results"
     __table_args__ = (
-        CheckConstraint(_one_of("urgency", URGENCIES), name="urgency_known"),
+        CheckConstraint(one_of("urgency", URGENCIES), name="urgency_known"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_is_probability"),
         Index("ix_results_urgency", "urgency"),
+        Index("ix_results_created_at", "created_at", "job_id"),
     )
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
@@ -177,12 +157,72 @@ class ResultRow(Base):
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
 
+class ReviewRow(Base):
+    """What a reviewer says of a job's result. Only ever added to; the newest of a job counts."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        CheckConstraint(one_of("decision", DECISIONS), name="decision_known"),
+        CheckConstraint(one_of("label", REVIEW_LABELS), name="label_known"),
+        Index("ix_reviews_job_id", "job_id", "id"),
+        Index("ix_reviews_at", "at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("results.job_id"))
+    decision: Mapped[str]
+    # The prediction where it was confirmed.
+    label: Mapped[str]
+    comment: Mapped[str | None]
+    api_key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class DriftWindowRow(Base):
+    """One look at the results of a span of time."""
+
+    __tablename__ = "drift_windows"
+    __table_args__ = (Index("ix_drift_windows_window_to", "window_to"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    window_from: Mapped[dt.datetime]
+    window_to: Mapped[dt.datetime]
+    # Counts of the results by model, prediction, urgency and requires_review.
+    results: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+
+
+class DriftMeasureRow(Base):
+    """How far one measure of one model version had drifted in a window."""
+
+    __tablename__ = "drift_measures"
+    __table_args__ = (
+        CheckConstraint(one_of("level", LEVELS), name="level_known"),
+        CheckConstraint("ks BETWEEN 0 AND 1", name="ks_is_distance"),
+        CheckConstraint("ks_p BETWEEN 0 AND 1", name="ks_p_is_probability"),
+    )
+
+    window_id: Mapped[int] = mapped_column(
+        ForeignKey("drift_windows.id", ondelete="CASCADE"), primary_key=True
+    )
+    model_name: Mapped[str] = mapped_column(primary_key=True)
+    model_version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    measure: Mapped[str] = mapped_column(primary_key=True)
+    fields: Mapped[int]
+    psi: Mapped[float | None]
+    noise: Mapped[float | None]
+    ks: Mapped[float | None]
+    ks_p: Mapped[float | None]
+    level: Mapped[str]
+    # An alert begins at the level of that name and lasts until the measure is calm.
+    alert: Mapped[bool]
+
+
 class OutboxRow(Base):
     """A message that must reach the broker, written in the transaction that makes it true."""
 
     __tablename__ = "outbox"
     __table_args__ = (
-        CheckConstraint(_one_of("queue", PRIORITIES), name="queue_known"),
+        CheckConstraint(one_of("queue", PRIORITIES), name="queue_known"),
         Index("ix_outbox_send_after", "send_after"),
         Index("ix_outbox_job_id", "job_id"),
     )

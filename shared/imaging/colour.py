@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from shared.imaging import Pixels
 
@@ -14,6 +15,11 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 GREY_AXIS = np.full(3, 1 / np.sqrt(3))
 """The direction of all greys; a turn about it turns the hue."""
+
+PERCENTILES = (5, 25, 50, 75, 95)
+"""Of each channel, in `colour_statistics`."""
+
+_LEVELS = np.arange(256)
 
 
 def to_pixels(values: NDArray[Any]) -> Pixels:
@@ -37,3 +43,32 @@ def saturation(factor: float) -> NDArray[np.float64]:
     """Matrix that mixes row vectors with their luma; 0 makes grey, 1 changes nothing."""
     mixture: NDArray[np.float64] = factor * np.eye(3) + (1 - factor) * np.outer(LUMA, np.ones(3))
     return mixture
+
+
+def colour_statistics(images: Pixels) -> NDArray[np.float64]:
+    """Mean, standard deviation and five percentiles of each channel.
+
+    Args:
+        images: Shape (n, height, width, 3).
+
+    Returns:
+        Shape (n, 21), in levels of 0..255: three means, three deviations, and by percentile the
+        three channels.
+    """
+    counts = np.array([Image.fromarray(image).histogram() for image in images])
+    counts = counts.reshape(len(images), 3, len(_LEVELS))
+    pixels = counts[0, 0].sum() if len(images) else 0
+    mean = counts @ _LEVELS / max(pixels, 1)
+    square = counts @ _LEVELS**2 / max(pixels, 1)
+    deviation = np.sqrt(np.maximum(square - mean**2, 0))
+    percentiles = [_percentile(counts.cumsum(axis=2), pixels, q) for q in PERCENTILES]
+    return np.concatenate([mean, deviation, *percentiles], axis=1)
+
+
+def _percentile(cumulated: NDArray[Any], pixels: int, percent: int) -> NDArray[np.float64]:
+    """Of channels given by their cumulated histograms, with linear interpolation."""
+    position = (pixels - 1) * percent / 100
+    below = int(position)
+    lower, upper = ((cumulated <= rank).sum(axis=2) for rank in (below, below + 1))
+    value: NDArray[np.float64] = lower + (upper - lower) * (position - below)
+    return value

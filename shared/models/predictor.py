@@ -7,37 +7,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.imaging import Pixels
-from shared.models.engines import Engine, create_engine, supported_precisions
+from shared.models.engines import create_engine, supported_precisions
+from shared.models.likeness import Likeness
 from shared.models.precision import Precision, choose_precision
+from shared.models.prediction import Prediction
 from shared.models.registry import ModelVersion
 from shared.settings import InferenceSettings
-from shared.triage.calibration import apply_temperature
 from shared.triage.result import ModelReference
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Probabilities of a batch, each of shape (n, 4)."""
-
-    raw: NDArray[np.float32]
-    calibrated: NDArray[np.float64]
-
-
 class Predictor:
-    """One model version in one engine; an ensemble's engine runs its members."""
+    """One model version: a network in an engine, or an ensemble of other predictors."""
 
     def __init__(
-        self, version: ModelVersion, engine: Engine, *, temperature: float, batch_size: int
+        self, version: ModelVersion, source: Network | Ensemble, *, batch_size: int
     ) -> None:
         self._version = version
-        self._engine = engine
-        self._temperature = temperature
+        self._source = source
+        self._calibration = version.calibration
+        self._conformal = version.conformal
+        self._likeness = Likeness.of(version)
         self._batch_size = batch_size
 
     @classmethod
@@ -61,23 +56,13 @@ class Predictor:
         Of an ensemble, which has a verdict of its own, all members run in it.
         """
         members = [(cls.load_in(precision, m.version, settings), m.weight) for m in version.members]
-        return cls(
-            version,
-            Ensemble(members) if members else create_engine(version, settings, precision),
-            temperature=version.temperature,
-            batch_size=settings.batch_size,
-        )
-
-    def calibrated_by(self, temperature: float) -> Predictor:
-        """The same loaded model with another calibration temperature."""
-        return Predictor(
-            self._version, self._engine, temperature=temperature, batch_size=self._batch_size
-        )
+        source = Ensemble(members) if members else Network(version, settings, precision)
+        return cls(version, source, batch_size=settings.batch_size)
 
     @property
     def precision(self) -> Precision:
         """What the convolutions compute in."""
-        return self._engine.precision
+        return self._source.precision
 
     @property
     def reference(self) -> ModelReference:
@@ -85,34 +70,70 @@ class Predictor:
         return ModelReference(
             name=self._version.name,
             version=self._version.version,
-            sha256=self._engine.artefact_sha256,
-            engine=self._engine.name,
-            precision=self._engine.precision,
+            sha256=self._source.sha256,
+            engine=self._source.engine,
+            precision=self._source.precision,
         )
+
+    @property
+    def members(self) -> list[ModelReference]:
+        """Those of an ensemble, in the order of its opinions."""
+        source = self._source
+        return [m.reference for m, _ in source.members] if isinstance(source, Ensemble) else []
 
     @property
     def references(self) -> list[ModelReference]:
         """This model, then, for an ensemble, its members."""
-        engine = self._engine
-        members = engine.members if isinstance(engine, Ensemble) else []
-        return [self.reference, *(member.reference for member, _ in members)]
+        return [self.reference, *self.members]
 
     def predict(self, images: Pixels) -> Prediction:
         """Predict any number of images, shape (n, 224, 224, 3), in batches of bounded size."""
         step = self._batch_size
-        raw = np.concatenate(
-            [self._engine.predict(images[i : i + step]) for i in range(0, len(images), step)]
-        )
-        return Prediction(raw, apply_temperature(raw, self._temperature))
+        starts = range(0, max(len(images), 1), step)
+        return Prediction.joined([self._predict(images[i : i + step]) for i in starts])
+
+    def look(self, images: Pixels) -> Prediction:
+        """What the network sees in one batch; its unlikeness is by features, not by colours."""
+        raw, unlikeness, opinions = self._source.answer(images, self._likeness)
+        calibrated = self._calibration.apply(raw)
+        sets = None if self._conformal is None else self._conformal.sets(calibrated)
+        return Prediction(raw, calibrated, opinions, sets, unlikeness)
+
+    def _predict(self, images: Pixels) -> Prediction:
+        seen, by_colours = self.look(images), self._likeness.of_colours(images)
+        if seen.unlikeness is None or by_colours is None:
+            return replace(seen, unlikeness=None)  # half of it would be taken for all
+        return replace(seen, unlikeness=np.maximum(seen.unlikeness, by_colours))
+
+
+Answer = tuple[NDArray[np.float32], NDArray[np.float64] | None, NDArray[np.float64] | None]
+"""Softmax, unlikeness by features and the members' opinions, as `Prediction` has them."""
+
+
+class Network:
+    """A single model in an engine."""
+
+    def __init__(
+        self, version: ModelVersion, settings: InferenceSettings, precision: Precision
+    ) -> None:
+        self._engine = create_engine(version, settings, precision)
+        self.engine = self._engine.name
+        self.precision = self._engine.precision
+        self.sha256 = self._engine.artefact_sha256
+
+    def answer(self, images: Pixels, likeness: Likeness) -> Answer:
+        """Run the network on one batch."""
+        outputs = self._engine.predict(images)
+        return outputs.probabilities, likeness.of_features(outputs.features), None
 
 
 class Ensemble:
-    """An engine that gives the weighted mean of its members' calibrated probabilities."""
+    """The weighted mean of its members' calibrated probabilities, and of their unlikeness."""
 
     def __init__(self, members: Sequence[tuple[Predictor, float]]) -> None:
         self.members = list(members)
         references = [member.reference for member, _ in members]
-        self.name = references[0].engine
+        self.engine = references[0].engine
         self.precision = members[0][0].precision
         self._weights = np.array([weight for _, weight in members])
         self._weights /= self._weights.sum()
@@ -120,10 +141,14 @@ class Ensemble:
             f"{reference.sha256} {weight!r}"
             for reference, weight in zip(references, self._weights.tolist(), strict=True)
         ]
-        self.artefact_sha256 = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        self.sha256 = hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def predict(self, images: Pixels) -> NDArray[np.float32]:
-        """See `Engine.predict`."""
-        rows = np.stack([member.predict(images).calibrated for member, _ in self.members])
-        mean: NDArray[np.float32] = np.tensordot(self._weights, rows, axes=1).astype(np.float32)
-        return mean
+    def answer(self, images: Pixels, likeness: Likeness) -> Answer:
+        """Have each member look at the batch."""
+        del likeness  # the members know what they were trained on
+        seen = [member.look(images) for member, _ in self.members]
+        opinions = np.stack([one.calibrated for one in seen], axis=1)
+        mean = np.tensordot(opinions, self._weights, axes=(1, 0)).astype(np.float32)
+        each = [one.unlikeness for one in seen if one.unlikeness is not None]
+        known = len(each) == len(seen)
+        return mean, self._weights @ np.stack(each) if known else None, opinions

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import ModelArtefactError, UnknownModelError
+from shared.triage.calibration import Calibration
+from shared.triage.conformal import Conformal
 
 CARD = "card.json"
 ALIASES = "aliases.json"
@@ -47,9 +49,15 @@ class ModelVersion:
         return card
 
     @property
-    def temperature(self) -> float:
-        """Calibration temperature, fitted on validation groups."""
-        return float(self.card["calibration"]["temperature"])
+    def calibration(self) -> Calibration:
+        """What turns its softmax into probabilities, fitted on validation groups."""
+        return Calibration.from_card(self.card["calibration"])
+
+    @property
+    def conformal(self) -> Conformal | None:
+        """Its conformal sets; None for a version that has none."""
+        described = self.card.get("conformal")
+        return None if described is None else Conformal.from_card(described)
 
     @property
     def members(self) -> tuple[Member, ...]:

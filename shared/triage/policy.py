@@ -5,6 +5,7 @@ The table is data (`POLICIES`); a result names the version that decided it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,6 +31,16 @@ class Reason(StrEnum):
 
     LOW_CONFIDENCE = "low_confidence"  # the table's row itself asks for a look
     SUBTYPE_UNCERTAIN = "subtype_uncertain"  # malignant without doubt, which subtype is open
+    SEVERAL_LABELS = "several_labels_possible"  # the conformal set holds more than one
+    NO_LABEL_FITS = "no_label_fits"  # the conformal set is empty
+    MEMBERS_DISAGREE = "members_disagree"  # a member of the ensemble predicts another class
+    UNLIKE_TRAINING_DATA = "unlike_training_data"  # beyond the version's threshold
+    INPUT_NOT_CHECKED = "input_not_checked"  # the version has no reference to compare it with
+    OUT_OF_FOCUS = "out_of_focus"
+    POOR_EXPOSURE = "poor_exposure"
+    LOW_CONTRAST = "low_contrast"
+    NOT_A_STAINED_SMEAR = "not_a_stained_smear"
+    TOO_FEW_CELLS = "too_few_cells"
 
 
 @dataclass(frozen=True)
@@ -46,11 +57,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class Policy:
-    """A version of the table. `otherwise` applies where no rule does."""
+    """A version of the table.
+
+    `otherwise` applies where no rule does. `flagged` takes the place of a less urgent row where
+    something besides the probabilities asks for review; without it, the row stays.
+    """
 
     version: str
     rules: tuple[Rule, ...]
     otherwise: Rule
+    flagged: Rule | None = None
 
 
 @dataclass(frozen=True)
@@ -64,47 +80,38 @@ class Decision:
     reasons: tuple[Reason, ...]
 
 
+_TABLE = (
+    Rule(False, 0.95, 1.0, Urgency.ROUTINE, "routine follow-up", "standard"),
+    Rule(False, 0.90, 0.95, Urgency.REVIEW, "manual verification", "24-48 h"),
+    Rule(
+        True, 0.90, 1.0, Urgency.URGENT, "immediate specialist referral (haematology)", "immediate"
+    ),
+    Rule(True, 0.80, 0.90, Urgency.PRIORITY, "priority review and confirmation", "12-24 h"),
+)
+_MANUAL = Rule(
+    False, 0.0, 1.0, Urgency.REVIEW, "manual review required, specialist consultation", "24 h"
+)
+
 POLICIES = {
-    "1": Policy(
-        version="1",
-        rules=(
-            Rule(False, 0.95, 1.0, Urgency.ROUTINE, "routine follow-up", "standard"),
-            Rule(False, 0.90, 0.95, Urgency.REVIEW, "manual verification", "24-48 h"),
-            Rule(
-                True,
-                0.90,
-                1.0,
-                Urgency.URGENT,
-                "immediate specialist referral (haematology)",
-                "immediate",
-            ),
-            Rule(
-                True,
-                0.80,
-                0.90,
-                Urgency.PRIORITY,
-                "priority review and confirmation",
-                "12-24 h",
-            ),
-        ),
-        otherwise=Rule(
-            False,
-            0.0,
-            1.0,
-            Urgency.REVIEW,
-            "manual review required, specialist consultation",
-            "24 h",
-        ),
+    policy.version: policy
+    for policy in (
+        Policy("1", _TABLE, otherwise=_MANUAL),
+        # The same table; what is flagged for review is nobody's routine.
+        Policy("2", _TABLE, otherwise=_MANUAL, flagged=_MANUAL),
     )
 }
 
-CURRENT_VERSION = "1"
+CURRENT_VERSION = "2"
 SUBTYPE_DOUBT_ABOVE = 0.90
 """P(malignant) above which an unsure prediction is a doubt between subtypes of ALL alone."""
 
 
 def decide(
-    label: Label, confidence: float, p_malignant: float, version: str = CURRENT_VERSION
+    label: Label,
+    confidence: float,
+    p_malignant: float,
+    flags: Sequence[Reason] = (),
+    version: str = CURRENT_VERSION,
 ) -> Decision:
     """Evaluate the policy for one smear field.
 
@@ -112,25 +119,22 @@ def decide(
         label: The predicted class.
         confidence: Its calibrated probability.
         p_malignant: 1 - P(Benign), calibrated.
+        flags: What else asks for review. They may raise the table's urgency, and never lower it.
         version: Version of the policy.
 
     Raises:
         KeyError: There is no such version.
     """
     policy = POLICIES[version]
-    rule = next(
-        (
-            rule
-            for rule in policy.rules
-            if rule.malignant is label.is_malignant and rule.above < confidence <= rule.up_to
-        ),
-        policy.otherwise,
-    )
+    rule = _row(policy, label, confidence)
     reasons = []
     if rule.urgency in (Urgency.REVIEW, Urgency.PRIORITY):
         reasons.append(Reason.LOW_CONFIDENCE)
         if label.is_malignant and p_malignant > SUBTYPE_DOUBT_ABOVE:
             reasons.append(Reason.SUBTYPE_UNCERTAIN)
+    if flags and policy.flagged and policy.flagged.urgency.rank < rule.urgency.rank:
+        rule = policy.flagged
+    reasons.extend(flags)
     return Decision(
         urgency=rule.urgency,
         recommended_action=rule.recommended_action,
@@ -138,3 +142,10 @@ def decide(
         requires_review=bool(reasons),
         reasons=tuple(reasons),
     )
+
+
+def _row(policy: Policy, label: Label, confidence: float) -> Rule:
+    for rule in policy.rules:
+        if rule.malignant is label.is_malignant and rule.above < confidence <= rule.up_to:
+            return rule
+    return policy.otherwise

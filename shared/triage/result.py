@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.triage.labels import BENIGN_INDEX, LABELS, Label
 from shared.triage.policy import CURRENT_VERSION, Decision, Urgency, decide
-from shared.triage.wording import DISCLAIMER, DISPLAY, LIMITS
+from shared.triage.wording.english import ENGLISH
+
+if TYPE_CHECKING:
+    # What measures an image is not in the images of the API and the relay, which read results.
+    from shared.triage.evidence import Evidence
 
 
 class ModelReference(BaseModel):
@@ -25,6 +30,17 @@ class ModelReference(BaseModel):
     sha256: str = Field(description="SHA-256 of the artefact that ran.")
     engine: str
     precision: str
+
+
+class Opinion(BaseModel):
+    """What one member of an ensemble says of one image."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str = Field(description="`NAME@VERSION`.")
+    prediction: Label
+    confidence: float = Field(ge=0, le=1)
+    probabilities: dict[Label, float] = Field(description="Calibrated.")
 
 
 class FieldResult(BaseModel):
@@ -44,10 +60,34 @@ class FieldResult(BaseModel):
     timeline: str
     requires_review: bool
     reasons: list[str]
-    policy_version: str
-    quality: dict[str, Any] = Field(
-        default_factory=dict, description="Measures of image quality; empty until one is in place."
+    reason_texts: list[str] = Field(
+        default_factory=list, description="What each of the reasons means."
     )
+    policy_version: str
+    label_set: list[Label] | None = Field(
+        None, description="Conformal set: the labels that the image may have; null: not known."
+    )
+    unlikeness: float | None = Field(
+        None,
+        description="Distance from the training images; above 1 it is flagged; null: not known.",
+    )
+    opinions: list[Opinion] = Field(
+        default_factory=list, description="What each member of an ensemble says."
+    )
+    quality: dict[str, float] = Field(
+        default_factory=dict, description="Measures of image quality, by name."
+    )
+
+
+class Fields(BaseModel):
+    """How the fields of one specimen are distributed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    count: int
+    by_prediction: dict[Label, int]
+    by_urgency: dict[Urgency, int]
+    p_malignant: dict[str, float] = Field(description="`least`, `median` and `greatest`.")
 
 
 class TriageResult(BaseModel):
@@ -66,9 +106,15 @@ class TriageResult(BaseModel):
     timeline: str
     requires_review: bool
     reasons: list[str]
+    reason_texts: list[str] = Field(
+        default_factory=list, description="What each of the reasons means."
+    )
     policy_version: str
     models: list[ModelReference]
     images: list[FieldResult]
+    fields: Fields | None = Field(
+        None, description="How the images are distributed; null in results of earlier releases."
+    )
     disclaimer: str
     limits: str
     created_at: dt.datetime
@@ -76,33 +122,50 @@ class TriageResult(BaseModel):
 
 
 def field_result(
-    index: int, raw: NDArray[np.float32], calibrated: NDArray[np.float64]
+    index: int, evidence: Evidence, members: Sequence[ModelReference] = ()
 ) -> FieldResult:
     """Decide one smear field.
 
     Args:
         index: Position of the image in the job.
-        raw: Softmax, shape (4,).
-        calibrated: Calibrated probabilities, shape (4,).
+        evidence: What is known of it.
+        members: Of an ensemble, in the order of the evidence's opinions.
     """
-    label = LABELS[int(calibrated.argmax())]
+    calibrated = evidence.calibrated
     confidence = float(calibrated.max())
     p_malignant = float(1 - calibrated[BENIGN_INDEX])
-    decision: Decision = decide(label, confidence, p_malignant)
+    decision: Decision = decide(evidence.label, confidence, p_malignant, evidence.flags)
     return FieldResult(
         index=index,
-        prediction=label,
-        display=DISPLAY[label],
+        prediction=evidence.label,
+        display=ENGLISH.display[evidence.label],
         confidence=confidence,
         p_malignant=p_malignant,
         probabilities=_by_label(calibrated),
-        raw_probabilities=_by_label(raw),
+        raw_probabilities=_by_label(evidence.raw),
         urgency=decision.urgency,
         recommended_action=decision.recommended_action,
         timeline=decision.timeline,
         requires_review=decision.requires_review,
         reasons=[str(reason) for reason in decision.reasons],
+        reason_texts=[ENGLISH.reasons[reason] for reason in decision.reasons],
         policy_version=CURRENT_VERSION,
+        label_set=None if evidence.label_set is None else list(evidence.label_set),
+        unlikeness=evidence.unlikeness,
+        opinions=[
+            _opinion(member, probabilities)
+            for member, probabilities in zip(members, evidence.opinions, strict=True)
+        ],
+        quality=evidence.quality.as_dict() if evidence.quality else {},
+    )
+
+
+def _opinion(member: ModelReference, probabilities: NDArray[np.float64]) -> Opinion:
+    return Opinion(
+        model=f"{member.name}@{member.version}",
+        prediction=LABELS[int(probabilities.argmax())],
+        confidence=float(probabilities.max()),
+        probabilities=_by_label(probabilities),
     )
 
 
@@ -120,6 +183,7 @@ def triage_result(
     wish for review of any field is one of the job.
     """
     leading = min(fields, key=lambda field: (field.urgency.rank, -field.p_malignant, field.index))
+    reasons = sorted({reason for field in fields for reason in field.reasons})
     return TriageResult(
         job_id=job_id,
         prediction=leading.prediction,
@@ -131,14 +195,32 @@ def triage_result(
         recommended_action=leading.recommended_action,
         timeline=leading.timeline,
         requires_review=any(field.requires_review for field in fields),
-        reasons=sorted({reason for field in fields for reason in field.reasons}),
+        reasons=reasons,
+        reason_texts=[ENGLISH.reasons[reason] for reason in reasons],
         policy_version=leading.policy_version,
         models=list(models),
         images=list(fields),
-        disclaimer=DISCLAIMER,
-        limits=LIMITS,
+        fields=_distribution(fields),
+        disclaimer=ENGLISH.disclaimer,
+        limits=ENGLISH.limits,
         created_at=created_at,
         timings_ms=timings_ms,
+    )
+
+
+def _distribution(fields: Sequence[FieldResult]) -> Fields:
+    predictions = [field.prediction for field in fields]
+    urgencies = [field.urgency for field in fields]
+    malignant = [field.p_malignant for field in fields]
+    return Fields(
+        count=len(fields),
+        by_prediction={label: predictions.count(label) for label in LABELS},
+        by_urgency={urgency: urgencies.count(urgency) for urgency in Urgency},
+        p_malignant={
+            "least": min(malignant),
+            "median": statistics.median(malignant),
+            "greatest": max(malignant),
+        },
     )
 
 

@@ -46,7 +46,7 @@ class Rival(litserve.LitAPI):  # type: ignore[misc]
 
     def predict(self, batch: Pixels) -> np.ndarray:
         """Probabilities of a batch."""
-        return self._engine.predict(batch)
+        return self._engine.predict(batch).probabilities
 
     def unbatch(self, output: np.ndarray) -> list[np.ndarray]:
         """A row a request."""

@@ -15,10 +15,14 @@ import numpy as np
 from services.worker.main import main
 from shared.imaging import Pixels
 from shared.models import predictor
+from shared.models.engines.outputs import Outputs
 from shared.models.precision import FULL
 
 STUB_RATE = 2000.0
 """Images a second, unless told otherwise."""
+
+_WIDTH = 128
+"""Of the features of the model whose place the stub takes, `cnn_custom`."""
 
 STUB_RATE_VARIABLE = "HEMOTRIAGE_BENCH_STUB_RATE"
 
@@ -33,10 +37,13 @@ class StubEngine:
     def __init__(self) -> None:
         self._rate = float(os.environ.get(STUB_RATE_VARIABLE, STUB_RATE))
 
-    def predict(self, images: Pixels) -> np.ndarray:
+    def predict(self, images: Pixels) -> Outputs:
         """See `shared.models.engines.Engine`."""
         time.sleep(len(images) / self._rate)
-        return np.tile(np.array([[0.97, 0.01, 0.01, 0.01]], np.float32), (len(images), 1))
+        probabilities = np.array([[0.97, 0.01, 0.01, 0.01]], np.float32)
+        return Outputs(
+            np.tile(probabilities, (len(images), 1)), np.zeros((len(images), _WIDTH), np.float32)
+        )
 
 
 if __name__ == "__main__":

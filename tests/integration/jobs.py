@@ -16,6 +16,7 @@ from shared.jobs.outbox import Outbox
 from shared.jobs.submit import Submission, Upload, submit
 from shared.queue.send import BrokerUnavailableError
 from shared.storage.s3 import S3Store
+from shared.triage.evidence import Evidence
 from shared.triage.result import ModelReference, field_result, triage_result
 from tests.factories import smear_bytes
 
@@ -74,7 +75,7 @@ def finish(sessions: Sessions, held: Claim) -> bool:
 def a_result(job_id: uuid.UUID):
     row = np.array([0.97, 0.01, 0.01, 0.01])
     model = ModelReference(name="m", version=1, sha256="", engine="openvino", precision="f32")
-    fields = [field_result(0, row.astype(np.float32), row)]
+    fields = [field_result(0, Evidence(row.astype(np.float32), row, unlikeness=0.5))]
     now = dt.datetime.now(dt.UTC)
     return triage_result(str(job_id), fields, [model], created_at=now, timings_ms={})
 

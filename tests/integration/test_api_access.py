@@ -37,6 +37,7 @@ PROTECTED = [
     ("GET", f"/v1/jobs/{uuid.uuid4()}", Scope.READ),
     ("GET", f"/v1/jobs/{uuid.uuid4()}/result", Scope.READ),
     ("GET", f"/v1/jobs/{uuid.uuid4()}/images/0", Scope.READ),
+    ("POST", f"/v1/jobs/{uuid.uuid4()}/review", Scope.REVIEW),
     ("GET", "/v1/models", Scope.READ),
     ("GET", "/v1/models/cnn_custom/versions/1", Scope.READ),
 ]
@@ -69,8 +70,8 @@ def test_a_call_needs_a_key_with_its_scope(
     assert allowed.status_code not in (401, 403)
 
 
-def test_every_route_but_health_and_documentation_is_protected(client) -> None:
-    open_routes = {"/", "/healthz", "/readyz", "/openapi.json"}
+def test_every_route_but_health_metrics_and_documentation_is_protected(client) -> None:
+    open_routes = {"/", "/healthz", "/readyz", "/metrics", "/openapi.json"}
     paths = client.get("/openapi.json").json["paths"]
     documented = {(path, method) for path, item in paths.items() for method in item}
     protected = {(path, method) for path, method in documented if path not in open_routes}

@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from services.trainer.code_version import code_version
 from services.trainer.dataset import read_dataset
@@ -72,6 +74,48 @@ def test_robustness_is_measured_where_it_is_asked_for(report: dict[str, Any]) ->
     for name in (*report["robustness"]["perturbations"], "grey", "stain_normalised"):
         assert name.replace("_", " ") in report["printed"]
         assert name.replace("_", " ") in report["page"]
+
+
+def test_review_is_measured_and_shown(report: dict[str, Any]) -> None:
+    """No drawn field has the colours of a real one, so that each is sent to review."""
+    review = report["review"]
+    assert review["unreviewed"]["coverage"] == 0
+    assert review["malignant_as_routine"] == {
+        "value": 0.0, "count": 0, "of": 6, "wilson95": review["malignant_as_routine"]["wilson95"],
+    }  # fmt: skip
+    assert review["reasons"]["unlike_training_data"] == review["flagged_as_unlike"]["count"] == 8
+    for text in ("unlike_training_data", "malignant, yet routine", "set holds the label, Early"):
+        assert text in report["printed"]
+        assert text in report["page"]
+
+
+def test_foreign_images_are_counted(drawn: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        pixels = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    Image.new("L", (50, 50)).save(folder / "grey.png")
+    (folder / "notes.txt").write_text("no image")
+    report, page = tmp_path / "report.json", tmp_path / "report.html"
+    done = command_line(
+        "evaluate", drawn, "--model=cnn_custom", f"--foreign={folder}",
+        f"--json={report}", f"--html={page}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(report.read_text())["foreign"]["holiday"]
+    assert (found["images"], found["refused"]) == (3, 1)
+    assert found["reviewed"]["count"] == found["unlike"]["count"] == 3
+    assert found["routine"]["count"] == 0
+    assert "holiday" in done.stdout
+    assert "holiday" in page.read_text()
+
+
+def test_a_folder_without_a_foreign_image_is_refused(drawn: Path, tmp_path: Path) -> None:
+    done = command_line("evaluate", drawn, "--model=cnn_custom", f"--foreign={tmp_path}")
+    assert done.returncode == 1
+    assert "dataset_invalid" in done.stderr
 
 
 def test_an_ensemble_is_as_large_as_its_members(drawn: Path, models: Path, tmp_path: Path) -> None:

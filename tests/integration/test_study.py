@@ -11,6 +11,7 @@ import pytest
 
 from services.cli import COMMANDS
 from shared.local.synthetic import draw_smear
+from shared.models.likeness import Likeness
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
 from shared.triage.labels import LABELS
@@ -44,6 +45,11 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
     assert card["data"]["version"]
     assert card["data"]["name"] == "drawn fields"
 
+    assert set(card["conformal"]["least_probability"]) == set(LABELS)
+    assert card["review"]["unreviewed"]["errors"]["of"] <= 8
+    assert card["monitoring"]["images"] == 8
+    assert Likeness.of(ModelRegistry(models).resolve("cnn_custom")).features is not None
+
     again = command_line(*study)
     assert again.returncode == 1
     assert "versions never change" in again.stderr
@@ -72,7 +78,13 @@ def test_members_an_ensemble_and_a_student_that_learns_from_it(drawn: Path, tmp_
     assert trained.returncode == 0, trained.stderr
     card = json.loads((models / "cnn_custom/2/card.json").read_text())
     assert card["training"]["plan"]["seed"] == 2
-    assert "did not train on it" in card["calibration"]["fitted_on"]
+    for fitted in (card["calibration"]["fitted_on"], card["conformal"]["fitted_on"]):
+        assert "did not train on it" in fitted
+    siblings = [
+        json.loads(path.read_text())["plan"] for path in (tmp_path / "work").glob("*/run.json")
+    ]
+    alone = {plan["seed"] for plan in siblings if not plan["with_validation"]}
+    assert alone == {1, 2}, "each seed has its sibling"
 
     joined = command_line(
         "study", drawn, "--models=ensemble", "--members=cnn_custom@1,cnn_custom@2", *common
@@ -82,6 +94,16 @@ def test_members_an_ensemble_and_a_student_that_learns_from_it(drawn: Path, tmp_
     assert [member["model"] for member in ensemble["members"]] == ["cnn_custom@1", "cnn_custom@2"]
     assert ensemble["parameters"] == 2 * 127_300
     assert set(ensemble["robustness"]["perturbations"]["hue"]) == {"1", "2", "3"}
+    likeness = Likeness.of(ModelRegistry(models).resolve("ensemble"))
+    assert (likeness.features, likeness.colours is None) == (None, False), "its members have theirs"
+    before = (models / "cnn_custom/1/reference.npz").read_bytes()
+    assured = command_line(
+        "models", "assure", "cnn_custom@1", drawn, f"--work={tmp_path / 'work'}",
+        HEMOTRIAGE_MODELS_DIR=str(models),
+    )  # fmt: skip
+    assert assured.returncode == 0, assured.stderr
+    assert "held-out images need no review" in assured.stdout
+    assert (models / "cnn_custom/1/reference.npz").read_bytes() == before, "it is fitted as before"
 
     taught = command_line(
         "study", drawn, "--models=cnn_custom", "--recipe=robust", "--teacher=ensemble@1",

@@ -12,7 +12,7 @@ import pytest
 from services.worker.batcher import Batcher, NotNowError
 from services.worker.watchdog import Watchdog
 from shared.jobs.claim import Claim
-from shared.models.predictor import Prediction
+from shared.models.prediction import Prediction
 
 
 class CountingPredictor:

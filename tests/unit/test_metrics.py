@@ -17,6 +17,7 @@ from services.trainer.metrics import (
     proportion,
     roc_points,
 )
+from shared.models.prediction import Prediction
 from shared.triage.policy import Urgency
 
 
@@ -44,7 +45,7 @@ def test_measures_of_a_known_confusion() -> None:
     predicted = np.array([0, 1, 1, 2, 3, 0])
     probabilities = np.full((6, 4), 0.01)
     probabilities[np.arange(6), predicted] = 0.97
-    metrics = measure(labels, probabilities.astype(np.float32), probabilities)
+    metrics = measure(labels, Prediction(probabilities.astype(np.float32), probabilities))
     assert metrics["confusion_matrix"] == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 1]]
     assert metrics["accuracy"]["value"] == pytest.approx(4 / 6)
     assert (metrics["sensitivity"]["count"], metrics["sensitivity"]["of"]) == (3, 4)
@@ -57,7 +58,7 @@ def test_measures_of_a_known_confusion() -> None:
 def test_a_class_without_images_is_not_measured_and_spoils_no_mean() -> None:
     probabilities = sure([0, 0, 1, 2])
     labels = np.array([0, 0, 1, 1])
-    metrics = measure(labels, probabilities.astype(np.float32), probabilities)
+    metrics = measure(labels, Prediction(probabilities.astype(np.float32), probabilities))
     assert metrics["per_class"]["Pro"] == {
         "precision": None, "recall": None, "f1": None, "support": 0, "auc": None,
     }  # fmt: skip
@@ -69,7 +70,7 @@ def test_a_class_without_images_is_not_measured_and_spoils_no_mean() -> None:
 
 def test_images_of_one_class_alone_are_measured() -> None:
     probabilities = sure([0, 1])
-    metrics = measure(np.array([0, 0]), probabilities.astype(np.float32), probabilities)
+    metrics = measure(np.array([0, 0]), Prediction(probabilities.astype(np.float32), probabilities))
     assert metrics["sensitivity"]["value"] is None
     assert metrics["specificity"]["value"] == 0.5
     assert metrics["auc_malignant"] is None
@@ -83,7 +84,7 @@ def test_each_row_of_the_policy_has_its_own_coverage_and_error() -> None:
     probabilities = np.concatenate(
         [sure([predicted], p) for predicted, p in zip([0, 0, 1, 1, 1, 1], confidences, strict=True)]
     )
-    metrics = measure(labels, probabilities.astype(np.float32), probabilities)
+    metrics = measure(labels, Prediction(probabilities.astype(np.float32), probabilities))
     rows = [(row["urgency"], round(row["coverage"] * 6)) for row in metrics["policy_rows"]]
     assert rows == [("routine", 1), ("review", 1), ("urgent", 1), ("priority", 1), ("review", 2)]
     assert metrics["policy_rows"][-1]["errors"]["count"] == 1
@@ -97,7 +98,7 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_order() -> None:
     labels = np.array([0, 0, 1, 2])
     benign = np.array([0.9, 0.4, 0.5, 0.1])
     probabilities = np.stack([benign, *[(1 - benign) / 3] * 3], axis=1)
-    metrics = measure(labels, probabilities.astype(np.float32), probabilities)
+    metrics = measure(labels, Prediction(probabilities.astype(np.float32), probabilities))
     assert metrics["auc_malignant"] == pytest.approx(3 / 4)
     assert metrics["per_class"]["Benign"]["auc"] == pytest.approx(3 / 4)
 

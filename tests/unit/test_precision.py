@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from shared.imaging.decode import to_model_input
 from shared.local.synthetic import draw_smear
 from shared.models.engines.tensorflow_engine import TensorFlowEngine
 from shared.models.precision import Precision, PrecisionRefusedError, choose_precision
-from shared.models.predictor import Prediction
+from shared.models.prediction import Prediction
 from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
 
@@ -130,6 +131,16 @@ def test_no_probability_may_differ_by_much(probability: float) -> None:
     assert judge(review, moved)["passed"] is False
 
 
+def test_what_is_flagged_may_hardly_change() -> None:
+    full = replace(prediction(SURE), unlikeness=np.full(1000, 0.5))
+    allowed = int(1000 * LIMITS.reviews_changed)
+    for rows, passes in ((allowed, True), (allowed + 1, False)):
+        shifted = np.where(np.arange(1000) < rows, 1.5, 0.5)
+        verdict = judge(full, replace(full, unlikeness=shifted))
+        assert verdict["reviews_changed"] == rows
+        assert verdict["passed"] is passes
+
+
 @pytest.mark.parametrize(
     ("options", "tolerance"), [({"precision": "bf16"}, 0.05), ({"xla": True}, 1e-5)]
 )
@@ -138,9 +149,9 @@ def test_tensorflow_runs_in_mixed_precision_and_by_xla(
 ) -> None:
     version = ModelRegistry(InferenceSettings().models_dir).resolve("cnn_custom@1")
     images = np.stack([to_model_input(draw_smear(seed)) for seed in range(3)])
-    full = TensorFlowEngine(version).predict(images)
+    full = TensorFlowEngine(version).predict(images).probabilities
     other = TensorFlowEngine(version, **options)  # type: ignore[arg-type]
-    found = other.predict(images)
+    found = other.predict(images).probabilities
     assert other.precision == options.get("precision", "f32")
     assert found.dtype == np.float32
     assert np.abs(found - full).max() < tolerance

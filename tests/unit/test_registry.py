@@ -68,6 +68,8 @@ def test_both_engines_give_the_same_probabilities(name: str) -> None:
     difference = np.abs(predictions["openvino"].raw - predictions["tensorflow"].raw).max()
     assert difference < 1e-5
     assert np.allclose(predictions["openvino"].calibrated.sum(axis=1), 1)
+    near = [predictions[engine].unlikeness for engine in ("openvino", "tensorflow")]
+    assert np.allclose(*near, rtol=1e-3), "both give the same features"
 
 
 def test_probabilities_do_not_depend_on_the_batch() -> None:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from services.trainer.compare import compare
 from services.trainer.metrics import measure, proportion
 from services.trainer.report import SHOWN_ERRORS, html_comparison, html_report
+from shared.models.prediction import Prediction
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
-from shared.triage.wording import DISCLAIMER, LIMITS
+from shared.triage.wording.english import ENGLISH
 
 LABELS = np.array([0, 0, 1, 1, 2, 2, 3, 3])
 Report = dict[str, Any]
@@ -47,7 +48,7 @@ def make_report() -> Callable[..., Report]:
             "model": reference,
             "members": [],
             "measured_on": {"dataset_version": "d" * 64, "counts": {"Benign": 2}},
-            "metrics": measure(labels, calibrated.astype(np.float32), calibrated),
+            "metrics": measure(labels, Prediction(calibrated.astype(np.float32), calibrated)),
             "errors": [wrong] * int((calibrated.argmax(axis=1) != labels).sum()),
             "cost": {
                 "parameters": 127_300, "artefact_bytes": 513_651, "engine": "openvino",
@@ -56,7 +57,7 @@ def make_report() -> Callable[..., Report]:
             },
             "code": {"package": "0.1.0", "commit": "e" * 40 + "-dirty"},
             "card": {
-                "limits": LIMITS,
+                "limits": ENGLISH.limits,
                 "colour_baseline": {"method": "a forest", "accuracy": proportion(504, 516)},
             },
         }  # fmt: skip
@@ -114,8 +115,8 @@ def test_a_page_needs_nothing_outside_itself(make_report: Callable[..., Report])
 
 def test_a_page_tells_what_it_is_not_before_any_figure(make_report: Callable[..., Report]) -> None:
     shown = text(html_report(make_report([0, 1, 0, 1, 2, 2, 3, 3])))
-    assert shown.index(DISCLAIMER[1:]) < shown.index("accuracy")
-    assert LIMITS in shown
+    assert shown.index(ENGLISH.disclaimer[1:]) < shown.index("accuracy")
+    assert ENGLISH.limits in shown
     assert "Stain colour alone (a forest, no morphology) reaches 97.7 %" in shown
     assert "no split by patient could be made" in shown
     assert "none: every image of the data set" in shown
@@ -167,7 +168,7 @@ def test_what_no_card_tells_is_left_out(make_report: Callable[..., Report]) -> N
     report["cost"] |= {"parameters": None, "artefact_bytes": None}
     page = html_report(report)
     assert "colour alone" not in page.lower()
-    assert LIMITS in page
+    assert ENGLISH.limits in page
 
 
 def test_the_card_of_the_shipped_model_has_a_page() -> None:
@@ -226,7 +227,7 @@ def test_a_comparison_has_each_model_the_test_and_the_colours(
     assert "good@1 ★" in shown
     assert "poor@1 50.0 % [21.5 – 78.5 %] 4/8 0 4 0.1250" in shown
     assert "colour alone 97.7 %" in shown
-    assert DISCLAIMER[1:] in shown
+    assert ENGLISH.disclaimer[1:] in shown
     assert "blur 75.0 % [25.0] 75.0 % [25.0]" in shown
     assert 'aria-label="Accuracies with their intervals"' in page
     json.dumps(comparison)

@@ -80,7 +80,7 @@ def test_the_tensorflow_engine_runs_a_version_that_has_only_a_graph(
     engine = TensorFlowEngine(version)
     assert engine.artefact_sha256 == version.sha256("onnx")
     graph = onnx_probabilities(version.artefact_path("onnx").read_bytes(), images)
-    assert np.abs(engine.predict(images) - graph).max() < 1e-5
+    assert np.abs(engine.predict(images).probabilities - graph).max() < 1e-5
 
 
 def other_preprocessing() -> keras.Model:

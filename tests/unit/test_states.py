@@ -3,7 +3,10 @@
 from shared.auth.keys import Scope
 from shared.db import models
 from shared.jobs.states import SOURCES, Priority, Status
+from shared.monitoring.drift import Level
 from shared.queue.names import QUEUES
+from shared.reviews.record import Decision, ReviewLabel
+from shared.triage.labels import Label
 from shared.triage.policy import Urgency
 
 
@@ -11,6 +14,9 @@ def test_enums_are_those_of_the_schema() -> None:
     assert tuple(Status) == models.STATUSES
     assert tuple(Priority) == models.PRIORITIES == QUEUES
     assert tuple(Urgency) == models.URGENCIES
+    assert tuple(Decision) == models.DECISIONS
+    assert tuple(ReviewLabel) == models.REVIEW_LABELS == (*Label, ReviewLabel.OTHER)
+    assert tuple(Level) == models.LEVELS
     assert tuple(Scope) == models.SCOPES
 
 

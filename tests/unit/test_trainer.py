@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.trainer.baseline import colour_statistics
 from services.trainer.calibrate import fit_temperature
 from services.trainer.dataset import Dataset, load_pixels, read_dataset
 from services.trainer.splits import Protocol, Split, split_dataset
 from services.trainer.study import best_run
 from shared.errors import DatasetError
 from shared.local.synthetic import draw_smear
-from shared.triage.calibration import apply_temperature
+from shared.triage.calibration import Calibration
 from shared.triage.labels import LABELS
 from tests.factories import class_folders
 
@@ -110,16 +109,10 @@ def test_a_fitted_temperature_mends_overconfidence() -> None:
     rng = np.random.default_rng(0)
     true = rng.dirichlet(np.ones(4), 4000)
     labels = np.array([rng.choice(4, p=row) for row in true])
-    overconfident = apply_temperature(true.astype(np.float32), 0.5).astype(np.float32)
+    overconfident = (
+        Calibration.of_temperature(0.5).apply(true.astype(np.float32)).astype(np.float32)
+    )
     assert fit_temperature(labels, overconfident) == pytest.approx(2.0, abs=0.15)
-
-
-def test_colour_statistics_are_those_of_the_colours() -> None:
-    image = np.zeros((1, 224, 224, 3), dtype=np.uint8)
-    image[..., 2] = 200
-    statistics = colour_statistics(image)
-    assert statistics.shape == (1, 21)
-    assert statistics[0, :6].tolist() == [0, 0, 200, 0, 0, 0]
 
 
 @pytest.mark.dataset

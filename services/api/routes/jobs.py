@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from services.api.auth import current_key, requires
 from services.api.context import context
+from services.api.language import chosen_language, language_headers
 from services.api.schemas import (
     JobAccepted,
     JobFields,
@@ -123,9 +124,11 @@ def _job_request(fields: JobFields, model: ModelVersion, uploads: list[Upload]) 
 def read_job(job_id: uuid.UUID, query: JobQuery) -> BaseResponse:
     """Status and, once it has succeeded, the result. Scope `read`."""
     job = _wait_for_end(job_id, query.wait)
-    body = job_out(job).model_dump_json()
-    response = Response(body, content_type="application/json")
-    response.set_etag(hashlib.sha256(body.encode()).hexdigest()[:32])
+    language = chosen_language()
+    body = job_out(job, language).model_dump_json()
+    response = Response(body, content_type="application/json", headers=language_headers(language))
+    # A job without a result is the same bytes in every language, and yet not one representation.
+    response.set_etag(hashlib.sha256(f"{language} {body}".encode()).hexdigest()[:32])
     if not job.status.is_final:
         response.headers["Retry-After"] = "1"
     return response.make_conditional(request)
@@ -147,12 +150,14 @@ def _wait_for_end(job_id: uuid.UUID, seconds: float) -> Job:
 @bp.output(JobListOut)
 @bp.doc(summary="List jobs, newest first", security="bearer")
 @requires(Scope.READ)
-def read_jobs(query: JobListQuery) -> dict[str, Any]:
+def read_jobs(query: JobListQuery) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Filtered by status, priority, accession number, urgency and time. Scope `read`."""
     criteria = JobFilter(**query.model_dump(exclude={"cursor", "limit"}))
     page = list_jobs(context().sessions, criteria, limit=query.limit, cursor=query.cursor)
-    out = JobListOut(jobs=[job_out(job) for job in page.jobs], next_cursor=page.next_cursor)
-    return out.model_dump(mode="json")
+    language = chosen_language()
+    jobs = [job_out(job, language) for job in page.jobs]
+    out = JobListOut(jobs=jobs, next_cursor=page.next_cursor)
+    return out.model_dump(mode="json"), 200, language_headers(language)
 
 
 @bp.delete("/<uuid:job_id>")

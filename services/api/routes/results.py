@@ -11,27 +11,23 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from services.api.auth import requires
 from services.api.context import context
+from services.api.language import chosen_language, language_headers
 from shared.auth.keys import Scope
-from shared.errors import ConflictError, NotAcceptableError, NotFoundError
+from shared.errors import NoResultError, NotAcceptableError, NotFoundError
 from shared.jobs.queries import get_job
 from shared.triage.result import TriageResult
+from shared.triage.wording import worded
 
 bp = APIBlueprint("results", __name__, url_prefix="/v1/jobs", tag="Results")
 
 _JSON = "application/json"
 
 
-class NoResultError(ConflictError):
-    """The job has no result."""
-
-    code = "no_result"
-
-
 @bp.get("/<uuid:job_id>/result")
 @bp.output(TriageResult)
 @bp.doc(summary="The triage result", responses=[404, 406, 409], security="bearer")
 @requires(Scope.READ)
-def read_result(job_id: uuid.UUID) -> dict[str, Any]:
+def read_result(job_id: uuid.UUID) -> tuple[dict[str, Any], int, dict[str, str]]:
     """The result of a job that has succeeded; 409 for any other. Scope `read`."""
     accepted = request.accept_mimetypes
     if accepted and accepted.best_match([_JSON]) is None:
@@ -39,7 +35,8 @@ def read_result(job_id: uuid.UUID) -> dict[str, Any]:
     job = get_job(context().sessions, job_id)
     if job.result is None:
         raise NoResultError(f"The job is {job.status}.")
-    return job.result
+    language = chosen_language()
+    return worded(job.result, language), 200, language_headers(language)
 
 
 @bp.get("/<uuid:job_id>/images/<int:index>")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from shared.db.models import Base
+import shared.db.models  # noqa: F401 - the tables, which fill the metadata
+from shared.db.base import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -11,9 +11,9 @@ from collections.abc import Collection
 from typing import Protocol, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.imaging import INPUT_SIZE, Pixels
+from shared.models.engines.outputs import Outputs
 from shared.models.precision import Precision
 from shared.models.registry import ModelVersion
 from shared.settings import EngineName, InferenceSettings
@@ -26,8 +26,8 @@ class Engine(Protocol):
     precision: Precision
     artefact_sha256: str
 
-    def predict(self, images: Pixels) -> NDArray[np.float32]:
-        """Classify a batch of shape (n, 224, 224, 3); returns softmax of shape (n, 4)."""
+    def predict(self, images: Pixels) -> Outputs:
+        """Classify a batch of shape (n, 224, 224, 3)."""
 
 
 class _EngineModule(Protocol):

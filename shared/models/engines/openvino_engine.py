@@ -7,9 +7,9 @@ from collections.abc import Collection
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from shared.imaging import Pixels
+from shared.models.engines.outputs import Outputs
 from shared.models.precision import FULL, Precision
 from shared.models.registry import ModelVersion
 from shared.settings import EngineName, InferenceSettings
@@ -25,6 +25,7 @@ _STREAMS = 2
 """Images in work at once, each on its share of the cores. One on all of them would wait, layer by
 layer, for whichever core has something else to do; and a call of many images computes no faster on
 a CPU, but holds the activations of all."""
+_DENSE, _DENSE_OF_HEAD = "MatMul", 2
 _CAPABILITIES: dict[Precision, str] = {"f32": "FP32", "bf16": "BF16", "int8": "INT8"}
 
 
@@ -61,20 +62,31 @@ class OpenVINOEngine:
         }
         if threads:
             properties["INFERENCE_NUM_THREADS"] = str(threads)
+        features = _features(graph)
+        self._width = features.get_partial_shape()[1].get_length()
+        graph.add_outputs([features])
         self._requests = ov.AsyncInferQueue(core.compile_model(graph, _DEVICE, properties))
 
-    def predict(self, images: Pixels) -> NDArray[np.float32]:
+    def predict(self, images: Pixels) -> Outputs:
         """See `Engine.predict`."""
         probabilities = np.empty((len(images), len(LABELS)), np.float32)
+        features = np.empty((len(images), self._width), np.float32)
 
         def keep(request: ov.InferRequest, index: int) -> None:
             probabilities[index] = request.get_output_tensor(0).data[0]
+            features[index] = request.get_output_tensor(1).data[0]
 
         self._requests.set_callback(keep)
         for index, image in enumerate(images):
             self._requests.start_async({0: image[np.newaxis]}, index)
         self._requests.wait_all()
-        return probabilities
+        return Outputs(probabilities, features)
+
+
+def _features(graph: ov.Model) -> ov.Output:
+    """What the head classifies: the input of the first of its two dense layers."""
+    dense = [node for node in graph.get_ordered_ops() if node.get_type_name() == _DENSE]
+    return dense[-_DENSE_OF_HEAD:][0].input_value(0)
 
 
 def create(

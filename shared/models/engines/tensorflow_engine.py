@@ -7,16 +7,17 @@ from collections.abc import Collection
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from shared.imaging import INPUT_SIZE, Pixels
 from shared.models.architectures import build
+from shared.models.engines.outputs import Outputs
 from shared.models.precision import FULL, Precision
 from shared.models.registry import ModelVersion
 from shared.models.restore import restore_keras, restored_from
 from shared.settings import EngineName, InferenceSettings
 
 _LOWER_POLICY = "mixed_bfloat16"
+_DENSE_OF_HEAD = 2
 
 
 class TensorFlowEngine:
@@ -42,16 +43,23 @@ class TensorFlowEngine:
         model = restore_keras(version)
         if precision != FULL:
             model = _in_mixed_precision(model, version)
+        both = keras.Model(model.inputs, [model.output, features_of(model)])
         self._call = tf.function(
-            lambda images: model(images, training=False),
+            lambda images: both(images, training=False),
             input_signature=[tf.TensorSpec((None, INPUT_SIZE, INPUT_SIZE, 3), tf.uint8)],
             jit_compile=xla,
         )
 
-    def predict(self, images: Pixels) -> NDArray[np.float32]:
+    def predict(self, images: Pixels) -> Outputs:
         """See `Engine.predict`."""
-        probabilities: NDArray[np.float32] = self._call(images).numpy()
-        return probabilities
+        probabilities, features = self._call(images)
+        return Outputs(probabilities.numpy(), features.numpy().astype(np.float32))
+
+
+def features_of(model: keras.Model) -> keras.KerasTensor:
+    """What the head classifies: the input of the first of its two dense layers, shape (n, d)."""
+    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    return dense[-_DENSE_OF_HEAD:][0].input
 
 
 def _in_mixed_precision(model: keras.Model, version: ModelVersion) -> keras.Model:

@@ -1,0 +1,1 @@
+"""Reviews: what haematologists say of results, and how often they agree with them."""

@@ -1,0 +1,20 @@
+"""What each language has to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The sentences of one language."""
+
+    display: Mapping[str, str]
+    """By `Label`."""
+    reasons: Mapping[str, str]
+    """By `Reason`."""
+    policy: Mapping[str, str]
+    """The actions and timelines of every version of the policy, by their English."""
+    disclaimer: str
+    limits: str
