@@ -83,6 +83,20 @@ def test_what_is_no_json_object_is_refused(client, job, data: bytes) -> None:
     assert answer.content_type == "application/problem+json"
 
 
+def test_what_is_sent_as_another_type_is_refused(client, sessions, job) -> None:
+    answer = client.post(f"/v1/jobs/{job}/review", data={"decision": "confirm"})
+    assert answer.status_code in (400, 415, 422)
+    assert answer.content_type == "application/problem+json"
+    assert count(sessions, ReviewRow) == 0
+
+
+def test_the_document_describes_the_review(client) -> None:
+    operation = client.get("/openapi.json").json["paths"]["/v1/jobs/{job_id}/review"]["post"]
+    assert "application/json" in operation["requestBody"]["content"]
+    assert {"201", "403", "404", "409", "422"} <= set(operation["responses"])
+    assert operation["security"] == [{"bearer": []}]
+
+
 def test_a_large_body_is_refused(client, job) -> None:
     answer = review(client, job, decision="confirm", comment="x" * 100_000)
     assert (answer.status_code, answer.json["code"]) == (413, "payload_too_large")

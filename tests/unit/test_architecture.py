@@ -50,7 +50,19 @@ def test_no_service_imports_another(service: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "domain", ["db", "storage", "queue", "triage", "imaging", "auth", "audit", "webhooks"]
+    "domain",
+    [
+        "db",
+        "storage",
+        "queue",
+        "triage",
+        "imaging",
+        "auth",
+        "audit",
+        "webhooks",
+        "monitoring",
+        "reviews",
+    ],
 )
 def test_the_lower_domains_know_nothing_of_jobs(domain: str) -> None:
     wrong = [

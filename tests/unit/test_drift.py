@@ -77,7 +77,9 @@ def test_an_empty_bin_counts_as_half_an_observation_and_one_empty_in_both_as_non
 
 def test_the_noise_of_psi_is_its_distribution_without_drift() -> None:
     _, noise = stability(np.full(10, 50.0), np.full(10, 10.0))
-    assert noise == pytest.approx((1 / 100 + 1 / 500) * stats.chi2.ppf(1 - FALSE_ALARM, 9), rel=0.02)
+    assert noise == pytest.approx(
+        (1 / 100 + 1 / 500) * stats.chi2.ppf(1 - FALSE_ALARM, 9), rel=0.02
+    )
 
 
 def test_kolmogorovs_distribution_is_scipys() -> None:
