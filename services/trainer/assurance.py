@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.calibrate import fit_conformal
+from services.trainer.calibrate import choose_conformal
 from services.trainer.dataset import label_indices, load_pixels
 from services.trainer.likeness import FLAGGED, fit_gaussians, unseen_threshold, with_threshold
 from services.trainer.siblings import trained_on_validation
@@ -25,7 +25,7 @@ from shared.imaging.colour import colour_statistics
 from shared.models.engines import create_engine
 from shared.models.engines.outputs import Outputs
 from shared.models.engines.tensorflow_engine import features_of
-from shared.models.likeness import REFERENCE, Gaussians, Likeness
+from shared.models.likeness import COLOURS, FEATURES, REFERENCE, Gaussians, Likeness
 from shared.models.precision import FULL
 from shared.models.registry import ModelVersion
 from shared.settings import InferenceSettings
@@ -71,12 +71,12 @@ def assure(
         features=_features(version, split, settings, unseen), colours=_colours(split)
     )
     fitted_on = _SIBLINGS if _is_seen(version) else _OWN
-    conformal = fit_conformal(label_indices(split.validation), calibrated)
+    conformal = choose_conformal(label_indices(split.validation), calibrated)
     return {
         "conformal": {**conformal, "fitted_on": fitted_on},
         "likeness": {
             "method": "distance to class Gaussians of pooled features, and of colour statistics",
-            "unseen_images_above_each_threshold": FLAGGED,
+            "unseen_images_above_threshold": FLAGGED,
             "thresholds_fitted_on": fitted_on,
         },
         "artefacts": {**version.card["artefacts"], REFERENCE: _store(version, likeness)},
@@ -102,7 +102,7 @@ def _unseen(
         look = create_engine(version, settings, FULL).predict
     train, validation = (look(load_pixels(part)) for part in (split.train, split.validation))
     fitted = fit_gaussians(train.features, label_indices(split.train))
-    threshold = unseen_threshold(fitted, validation.features)
+    threshold = unseen_threshold(fitted, validation.features, FLAGGED[FEATURES])
     return _Unseen(validation.probabilities.astype(np.float64), threshold)
 
 
@@ -143,7 +143,7 @@ def _colours(split: Split) -> Gaussians:
         colour_statistics(load_pixels(part)) for part in (split.train, split.validation)
     )
     fitted = fit_gaussians(train, label_indices(split.train), unit=False)
-    return with_threshold(fitted, unseen_threshold(fitted, unseen))
+    return with_threshold(fitted, unseen_threshold(fitted, unseen, FLAGGED[COLOURS]))
 
 
 def _store(version: ModelVersion, likeness: Likeness) -> dict[str, Any]:

@@ -11,10 +11,14 @@ from sklearn.model_selection import GroupKFold
 
 from services.trainer.metrics import Labels
 from shared.triage.calibration import Calibration
+from shared.triage.conformal import Conformal
 from shared.triage.labels import LABELS
 
-COVERAGE = 0.98
-"""Of conformal sets. Of a class of n images, no more than n / (n + 1) can be promised."""
+COVERAGES = (0.98, 0.95, 0.9, 0.8)
+"""Of conformal sets, the first that is of use. Of n images no more than n / (n + 1) is promised."""
+
+MOST_DOUBTED = 0.1
+"""Share of the images that may have another set than of one label, for a coverage to be of use."""
 
 _TEMPERATURES = (0.05, 20.0)
 _FOLDS = 5
@@ -64,18 +68,31 @@ def fit_vector(labels: Labels, raw: NDArray[np.float32]) -> Calibration:
     return _vector(minimize(loss, start, method="L-BFGS-B").x)
 
 
-def fit_conformal(
-    labels: Labels, calibrated: NDArray[np.float64], coverage: float = COVERAGE
-) -> dict[str, Any]:
-    """What a card says of the conformal sets.
+def choose_conformal(labels: Labels, calibrated: NDArray[np.float64]) -> dict[str, Any]:
+    """What a card says of the conformal sets at the highest coverage that is of use.
 
-    The least probability of a class is the one that all but a share of its images reach. Of a
-    class with too few images for the coverage it is 0, and the set then always holds the class.
+    Where a network is wrong and sure of it in more images of a class than a coverage leaves out,
+    that coverage puts the class into the sets of half of all images. A lower one is then stated.
 
     Args:
         labels: True class indices, shape (n,); never of images that test or train the model.
         calibrated: Shape (n, 4).
-        coverage: The share of new images of each class whose set holds their label.
+    """
+    for coverage in COVERAGES:
+        described = fit_conformal(labels, calibrated, coverage)
+        sets = Conformal.from_card(described).sets(calibrated)
+        if np.mean(sets.sum(axis=1) != 1) <= MOST_DOUBTED:
+            break
+    return described
+
+
+def fit_conformal(
+    labels: Labels, calibrated: NDArray[np.float64], coverage: float
+) -> dict[str, Any]:
+    """The same at a coverage: the share of new images of each class whose set holds their label.
+
+    The least probability of a class is the one that all but a share of its images reach. Of a
+    class with too few images for the coverage it is 0, and the set then always holds the class.
     """
     least = {}
     for index, label in enumerate(LABELS):

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from services.trainer.metrics import Labels
-from shared.models.likeness import Gaussians, Rows
+from shared.models.likeness import COLOURS, FEATURES, Gaussians, Rows
 from shared.triage.labels import LABELS
 
-FLAGGED = 0.01
-"""Share of unseen images of the data set that may lie above each of the two thresholds."""
+FLAGGED = {FEATURES: 0.01, COLOURS: 0.005}
+"""Share of unseen images of the data set that may lie above each threshold."""
 
 FEATURE_AXES = 64
 _RIDGE = 1e-6
@@ -56,11 +56,12 @@ def with_threshold(fitted: Gaussians, threshold: float) -> Gaussians:
     return replace(fitted, threshold=np.array(threshold, dtype=np.float32))
 
 
-def unseen_threshold(fitted: Gaussians, rows: Rows) -> float:
-    """The distance that a share `FLAGGED` of unseen images exceeds.
+def unseen_threshold(fitted: Gaussians, rows: Rows, flagged: float) -> float:
+    """The distance that a share of unseen images exceeds.
 
     Args:
         fitted: Of images of the same data set.
         rows: Of images that neither trained the network nor were fitted, shape (n, d).
+        flagged: The share.
     """
-    return float(np.quantile(fitted.distance(rows), 1 - FLAGGED))
+    return float(np.quantile(fitted.distance(rows), 1 - flagged))

@@ -161,8 +161,9 @@ def test_what_saw_the_scale_bar_is_never_exported(drawn: Path, tmp_path: Path) -
 def test_the_shipped_model_does_what_its_card_says(dataset: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     page = tmp_path / "report.html"
+    foreign = [f"--foreign={dataset.parent.parent / 'ood' / name}" for name in ("bccd", "jtsc")]
     done = command_line(
-        "evaluate", dataset, "--protocol=grouped", f"--json={report}", f"--html={page}"
+        "evaluate", dataset, "--protocol=grouped", f"--json={report}", f"--html={page}", *foreign
     )
     assert done.returncode == 0, done.stderr
     card = ModelRegistry(InferenceSettings().models_dir).resolve("champion").card
@@ -172,6 +173,16 @@ def test_the_shipped_model_does_what_its_card_says(dataset: Path, tmp_path: Path
     assert found["metrics"]["confusion_matrix"] == card["metrics"]["confusion_matrix"]
     assert found["metrics"]["accuracy"]["value"] >= 0.985
     assert "colour alone" in page.read_text()
+
+    assert found["metrics"]["calibration"]["after"]["ece"] <= 0.015
+    review = found["review"]
+    assert review["unreviewed"]["coverage"] >= 0.95
+    assert review["unreviewed"]["errors"]["value"] <= 0.002
+    assert review["flagged_as_unlike"]["value"] <= 0.03
+    assert review["malignant_as_routine"]["count"] == 0
+    for name in ("bccd", "jtsc"):
+        assert found["foreign"][name]["reviewed"]["value"] >= 0.95
+        assert found["foreign"][name]["routine"]["count"] == 0
 
 
 def test_predict_walks_folders_and_tells_what_it_could_not_read(

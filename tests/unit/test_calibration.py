@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.trainer.calibrate import (
+    COVERAGES,
+    choose_conformal,
     fit_calibration,
     fit_conformal,
     fit_temperature,
@@ -117,12 +119,26 @@ def test_a_class_of_too_few_images_is_in_every_set() -> None:
     assert Conformal.from_card(described).sets(np.array([[0.0, 1.0, 0.0, 0.0]]))[0, 0]
 
 
+def test_a_coverage_that_doubts_half_of_the_images_gives_way_to_a_lower_one() -> None:
+    """One image in thirty of a class is called another one, as surely as any."""
+    labels = np.repeat(np.arange(4), 150)
+    noise = np.random.default_rng(0).uniform(0.001, 0.02, (600, 4))
+    said = noise + 0.9 * np.eye(4)[labels]
+    said[150:155] = noise[150:155] + 0.9 * np.eye(4)[0]
+    highest = Conformal.from_card(fit_conformal(labels, said, COVERAGES[0]))
+    assert (highest.sets(said).sum(axis=1) > 1).mean() > 0.2
+    described = choose_conformal(labels, said)
+    assert described["coverage"] == COVERAGES[1]
+    assert (Conformal.from_card(described).sets(said).sum(axis=1) == 1).mean() > 0.9
+
+
 def test_a_sure_model_has_sets_of_one() -> None:
     labels = RNG.integers(0, 4, 800)
     said = np.full((800, 4), 0.01) + 0.96 * np.eye(4)[labels]
-    inside = Conformal.from_card(fit_conformal(labels, said)).sets(said)
-    assert (inside.sum(axis=1) == 1).all()
-    assert not Conformal.from_card(fit_conformal(labels, said)).sets(np.full((1, 4), 0.25)).any()
+    fitted = choose_conformal(labels, said)
+    assert fitted["coverage"] == COVERAGES[0]
+    assert (Conformal.from_card(fitted).sets(said).sum(axis=1) == 1).all()
+    assert not Conformal.from_card(fitted).sets(np.full((1, 4), 0.25)).any()
 
 
 @given(st.floats(0.5, 0.99), st.integers(1, 300))
