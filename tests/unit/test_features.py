@@ -71,6 +71,7 @@ FeatureCache(Path(sys.argv[1])).of(trunk, images)
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_rows_that_were_computed_before_a_kill_are_kept(tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"

@@ -60,11 +60,9 @@ def test_what_trains_in_bfloat16_is_kept_in_float32(split: Split, tmp_path: Path
     assert np.abs(kept.predict(images, verbose=0) - expected).max() < 1e-6
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "architecture",
-    ["vgg16_baseline", pytest.param("vgg16_finetune", marks=pytest.mark.exhaustive)],
-)
+@pytest.mark.parametrize("architecture", ["vgg16_baseline", "vgg16_finetune"])
 def test_cached_and_end_to_end_training_give_the_same_head(
     split: Split, tmp_path: Path, architecture: str
 ) -> None:
@@ -122,6 +120,7 @@ trained.model.save_weights(run / "model.weights.h5")
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(split: Split, tmp_path: Path) -> None:
     plan = a_plan("cnn_custom", Recipe.ROBUST, max_epochs=4, learning_rate=0.01)
