@@ -24,7 +24,7 @@ def result_table(result: dict[str, Any], *, title: str) -> Table:
         "recommended action": result["recommended_action"],
         "timeline": result["timeline"],
         "requires review": "yes" if result["requires_review"] else "no",
-        "reasons": ", ".join(result["reasons"]) or "-",
+        "reasons": "\n".join(_reasons(result)) or "-",
         "images": str(len(result["images"])),
         "model": models,
         "policy version": result["policy_version"],
@@ -34,3 +34,8 @@ def result_table(result: dict[str, Any], *, title: str) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _reasons(result: dict[str, Any]) -> list[str]:
+    texts = zip(result["reasons"], result["reason_texts"], strict=True)
+    return [f"{code}: {text}" for code, text in texts]
