@@ -6,6 +6,9 @@ from flask import request
 
 from shared.triage.wording import TEXTS, Language
 
+_FORMER_TAGS = {"in": "id"}
+"""ISO 639 called Indonesian `in` until 1989, and some Java clients still do."""
+
 
 def chosen_language() -> Language:
     """The best of `Accept-Language` that there are texts in, else English.
@@ -14,7 +17,8 @@ def chosen_language() -> Language:
     werkzeug's `best_match` looks for whole tags first, and at our order.
     """
     accepted = request.accept_languages
-    wanted = (tag.partition("-")[0].lower() for tag, quality in accepted if quality > 0)
+    primary = (tag.partition("-")[0].lower() for tag, quality in accepted if quality > 0)
+    wanted = (_FORMER_TAGS.get(tag, tag) for tag in primary)
     return next((Language(tag) for tag in wanted if tag in TEXTS), Language.ENGLISH)
 
 

@@ -111,7 +111,7 @@ def _evaluate(
         )
     if foreign:
         report["foreign"] = {
-            folder.name: measure_foreign(predictor, folder, max_pixels=settings.max_pixels)
+            str(folder): measure_foreign(predictor, folder, max_pixels=settings.max_pixels)
             for folder in foreign
         }
     return evaluation

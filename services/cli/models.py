@@ -204,7 +204,7 @@ def assure(model: str, folder: Path, groups: str, work: Path, precision: str | N
     """Fit what lets results of MODEL be doubted: conformal sets, and the distance to its images.
 
     DIR holds the images that the version was trained from, one folder a class. What is fitted goes
-    into the card and into `reference.npz`. Versions that are exported now have it already.
+    into the card and into `reference-HASH.npz`. Versions that are exported now have it already.
     """
     settings = InferenceSettings()
     version = ModelRegistry(settings.models_dir).resolve(model)
@@ -218,6 +218,7 @@ def assure(model: str, folder: Path, groups: str, work: Path, precision: str | N
         f"{version}: {free['coverage']:.1%} of {foreign['of']} held-out images need no review, "
         f"{free['errors']['count']} of these are wrong; {foreign['count']} are taken for foreign"
     )
+    click.echo("Ask the gate again: its verdicts are of other thresholds.")
 
 
 def _draw() -> Pixels:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.calibrate import choose_conformal
+from services.trainer.calibrate import choose_conformal, compare_vector
 from services.trainer.dataset import label_indices, load_pixels
 from services.trainer.likeness import FLAGGED, fit_gaussians, unseen_threshold, with_threshold
 from services.trainer.siblings import trained_on_validation
@@ -33,7 +33,6 @@ from shared.settings import InferenceSettings
 Sibling = Callable[[ModelVersion], keras.Model]
 """Gives the Keras model of a version's sibling, see `services.trainer.siblings`."""
 
-_FILE = "reference.npz"
 _OWN = "validation part of the split"
 _SIBLINGS = f"{_OWN}, by a run of the same plan that did not train on it"
 
@@ -51,7 +50,7 @@ class _Unseen:
 def assure(
     version: ModelVersion, split: Split, settings: InferenceSettings, sibling: Sibling
 ) -> dict[str, Any]:
-    """Fit a version's conformal sets and its distances, and write `reference.npz`.
+    """Fit a version's conformal sets and its distances, and write these as `reference-HASH.npz`.
 
     Args:
         version: A version whose card has its calibration; the card is not touched.
@@ -60,7 +59,8 @@ def assure(
         sibling: Asked where the version trained on the validation part.
 
     Returns:
-        `conformal`, `likeness` and `artefacts`, for the card.
+        `calibration`, `conformal`, `likeness` and `artefacts`, for the card. The calibration stays
+        as it is; whether a vector would have been better is added.
 
     Raises:
         ModelArtefactError: An artefact is missing or altered.
@@ -71,8 +71,10 @@ def assure(
         features=_features(version, split, settings, unseen), colours=_colours(split)
     )
     fitted_on = _SIBLINGS if _is_seen(version) else _OWN
-    conformal = choose_conformal(label_indices(split.validation), calibrated)
+    labels = label_indices(split.validation)
+    conformal = choose_conformal(labels, calibrated)
     return {
+        "calibration": {**version.card["calibration"], **_vector(version, split, unseen)},
         "conformal": {**conformal, "fitted_on": fitted_on},
         "likeness": {
             "method": "distance to class Gaussians of pooled features, and of colour statistics",
@@ -146,9 +148,30 @@ def _colours(split: Split) -> Gaussians:
     return with_threshold(fitted, unseen_threshold(fitted, unseen, FLAGGED[COLOURS]))
 
 
+def _vector(version: ModelVersion, split: Split, unseen: _Unseen) -> dict[str, Any]:
+    """The comparison with a vector; not of an ensemble, whose members are calibrated each."""
+    if version.members:
+        return {}
+    groups = [sample.group for sample in split.validation]
+    raw = unseen.probabilities.astype(np.float32)
+    labels = label_indices(split.validation)
+    return {"vector_over_temperature": compare_vector(labels, raw, groups)}
+
+
 def _store(version: ModelVersion, likeness: Likeness) -> dict[str, Any]:
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **likeness.arrays())
     data = stream.getvalue()
-    (version.folder / _FILE).write_bytes(data)
-    return {"file": _FILE, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    sha256 = hashlib.sha256(data).hexdigest()
+    # A name of its own: until the card names it, the version has the file that its card describes.
+    path = version.folder / f"reference-{sha256[:8]}.npz"
+    path.write_bytes(data)
+    return {"file": path.name, "sha256": sha256, "bytes": len(data)}
+
+
+def remove_old_references(version: ModelVersion) -> None:
+    """Remove the files of references that a version's card no longer names."""
+    kept = version.card["artefacts"][REFERENCE]["file"]
+    for path in version.folder.glob("reference-*.npz"):
+        if path.name != kept:
+            path.unlink()

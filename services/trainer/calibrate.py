@@ -21,7 +21,8 @@ MOST_DOUBTED = 0.1
 """Share of the images that may have another set than of one label, for a coverage to be of use."""
 
 _TEMPERATURES = (0.05, 20.0)
-_FOLDS = 5
+_SCALES = (1 / _TEMPERATURES[1], 1 / _TEMPERATURES[0])
+_FOLDS, _FEWEST_FOLDS = 5, 2
 _PULL = 1e-3
 """Weight of the squared distance of a vector from the temperature that it starts from."""
 
@@ -37,14 +38,22 @@ def fit_calibration(labels: Labels, raw: NDArray[np.float32], groups: list[str])
         raw: Softmax, shape (n, 4).
         groups: Of overlapping fields, one name an image.
     """
-    gain = _gain_of_vector(labels, raw, groups)
-    compared = {"gain": float(gain.mean()), "standard_error": float(gain.std() / len(gain) ** 0.5)}
+    compared = compare_vector(labels, raw, groups)
     temperature = fit_temperature(labels, raw)
     described: dict[str, Any] = {"method": "temperature", "temperature": temperature}
     if compared["gain"] > compared["standard_error"]:
         fitted = fit_vector(labels, raw)
         described = {"method": "vector", "scale": list(fitted.scale), "shift": list(fitted.shift)}
     return {**described, "vector_over_temperature": compared}
+
+
+def compare_vector(labels: Labels, raw: NDArray[np.float32], groups: list[str]) -> dict[str, float]:
+    """By how much a vector lowers the mean loss against a temperature, with its standard error.
+
+    Each image is calibrated by what was fitted without its group. Arguments as above.
+    """
+    gain = _gain_of_vector(labels, raw, groups)
+    return {"gain": float(gain.mean()), "standard_error": float(gain.std() / len(gain) ** 0.5)}
 
 
 def fit_temperature(labels: Labels, raw: NDArray[np.float32]) -> float:
@@ -65,7 +74,8 @@ def fit_vector(labels: Labels, raw: NDArray[np.float32]) -> Calibration:
         distance = float(((values - start) ** 2).sum())
         return float(_losses(_vector(values), labels, raw).mean()) + _PULL * distance
 
-    return _vector(minimize(loss, start, method="L-BFGS-B").x)
+    bounds = [_SCALES] * len(LABELS) + [(None, None)] * len(LABELS)
+    return _vector(minimize(loss, start, method="L-BFGS-B", bounds=bounds).x)
 
 
 def choose_conformal(labels: Labels, calibrated: NDArray[np.float64]) -> dict[str, Any]:
@@ -112,7 +122,10 @@ def _gain_of_vector(
 ) -> NDArray[np.float64]:
     """By how much a vector lowers each image's loss, fitted without the image's fold."""
     gain = np.zeros(len(labels))
-    for fitted, held in GroupKFold(_FOLDS).split(raw, labels, groups):
+    folds = min(_FOLDS, len(set(groups)))
+    if folds < _FEWEST_FOLDS:
+        return gain
+    for fitted, held in GroupKFold(folds).split(raw, labels, groups):
         chosen = labels[fitted], raw[fitted]
         temperature = Calibration.of_temperature(fit_temperature(*chosen))
         vector = fit_vector(*chosen)

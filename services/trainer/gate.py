@@ -19,7 +19,7 @@ from shared.models.prediction import Prediction
 from shared.models.predictor import Predictor
 from shared.models.registry import ModelVersion
 from shared.settings import InferenceSettings
-from shared.triage.policy import Urgency
+from shared.triage.policy import Reason, Urgency
 
 
 @dataclass(frozen=True)
@@ -114,4 +114,7 @@ def _urgencies(prediction: Prediction) -> list[Urgency]:
 
 
 def _flagged(prediction: Prediction) -> list[bool]:
-    return [bool(prediction.evidence(index).flags) for index in range(len(prediction.raw))]
+    """Whether each is flagged; that a version has no reference is the same in any precision."""
+    unknown = {Reason.INPUT_NOT_CHECKED}
+    rows = range(len(prediction.raw))
+    return [bool({*prediction.evidence(index).flags} - unknown) for index in rows]

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from typing import Any
 
-from services.trainer.assurance import Sibling, assure
+from services.trainer.assurance import Sibling, assure, remove_old_references
 from services.trainer.baseline import colour_baseline
 from services.trainer.cards import update_card
 from services.trainer.code_version import code_version
 from services.trainer.dataset import Dataset, label_indices, load_pixels
-from services.trainer.evaluate import decide_all, evaluate_part
+from services.trainer.evaluate import decide_all, evaluate_part, list_errors
 from services.trainer.export import ONNX_FILE, export_onnx
 from services.trainer.held_out import held_out
 from services.trainer.metrics import measure_review
@@ -134,6 +134,8 @@ def release_ensemble(
 def assure_again(version: ModelVersion, origin: Origin) -> dict[str, Any]:
     """Fit and measure anew what lets a version's results be doubted; nothing else changes.
 
+    Verdicts on lower precisions are of the thresholds of before: the gate is to be asked again.
+
     Returns:
         What `services.trainer.metrics.measure_review` says of the held-out part.
     """
@@ -143,7 +145,9 @@ def assure_again(version: ModelVersion, origin: Origin) -> dict[str, Any]:
     predictor = Predictor.load_in(FULL, version, settings)
     results = decide_all(predictor, predictor.predict(part.images), part.qualities)
     review = measure_review(part.labels, results)
-    update_card(version, review=review, monitoring=reference_of(results))
+    errors = list_errors(part, results)
+    update_card(version, review=review, errors=errors, monitoring=reference_of(results))
+    remove_old_references(version)
     return review
 
 

@@ -117,6 +117,9 @@ def _finished(study: Study, plan: TrainingPlan, tools: Tools) -> dict[str, Any]:
     described = {"plan": plan.as_dict(), "split_hash": study.split.hash}
     if (folder / RUN).is_file():
         found: dict[str, Any] = json.loads((folder / RUN).read_text())
+        if "temperature" in found:  # as earlier releases said it
+            temperature = found.pop("temperature")
+            found["calibration"] = {"method": "temperature", "temperature": temperature}
         if all(found[key] == value for key, value in described.items()):
             return {**found, "folder": str(folder)}
     started = time.monotonic()

@@ -98,7 +98,7 @@ class Triage:
         with _timed(timings, "decode"), self._decoding_places, self._watchdog.watch([held]):
             decoded = decode_image(io.BytesIO(data), max_pixels=self._max_pixels, reduced=True)
             pixels = to_model_input(decoded.image)
-        with _timed(timings, "quality"):
+        with _timed(timings, "quality"), self._watchdog.watch([held]):
             quality = measure_quality(pixels)
         return _Seen(pixels, quality, timings)
 

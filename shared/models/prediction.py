@@ -19,11 +19,13 @@ class Prediction:
     """What a model says of n images; None is what its version does not know."""
 
     raw: NDArray[np.float32]
-    """Softmax, shape (n, 4); of an ensemble the mean of its members' calibrated probabilities."""
+    """Softmax, shape (n, 4); of an ensemble the weighted mean of its members'."""
     calibrated: NDArray[np.float64]
     """Calibrated probabilities, shape (n, 4)."""
     opinions: NDArray[np.float64] | None = None
     """Calibrated probabilities by each of an ensemble's m members, shape (n, m, 4)."""
+    raw_opinions: NDArray[np.float32] | None = None
+    """Their softmax, shape (n, m, 4)."""
     sets: NDArray[np.bool_] | None = None
     """Conformal sets, shape (n, 4)."""
     unlikeness: NDArray[np.float64] | None = None
@@ -48,11 +50,13 @@ class Prediction:
 
     def evidence(self, index: int, quality: Quality | None = None) -> Evidence:
         """All that is known of one image, with its quality where that was measured."""
-        opinions, sets, unlikeness = self.opinions, self.sets, self.unlikeness
+        opinions, raw_opinions = self.opinions, self.raw_opinions
+        sets, unlikeness = self.sets, self.unlikeness
         return Evidence(
             raw=self.raw[index],
             calibrated=self.calibrated[index],
             opinions=() if opinions is None else tuple(opinions[index]),
+            raw_opinions=() if raw_opinions is None else tuple(raw_opinions[index]),
             label_set=None if sets is None else _labels(sets[index]),
             unlikeness=None if unlikeness is None else float(unlikeness[index]),
             quality=quality,

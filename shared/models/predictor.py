@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,7 @@ class Predictor:
             sha256=self._source.sha256,
             engine=self._source.engine,
             precision=self._source.precision,
+            label_set_coverage=None if self._conformal is None else self._conformal.coverage,
         )
 
     @property
@@ -94,10 +96,16 @@ class Predictor:
 
     def look(self, images: Pixels) -> Prediction:
         """What the network sees in one batch; its unlikeness is by features, not by colours."""
-        raw, unlikeness, opinions = self._source.answer(images, self._likeness)
-        calibrated = self._calibration.apply(raw)
-        sets = None if self._conformal is None else self._conformal.sets(calibrated)
-        return Prediction(raw, calibrated, opinions, sets, unlikeness)
+        answer = self._source.answer(images, self._likeness)
+        calibrated = self._calibration.apply(answer.uncalibrated)
+        return Prediction(
+            raw=answer.raw,
+            calibrated=calibrated,
+            opinions=answer.opinions,
+            raw_opinions=answer.raw_opinions,
+            sets=None if self._conformal is None else self._conformal.sets(calibrated),
+            unlikeness=answer.unlikeness,
+        )
 
     def _predict(self, images: Pixels) -> Prediction:
         seen, by_colours = self.look(images), self._likeness.of_colours(images)
@@ -106,8 +114,16 @@ class Predictor:
         return replace(seen, unlikeness=np.maximum(seen.unlikeness, by_colours))
 
 
-Answer = tuple[NDArray[np.float32], NDArray[np.float64] | None, NDArray[np.float64] | None]
-"""Softmax, unlikeness by features and the members' opinions, as `Prediction` has them."""
+@dataclass(frozen=True)
+class Answer:
+    """What a source says of a batch, as `Prediction` has it, before its version calibrates it."""
+
+    raw: NDArray[np.float32]
+    uncalibrated: NDArray[np.float32]
+    """What the version's calibration takes: of an ensemble what its members have calibrated."""
+    unlikeness: NDArray[np.float64] | None
+    opinions: NDArray[np.float64] | None = None
+    raw_opinions: NDArray[np.float32] | None = None
 
 
 class Network:
@@ -124,7 +140,8 @@ class Network:
     def answer(self, images: Pixels, likeness: Likeness) -> Answer:
         """Run the network on one batch."""
         outputs = self._engine.predict(images)
-        return outputs.probabilities, likeness.of_features(outputs.features), None
+        softmax = outputs.probabilities
+        return Answer(softmax, softmax, likeness.of_features(outputs.features))
 
 
 class Ensemble:
@@ -148,7 +165,20 @@ class Ensemble:
         del likeness  # the members know what they were trained on
         seen = [member.look(images) for member, _ in self.members]
         opinions = np.stack([one.calibrated for one in seen], axis=1)
-        mean = np.tensordot(opinions, self._weights, axes=(1, 0)).astype(np.float32)
+        raw_opinions = np.stack([one.raw for one in seen], axis=1)
         each = [one.unlikeness for one in seen if one.unlikeness is not None]
         known = len(each) == len(seen)
-        return mean, self._weights @ np.stack(each) if known else None, opinions
+        return Answer(
+            raw=self._mean(raw_opinions),
+            uncalibrated=self._mean(opinions),
+            unlikeness=self._weights @ np.stack(each) if known else None,
+            opinions=opinions,
+            raw_opinions=raw_opinions,
+        )
+
+    def _mean(self, of_members: NDArray[Any]) -> NDArray[np.float32]:
+        """The weighted mean of what members say, shape (n, m, 4) to (n, 4)."""
+        mean: NDArray[np.float32] = np.tensordot(of_members, self._weights, axes=(1, 0)).astype(
+            np.float32
+        )
+        return mean

@@ -114,6 +114,8 @@ def _evaluate(
 
 
 def _is_on(drift: Drift, was_on: bool) -> bool:
+    if drift.level is Level.NO_REFERENCE:
+        return False
     return drift.level is Level.ALERT or (was_on and not drift.is_calm)
 
 

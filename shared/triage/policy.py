@@ -5,6 +5,7 @@ The table is data (`POLICIES`); a result names the version that decided it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,6 +34,7 @@ class Reason(StrEnum):
     SUBTYPE_UNCERTAIN = "subtype_uncertain"  # malignant without doubt, which subtype is open
     SEVERAL_LABELS = "several_labels_possible"  # the conformal set holds more than one
     NO_LABEL_FITS = "no_label_fits"  # the conformal set is empty
+    ANOTHER_LABEL_FITS = "another_label_fits"  # it holds one label, and not the predicted one
     MEMBERS_DISAGREE = "members_disagree"  # a member of the ensemble predicts another class
     UNLIKE_TRAINING_DATA = "unlike_training_data"  # beyond the version's threshold
     INPUT_NOT_CHECKED = "input_not_checked"  # the version has no reference to compare it with
@@ -53,13 +55,20 @@ class Rule:
     urgency: Urgency
     recommended_action: str
     timeline: str
+    within_hours: float | None
+    """The latest moment of the timeline; None: no deadline."""
+
+    @property
+    def strictness(self) -> tuple[int, float]:
+        """What sorts before is stricter: by urgency, then by deadline."""
+        return self.urgency.rank, math.inf if self.within_hours is None else self.within_hours
 
 
 @dataclass(frozen=True)
 class Policy:
     """A version of the table.
 
-    `otherwise` applies where no rule does. `flagged` takes the place of a less urgent row where
+    `otherwise` applies where no rule does. `flagged` takes the place of a less strict row where
     something besides the probabilities asks for review; without it, the row stays.
     """
 
@@ -76,27 +85,29 @@ class Decision:
     urgency: Urgency
     recommended_action: str
     timeline: str
+    within_hours: float | None
     requires_review: bool
     reasons: tuple[Reason, ...]
 
 
 _TABLE = (
-    Rule(False, 0.95, 1.0, Urgency.ROUTINE, "routine follow-up", "standard"),
-    Rule(False, 0.90, 0.95, Urgency.REVIEW, "manual verification", "24-48 h"),
+    Rule(False, 0.95, 1.0, Urgency.ROUTINE, "routine follow-up", "standard", None),
+    Rule(False, 0.90, 0.95, Urgency.REVIEW, "manual verification", "24-48 h", 48),
     Rule(
-        True, 0.90, 1.0, Urgency.URGENT, "immediate specialist referral (haematology)", "immediate"
+        True, 0.90, 1.0, Urgency.URGENT, "immediate specialist referral (haematology)",
+        "immediate", 0,
     ),
-    Rule(True, 0.80, 0.90, Urgency.PRIORITY, "priority review and confirmation", "12-24 h"),
-)
+    Rule(True, 0.80, 0.90, Urgency.PRIORITY, "priority review and confirmation", "12-24 h", 24),
+)  # fmt: skip
 _MANUAL = Rule(
-    False, 0.0, 1.0, Urgency.REVIEW, "manual review required, specialist consultation", "24 h"
+    False, 0.0, 1.0, Urgency.REVIEW, "manual review required, specialist consultation", "24 h", 24
 )
 
 POLICIES = {
     policy.version: policy
     for policy in (
         Policy("1", _TABLE, otherwise=_MANUAL),
-        # The same table; what is flagged for review is nobody's routine.
+        # The same table; what is flagged for review is nobody's routine, and waits no longer.
         Policy("2", _TABLE, otherwise=_MANUAL, flagged=_MANUAL),
     )
 }
@@ -132,13 +143,14 @@ def decide(
         reasons.append(Reason.LOW_CONFIDENCE)
         if label.is_malignant and p_malignant > SUBTYPE_DOUBT_ABOVE:
             reasons.append(Reason.SUBTYPE_UNCERTAIN)
-    if flags and policy.flagged and policy.flagged.urgency.rank < rule.urgency.rank:
+    if flags and policy.flagged and policy.flagged.strictness < rule.strictness:
         rule = policy.flagged
     reasons.extend(flags)
     return Decision(
         urgency=rule.urgency,
         recommended_action=rule.recommended_action,
         timeline=rule.timeline,
+        within_hours=rule.within_hours,
         requires_review=bool(reasons),
         reasons=tuple(reasons),
     )

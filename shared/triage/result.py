@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -30,6 +31,9 @@ class ModelReference(BaseModel):
     sha256: str = Field(description="SHA-256 of the artefact that ran.")
     engine: str
     precision: str
+    label_set_coverage: float | None = Field(
+        None, description="Nominal coverage of the version's conformal sets; null: it has none."
+    )
 
 
 class Opinion(BaseModel):
@@ -41,6 +45,7 @@ class Opinion(BaseModel):
     prediction: Label
     confidence: float = Field(ge=0, le=1)
     probabilities: dict[Label, float] = Field(description="Calibrated.")
+    raw_probabilities: dict[Label, float] = Field(description="Softmax before calibration.")
 
 
 class FieldResult(BaseModel):
@@ -64,6 +69,9 @@ class FieldResult(BaseModel):
         default_factory=list, description="What each of the reasons means."
     )
     policy_version: str
+    within_hours: float | None = Field(
+        None, description="The latest moment of the timeline, in hours; null: no deadline."
+    )
     label_set: list[Label] | None = Field(
         None, description="Conformal set: the labels that the image may have; null: not known."
     )
@@ -74,6 +82,7 @@ class FieldResult(BaseModel):
     opinions: list[Opinion] = Field(
         default_factory=list, description="What each member of an ensemble says."
     )
+    quality_version: str | None = Field(None, description="Version of the limits of quality.")
     quality: dict[str, float] = Field(
         default_factory=dict, description="Measures of image quality, by name."
     )
@@ -112,6 +121,9 @@ class TriageResult(BaseModel):
     policy_version: str
     models: list[ModelReference]
     images: list[FieldResult]
+    within_hours: float | None = Field(
+        None, description="The latest moment of the timeline, in hours; null: no deadline."
+    )
     fields: Fields | None = Field(
         None, description="How the images are distributed; null in results of earlier releases."
     )
@@ -146,6 +158,7 @@ def field_result(
         urgency=decision.urgency,
         recommended_action=decision.recommended_action,
         timeline=decision.timeline,
+        within_hours=decision.within_hours,
         requires_review=decision.requires_review,
         reasons=[str(reason) for reason in decision.reasons],
         reason_texts=[ENGLISH.reasons[reason] for reason in decision.reasons],
@@ -153,19 +166,25 @@ def field_result(
         label_set=None if evidence.label_set is None else list(evidence.label_set),
         unlikeness=evidence.unlikeness,
         opinions=[
-            _opinion(member, probabilities)
-            for member, probabilities in zip(members, evidence.opinions, strict=True)
+            _opinion(member, raw, calibrated)
+            for member, raw, calibrated in zip(
+                members, evidence.raw_opinions, evidence.opinions, strict=True
+            )
         ],
+        quality_version=evidence.quality_version,
         quality=evidence.quality.as_dict() if evidence.quality else {},
     )
 
 
-def _opinion(member: ModelReference, probabilities: NDArray[np.float64]) -> Opinion:
+def _opinion(
+    member: ModelReference, raw: NDArray[np.float32], probabilities: NDArray[np.float64]
+) -> Opinion:
     return Opinion(
         model=f"{member.name}@{member.version}",
         prediction=LABELS[int(probabilities.argmax())],
         confidence=float(probabilities.max()),
         probabilities=_by_label(probabilities),
+        raw_probabilities=_by_label(raw),
     )
 
 
@@ -179,10 +198,10 @@ def triage_result(
 ) -> TriageResult:
     """Join the fields of one specimen: the job takes the most urgent of them.
 
-    Between fields of equal urgency, the one with the highest P(malignant) speaks. A reason or a
-    wish for review of any field is one of the job.
+    Between fields of equal urgency the one with the nearest deadline speaks, then the one with the
+    highest P(malignant). A reason or a wish for review of any field is one of the job.
     """
-    leading = min(fields, key=lambda field: (field.urgency.rank, -field.p_malignant, field.index))
+    leading = min(fields, key=_order)
     reasons = sorted({reason for field in fields for reason in field.reasons})
     return TriageResult(
         job_id=job_id,
@@ -194,6 +213,7 @@ def triage_result(
         urgency=leading.urgency,
         recommended_action=leading.recommended_action,
         timeline=leading.timeline,
+        within_hours=leading.within_hours,
         requires_review=any(field.requires_review for field in fields),
         reasons=reasons,
         reason_texts=[ENGLISH.reasons[reason] for reason in reasons],
@@ -206,6 +226,11 @@ def triage_result(
         created_at=created_at,
         timings_ms=timings_ms,
     )
+
+
+def _order(field: FieldResult) -> tuple[int, float, float, int]:
+    deadline = math.inf if field.within_hours is None else field.within_hours
+    return field.urgency.rank, deadline, -field.p_malignant, field.index
 
 
 def _distribution(fields: Sequence[FieldResult]) -> Fields:

@@ -104,7 +104,7 @@ def test_foreign_images_are_counted(drawn: Path, tmp_path: Path) -> None:
         f"--json={report}", f"--html={page}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = json.loads(report.read_text())["foreign"]["holiday"]
+    found = json.loads(report.read_text())["foreign"][str(folder)]
     assert (found["images"], found["refused"]) == (3, 1)
     assert found["reviewed"]["count"] == found["unlike"]["count"] == 3
     assert found["routine"]["count"] == 0

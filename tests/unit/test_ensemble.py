@@ -15,6 +15,7 @@ from shared.local.synthetic import draw_smear
 from shared.models.predictor import Predictor
 from shared.models.registry import ModelRegistry
 from shared.settings import PROJECT_ROOT, InferenceSettings
+from shared.triage.calibration import Calibration
 
 WEIGHTS = {"cnn_custom@1": 3.0, "cnn_custom@2": 1.0}
 
@@ -43,11 +44,45 @@ def load(folder: Path, model: str) -> Predictor:
 def test_an_ensemble_is_the_weighted_mean_of_its_calibrated_members(folder: Path) -> None:
     images = np.stack([to_model_input(draw_smear(seed)) for seed in range(6)])
     ensemble = load(folder, "ensemble").predict(images)
-    parts = [load(folder, model).predict(images).calibrated for model in WEIGHTS]
+    alone = [load(folder, model).predict(images) for model in WEIGHTS]
+    parts = [prediction.calibrated for prediction in alone]
+    mean = (3 * parts[0] + parts[1]) / 4
     assert np.abs(parts[0] - parts[1]).max() > 0.05, "the members must differ"
-    assert np.abs(ensemble.raw - (3 * parts[0] + parts[1]) / 4).max() < 1e-6
-    assert np.abs(ensemble.calibrated.sum(axis=1) - 1).max() < 1e-9
-    assert (ensemble.calibrated.max(axis=1) < ensemble.raw.max(axis=1)).all(), "it is softened by 2"
+    softened = Calibration.of_temperature(2.0).apply(mean.astype(np.float32))
+    assert np.abs(ensemble.calibrated - softened).max() < 1e-6
+    assert np.abs(ensemble.raw - alone[0].raw).max() < 1e-6, "one network, calibrated differently"
+
+
+def test_an_ensemble_tells_what_each_member_says_in_their_order(folder: Path) -> None:
+    images = np.stack([to_model_input(draw_smear(seed)) for seed in range(6)])
+    ensemble = load(folder, "ensemble").predict(images)
+    assert ensemble.opinions is not None
+    assert ensemble.raw_opinions is not None
+    for index, model in enumerate(WEIGHTS):
+        alone = load(folder, model).predict(images)
+        assert np.abs(ensemble.opinions[:, index] - alone.calibrated).max() < 1e-6
+        assert np.abs(ensemble.raw_opinions[:, index] - alone.raw).max() < 1e-6
+
+
+def test_an_ensemble_of_which_a_member_has_no_reference_checks_nothing(folder: Path) -> None:
+    images = to_model_input(draw_smear(0))[np.newaxis]
+    give_colours(folder)
+    assert load(folder, "ensemble").predict(images).unlikeness is not None
+    path = folder / "cnn_custom" / "2" / "card.json"
+    card = json.loads(path.read_text())
+    del card["artefacts"]["reference"]
+    path.write_text(json.dumps(card))
+    assert load(folder, "ensemble").predict(images).unlikeness is None
+
+
+def give_colours(folder: Path) -> None:
+    """Give the ensemble the reference of a member; of its two parts it uses the colours."""
+    member = folder / "cnn_custom" / "1"
+    reference = json.loads((member / "card.json").read_text())["artefacts"]["reference"]
+    shutil.copy(member / reference["file"], folder / "ensemble" / "1")
+    path = folder / "ensemble" / "1" / "card.json"
+    card = json.loads(path.read_text()) | {"artefacts": {"reference": reference}}
+    path.write_text(json.dumps(card))
 
 
 def test_a_result_names_the_ensemble_and_each_member(folder: Path) -> None:

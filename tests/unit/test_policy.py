@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.imaging.quality import Quality, quality_faults
+from shared.triage.conformal import Conformal
 from shared.triage.evidence import Evidence
 from shared.triage.labels import LABELS, Label
 from shared.triage.policy import CURRENT_VERSION, POLICIES, Reason, Urgency, decide
 from shared.triage.result import FieldResult, ModelReference, field_result, triage_result
 
 BENIGN_ROWS = [
-    (0.0, 0.90, Urgency.REVIEW, "manual review required, specialist consultation", "24 h"),
-    (0.90, 0.95, Urgency.REVIEW, "manual verification", "24-48 h"),
-    (0.95, 1.0, Urgency.ROUTINE, "routine follow-up", "standard"),
+    (0.0, 0.90, Urgency.REVIEW, "manual review required, specialist consultation", "24 h", 24),
+    (0.90, 0.95, Urgency.REVIEW, "manual verification", "24-48 h", 48),
+    (0.95, 1.0, Urgency.ROUTINE, "routine follow-up", "standard", None),
 ]
 MALIGNANT_ROWS = [
-    (0.0, 0.80, Urgency.REVIEW, "manual review required, specialist consultation", "24 h"),
-    (0.80, 0.90, Urgency.PRIORITY, "priority review and confirmation", "12-24 h"),
-    (0.90, 1.0, Urgency.URGENT, "immediate specialist referral (haematology)", "immediate"),
+    (0.0, 0.80, Urgency.REVIEW, "manual review required, specialist consultation", "24 h", 24),
+    (0.80, 0.90, Urgency.PRIORITY, "priority review and confirmation", "12-24 h", 24),
+    (0.90, 1.0, Urgency.URGENT, "immediate specialist referral (haematology)", "immediate", 0),
 ]
 """The table of the clinical policy, written out again: above, up to and with, and what follows."""
 
@@ -39,7 +41,7 @@ def test_every_boundary_of_the_table(label: Label, version: str) -> None:
         for confidence in map(float, inside):
             decision = decide(label, confidence, confidence, version=version)
             found = [decision.urgency, decision.recommended_action, decision.timeline]
-            assert found == expected, confidence
+            assert [*found, decision.within_hours] == expected, confidence
             plain = decision.urgency in (Urgency.ROUTINE, Urgency.URGENT)
             assert decision.requires_review is not plain
 
@@ -61,6 +63,16 @@ def test_each_flag_forces_review_and_lowers_nothing(label: Label, flag: Reason) 
         assert set(table.reasons) < set(flagged.reasons)
         assert flagged.urgency.rank <= table.urgency.rank
         assert flagged.urgency is not Urgency.ROUTINE
+        assert flagged.within_hours is not None
+        assert flagged.within_hours <= (table.within_hours or 48)
+
+
+def test_what_is_flagged_waits_no_longer_for_more_malignant_probability() -> None:
+    hours = [
+        decide(Label.BENIGN, confidence, 1 - confidence, [Reason.UNLIKE_TRAINING_DATA]).within_hours
+        for confidence in (0.97, 0.93, 0.85)
+    ]
+    assert hours == [24, 24, 24]
 
 
 def test_the_first_version_of_the_policy_stays_as_it_was() -> None:
@@ -96,16 +108,25 @@ def _probabilities(values: list[float]) -> np.ndarray:
     return row / row.sum()
 
 
-@given(rows, st.floats(0, 1), st.sampled_from([1, 2, 3]))
+least = st.lists(st.floats(0, 1), min_size=4, max_size=4)
+
+
+@given(rows, st.floats(0, 1), st.sampled_from([1, 2, 3]), least)
 def test_more_probability_of_a_malignant_class_never_lowers_urgency(
-    values: list[float], share: float, subtype: int
+    values: list[float], share: float, subtype: int, least: list[float]
 ) -> None:
-    """Whatever of the benign probability goes to whichever subtype."""
+    """Whatever of the benign probability goes to whichever subtype, and whatever the sets are."""
     before = _probabilities(values)
     after = before.copy()
     after[0] -= share * before[0]
     after[subtype] += share * before[0]
-    assert _field(after).urgency.rank <= _field(before).urgency.rank
+    conformal = Conformal(0.98, tuple(least))
+    fields = []
+    for row in (before, after):
+        inside = conformal.sets(row[np.newaxis])[0]
+        labels = tuple(label for label, held in zip(LABELS, inside, strict=True) if held)
+        fields.append(_field(row, label_set=labels))
+    assert fields[1].urgency.rank <= fields[0].urgency.rank
 
 
 @given(st.lists(rows, min_size=1, max_size=6), rows)
@@ -127,11 +148,24 @@ def test_one_more_field_never_lowers_the_urgency_of_a_job(
     assert sum(after.fields.by_urgency.values()) == len(more)
 
 
+qualities = st.builds(
+    Quality,
+    focus=st.sampled_from([0.0, 0.73, 0.74, 1.1]),
+    background=st.sampled_from([0.0, 159.0, 160.0, 255.0]),
+    bleached=st.sampled_from([0.0, 0.7, 0.71, 1.0]),
+    contrast=st.sampled_from([0.0, 0.15, 0.16, 0.5]),
+    stained=st.sampled_from([0.0, 0.029, 0.03, 0.5]),
+    foreign=st.sampled_from([0.0, 0.2, 0.21, 1.0]),
+    nucleated_cells=st.sampled_from([0, 1, 9]),
+)
+
+
 doubts = st.fixed_dictionaries(
     {
         "unlikeness": st.sampled_from([None, 0.2, 1.0, 1.1, 50.0]),
         "label_set": st.sampled_from([None, (), (Label.BENIGN,), (Label.BENIGN, Label.EARLY)]),
         "opinions": st.sampled_from([(), (np.eye(4)[0],), (np.eye(4)[0], np.eye(4)[2])]),
+        "quality": st.none() | qualities,
     }
 )
 
@@ -147,11 +181,32 @@ def test_no_doubt_of_the_evidence_lowers_urgency(
     flagged = decide(label, float(row.max()), float(1 - row[0]), evidence.flags)
     assert flagged.urgency.rank <= table.urgency.rank
     assert flagged.requires_review >= bool(evidence.flags)
+    if evidence.quality is not None:
+        faults = [fault.value for fault in quality_faults(evidence.quality)]
+        assert set(faults) <= {reason.value for reason in flagged.reasons}
+        without = decide(
+            label, float(row.max()), float(1 - row[0]), replace(evidence, quality=None).flags
+        )
+        assert flagged.urgency.rank <= without.urgency.rank, "a failed quality gate lowers nothing"
+
+
+GOOD = Quality(
+    focus=1.1, background=220, bleached=0.1, contrast=0.5, stained=0.3, foreign=0.0,
+    nucleated_cells=8,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("known", "expected"),
     [
+        ({"quality": GOOD}, []),
+        ({"quality": replace(GOOD, focus=0.5)}, [Reason.OUT_OF_FOCUS]),
+        ({"quality": replace(GOOD, background=90)}, [Reason.POOR_EXPOSURE]),
+        ({"quality": replace(GOOD, contrast=0.05)}, [Reason.LOW_CONTRAST]),
+        ({"quality": replace(GOOD, stained=0.0)}, [Reason.NOT_A_STAINED_SMEAR]),
+        ({"quality": replace(GOOD, nucleated_cells=0)}, [Reason.TOO_FEW_CELLS]),
+        ({"unlikeness": float("nan")}, [Reason.UNLIKE_TRAINING_DATA]),
+        ({"label_set": (Label.PRE,)}, [Reason.ANOTHER_LABEL_FITS]),
         ({"unlikeness": 1.0}, []),
         ({"unlikeness": 1.01}, [Reason.UNLIKE_TRAINING_DATA]),
         ({"unlikeness": None}, [Reason.INPUT_NOT_CHECKED]),
@@ -178,4 +233,4 @@ def test_flags_of_every_kind_are_listed_together() -> None:
         label_set=(Label.BENIGN, Label.EARLY),
         unlikeness=7.0,
     )
-    assert len(evidence.flags) == len(set(itertools.chain(evidence.flags))) == 3
+    assert len(evidence.flags) == len(set(evidence.flags)) == 3

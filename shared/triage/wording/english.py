@@ -18,6 +18,7 @@ ENGLISH = Texts(
         Reason.SUBTYPE_UNCERTAIN: "pattern consistent with ALL, subtype uncertain",
         Reason.SEVERAL_LABELS: "more than one class possible",
         Reason.NO_LABEL_FITS: "no class fits well enough",
+        Reason.ANOTHER_LABEL_FITS: "a class other than the predicted one is possible",
         Reason.MEMBERS_DISAGREE: "models of the ensemble disagree on the class",
         Reason.UNLIKE_TRAINING_DATA: (
             "image unlike those that the model was trained on, prediction may be unreliable"

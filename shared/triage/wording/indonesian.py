@@ -20,6 +20,7 @@ INDONESIAN = Texts(
         Reason.SUBTYPE_UNCERTAIN: "pola sesuai dengan LLA, subtipe belum jelas",
         Reason.SEVERAL_LABELS: "lebih dari satu kelas mungkin sesuai",
         Reason.NO_LABEL_FITS: "tidak ada kelas yang cukup sesuai",
+        Reason.ANOTHER_LABEL_FITS: "kelas lain selain kelas yang diprediksi mungkin sesuai",
         Reason.MEMBERS_DISAGREE: "model-model dalam ensemble tidak sepakat mengenai kelas",
         Reason.UNLIKE_TRAINING_DATA: (
             "citra tidak serupa dengan citra pelatihan model, prediksi mungkin tidak andal"
