@@ -51,6 +51,7 @@ def _complete(spec: dict[str, Any]) -> dict[str, Any]:
                 refusals = {int(status) for status in operation["responses"] if status >= "400"}
                 _add_problems(operation, refusals | _ANSWERS_OF_EVERY_CALL)
     _add_problems(post, _ANSWERS_OF_AN_UPLOAD)
+    _add_problems(spec["paths"]["/metrics"]["get"], {HTTPStatus.SERVICE_UNAVAILABLE})
     return spec
 
 
