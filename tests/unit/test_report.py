@@ -176,7 +176,12 @@ def test_the_card_of_the_shipped_model_has_a_page() -> None:
     page = html_report(card)
     assert "Training curves" in page
     assert card["split"]["hash"] in page
-    assert "Errors" not in outline(page).headings, "a card lists none, which does not mean none"
+    assert "Errors" in outline(page).headings
+    assert "What is sent to review" in outline(page).headings
+    of_before = {name: card[name] for name in card if name not in ("errors", "review")}
+    headings = outline(html_report(of_before)).headings
+    assert "Errors" not in headings, "a card of before lists none, which does not mean none"
+    assert "What is sent to review" not in headings
 
 
 def test_an_ensemble_names_its_members(make_report: Callable[..., Report]) -> None:
