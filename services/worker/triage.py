@@ -7,10 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -25,9 +23,6 @@ from shared.imaging.quality import Quality, measure_quality
 from shared.jobs.claim import Claim
 from shared.storage import ObjectStore
 from shared.triage.result import TriageResult, field_result, triage_result
-
-_LOADERS = 4
-"""Images of jobs of many that are loaded at the same time: while one is decoded, others travel."""
 
 
 class Triage:
@@ -51,7 +46,6 @@ class Triage:
         self._max_pixels = max_pixels
         # A decoded image may be large, so that few are in memory at once.
         self._decoding_places = threading.BoundedSemaphore(os.cpu_count() or 1)
-        self._loaders = ThreadPoolExecutor(_LOADERS, thread_name_prefix="loader")
 
     def __call__(self, held: Claim) -> TriageResult:
         """Make the result of a claimed job.
@@ -60,7 +54,7 @@ class Triage:
             PermanentError: The job cannot succeed.
             TransientError: Something that it needs is not there now.
         """
-        seen = self._look_at_all(held)
+        seen = [self._look_at(held, index) for index in range(len(held.images))]
         timings: dict[str, float] = {}
         for one in seen:
             for stage, milliseconds in one.timings.items():
@@ -81,13 +75,6 @@ class Triage:
             created_at=utc_now(),
             timings_ms={stage: round(spent, 3) for stage, spent in timings.items()},
         )
-
-    def _look_at_all(self, held: Claim) -> list[_Seen]:
-        """Load and decode the images of a job, of many several at the same time."""
-        indices = range(len(held.images))
-        if len(indices) == 1:
-            return [self._look_at(held, 0)]
-        return list(self._loaders.map(partial(self._look_at, held), indices))
 
     def _look_at(self, held: Claim, index: int) -> _Seen:
         """One image as the model sees it; no more than that is kept of it."""
