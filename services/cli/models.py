@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -23,6 +24,25 @@ STUDY_WORK = Path("var/study")
 """Where `hemotriage study` keeps runs, unless told otherwise."""
 
 _DRAWN = 16
+
+
+def _of_version_and_images(command: Callable[..., None]) -> Callable[..., None]:
+    """The arguments of what looks at a version and the images that it was trained from."""
+    for add in (
+        click.option(
+            "--groups",
+            type=click.Choice(["auto", "manifest", "detected"]),
+            default="auto",
+            show_default=True,
+            help="Groups of overlapping fields, as in the study that made the version.",
+        ),
+        click.argument(
+            "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
+        ),
+        click.argument("model"),
+    ):
+        command = add(command)
+    return command
 
 
 @click.group("models")
@@ -123,17 +143,7 @@ def export(model: str, target: str, out: Path, folder: Path | None) -> None:
 
 
 @command.command("gate")
-@click.argument("model")
-@click.argument(
-    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
-@click.option(
-    "--groups",
-    type=click.Choice(["auto", "manifest", "detected"]),
-    default="auto",
-    show_default=True,
-    help="Groups of overlapping fields, as in the study that made the version.",
-)
+@_of_version_and_images
 @click.option(
     "--precision",
     "among",
@@ -177,17 +187,7 @@ def gate(model: str, folder: Path, groups: str, among: tuple[Precision, ...]) ->
 
 
 @command.command("assure")
-@click.argument("model")
-@click.argument(
-    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
-@click.option(
-    "--groups",
-    type=click.Choice(["auto", "manifest", "detected"]),
-    default="auto",
-    show_default=True,
-    help="Groups of overlapping fields, as in the study that made the version.",
-)
+@_of_version_and_images
 @click.option(
     "--work",
     type=click.Path(file_okay=False, path_type=Path),

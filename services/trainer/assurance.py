@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -33,18 +32,11 @@ from shared.settings import InferenceSettings
 Sibling = Callable[[ModelVersion], keras.Model]
 """Gives the Keras model of a version's sibling, see `services.trainer.siblings`."""
 
-_OWN = "validation part of the split"
-_SIBLINGS = f"{_OWN}, by a run of the same plan that did not train on it"
+OWN = "validation part of the split"
+SIBLINGS = f"{OWN}, by a run of the same plan that did not train on it"
+"""What a card says under `fitted_on`."""
 
-
-@dataclass(frozen=True)
-class _Unseen:
-    """What a network says of the validation part, which trained it not."""
-
-    probabilities: NDArray[np.float64]
-    """Of the version's kind, raw: shape (n, 4)."""
-    threshold: float | None
-    """Of the distance of features from its training images; an ensemble has none of its own."""
+Look = Callable[[Pixels], Outputs]
 
 
 def assure(
@@ -65,16 +57,19 @@ def assure(
     Raises:
         ModelArtefactError: An artefact is missing or altered.
     """
-    unseen = _unseen(version, split, settings, sibling)
-    calibrated = version.calibration.apply(unseen.probabilities.astype(np.float32))
-    likeness = Likeness(
-        features=_features(version, split, settings, unseen), colours=_colours(split)
-    )
-    fitted_on = _SIBLINGS if _is_seen(version) else _OWN
+    raw = _of_validation(version, split, settings, sibling)
     labels = label_indices(split.validation)
-    conformal = choose_conformal(labels, calibrated)
+    fitted_on = SIBLINGS if _is_seen(version) else OWN
+    calibration = dict(version.card["calibration"])
+    features = None
+    if not version.members:  # those are calibrated and compared each
+        groups = [sample.group for sample in split.validation]
+        calibration["vector_over_temperature"] = compare_vector(labels, raw, groups)
+        features = _features(version, split, settings, sibling)
+    likeness = Likeness(features=features, colours=_colours(split))
+    conformal = choose_conformal(labels, version.calibration.apply(raw))
     return {
-        "calibration": {**version.card["calibration"], **_vector(version, split, unseen)},
+        "calibration": calibration,
         "conformal": {**conformal, "fitted_on": fitted_on},
         "likeness": {
             "method": "distance to class Gaussians of pooled features, and of colour statistics",
@@ -92,35 +87,30 @@ def _is_seen(version: ModelVersion) -> bool:
     return trained_on_validation(version)
 
 
-def _unseen(
-    version: ModelVersion, split: Split, settings: InferenceSettings, sibling: Sibling
-) -> _Unseen:
-    if version.members:
-        return _Unseen(_mean(version, split, settings, sibling), None)
-    if trained_on_validation(version):
-        model = sibling(version)
-        look: Callable[[Pixels], Outputs] = lambda images: _look(model, images)  # noqa: E731
-    else:
-        look = create_engine(version, settings, FULL).predict
-    train, validation = (look(load_pixels(part)) for part in (split.train, split.validation))
-    fitted = fit_gaussians(train.features, label_indices(split.train))
-    threshold = unseen_threshold(fitted, validation.features, FLAGGED[FEATURES])
-    return _Unseen(validation.probabilities.astype(np.float64), threshold)
+def _unseeing(version: ModelVersion, settings: InferenceSettings, sibling: Sibling) -> Look:
+    """The network that the validation part trained not: the version's own, or its sibling's."""
+    if not trained_on_validation(version):
+        return create_engine(version, settings, FULL).predict
+    model = sibling(version)
+    return lambda images: _look(model, images)
 
 
-def _mean(
+def _of_validation(
     version: ModelVersion, split: Split, settings: InferenceSettings, sibling: Sibling
-) -> NDArray[np.float64]:
-    """What an ensemble of the members' siblings says."""
+) -> NDArray[np.float32]:
+    """Its softmax of the validation part, shape (n, 4); of an ensemble as its calibration takes it.
+
+    An ensemble of siblings says what the ensemble would.
+    """
+    if not version.members:
+        look = _unseeing(version, settings, sibling)
+        return look(load_pixels(split.validation)).probabilities
     calibrated = [
-        member.version.calibration.apply(
-            _unseen(member.version, split, settings, sibling).probabilities.astype(np.float32)
-        )
+        member.version.calibration.apply(_of_validation(member.version, split, settings, sibling))
         for member in version.members
     ]
-    mean: NDArray[np.float64] = np.average(
-        calibrated, axis=0, weights=[member.weight for member in version.members]
-    )
+    weights = [member.weight for member in version.members]
+    mean: NDArray[np.float32] = np.average(calibrated, axis=0, weights=weights).astype(np.float32)
     return mean
 
 
@@ -130,13 +120,17 @@ def _look(model: keras.Model, images: Pixels) -> Outputs:
 
 
 def _features(
-    version: ModelVersion, split: Split, settings: InferenceSettings, unseen: _Unseen
-) -> Gaussians | None:
-    if unseen.threshold is None:
-        return None
-    samples = split.without_test if trained_on_validation(version) else split.train
-    seen = create_engine(version, settings, FULL).predict(load_pixels(samples))
-    return with_threshold(fit_gaussians(seen.features, label_indices(samples)), unseen.threshold)
+    version: ModelVersion, split: Split, settings: InferenceSettings, sibling: Sibling
+) -> Gaussians:
+    """Around what the version sees in its training images; the threshold is that of unseen ones."""
+    look = _unseeing(version, settings, sibling)
+    train, unseen = (look(load_pixels(part)).features for part in (split.train, split.validation))
+    fitted = fit_gaussians(train, label_indices(split.train))
+    threshold = unseen_threshold(fitted, unseen, FLAGGED[FEATURES])
+    if not trained_on_validation(version):
+        return with_threshold(fitted, threshold)
+    own = create_engine(version, settings, FULL).predict(load_pixels(split.without_test)).features
+    return with_threshold(fit_gaussians(own, label_indices(split.without_test)), threshold)
 
 
 def _colours(split: Split) -> Gaussians:
@@ -146,16 +140,6 @@ def _colours(split: Split) -> Gaussians:
     )
     fitted = fit_gaussians(train, label_indices(split.train), unit=False)
     return with_threshold(fitted, unseen_threshold(fitted, unseen, FLAGGED[COLOURS]))
-
-
-def _vector(version: ModelVersion, split: Split, unseen: _Unseen) -> dict[str, Any]:
-    """The comparison with a vector; not of an ensemble, whose members are calibrated each."""
-    if version.members:
-        return {}
-    groups = [sample.group for sample in split.validation]
-    raw = unseen.probabilities.astype(np.float32)
-    labels = label_indices(split.validation)
-    return {"vector_over_temperature": compare_vector(labels, raw, groups)}
 
 
 def _store(version: ModelVersion, likeness: Likeness) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from typing import Any
 
-from services.trainer.assurance import Sibling, assure, remove_old_references
+from services.trainer.assurance import OWN, SIBLINGS, Sibling, assure, remove_old_references
 from services.trainer.baseline import colour_baseline
 from services.trainer.cards import update_card
 from services.trainer.code_version import code_version
@@ -96,9 +96,7 @@ def release_run(
         "seeds": seeds,
         "artefacts": {"onnx": export_onnx(model, draft.folder / ONNX_FILE, test)},
     }
-    fitted_on = "validation part of the split"
-    if run["plan"]["with_validation"]:
-        fitted_on += ", by a run of the same plan that did not train on it"
+    fitted_on = SIBLINGS if run["plan"]["with_validation"] else OWN
     calibration = {**run["calibration"], "fitted_on": fitted_on}
     card = _complete(card, draft, release, calibration, sibling)
     draft.folder.rename(target.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,39 @@ def test_an_export_that_is_killed_leaves_no_version(drawn: Path, tmp_path: Path)
     assert [path.name for path in (models / "cnn_custom").iterdir()] == ["1"]
     (version,) = ModelRegistry(models).versions()
     assert version.card["metrics"]["images"] == 8
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_a_version_that_is_assured_by_a_killed_process_still_loads(
+    drawn: Path, tmp_path: Path
+) -> None:
+    models, work = tmp_path / "models", tmp_path / "work"
+    study = ["study", drawn, "--models=cnn_custom", "--seeds=1", "--max-epochs=1", "--version=1"]
+    study += ["--images-per-class=8", "--no-robustness", "--no-gate"]
+    assert command_line(*study, f"--work={work}", f"--models-dir={models}").returncode == 0
+    folder = models / "cnn_custom" / "1"
+    card = json.loads((folder / "card.json").read_text())
+    fresh = folder / card["artefacts"]["reference"]["file"]
+    fresh.rename(folder / "reference-old.npz")
+    card["artefacts"]["reference"]["file"] = "reference-old.npz"
+    (folder / "card.json").write_text(json.dumps(card))
+
+    arguments = ["models", "assure", "cnn_custom@1", str(drawn), f"--work={work}"]
+    settings = {"HEMOTRIAGE_MODELS_DIR": str(models)}
+    command = [sys.executable, "-m", "services.cli", *arguments]
+    process = subprocess.Popen(command, env={**os.environ, **settings})
+    eventually(fresh.exists, 120)
+    process.kill()
+    process.wait()
+    predicted = command_line(
+        "predict", next(drawn.rglob("*.png")), "--model=cnn_custom", **settings
+    )
+    assert predicted.returncode == 0, predicted.stderr
+
+    assert command_line(*arguments, **settings).returncode == 0
+    assert list(folder.glob("reference-*.npz")) == [fresh]
+    assert Likeness.of(ModelRegistry(models).resolve("cnn_custom")).features is not None
 
 
 def test_an_ensemble_needs_its_members(drawn: Path) -> None:
