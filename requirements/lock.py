@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SETS = ("api", "worker", "trainer", "local", "bench")
+SETS = ("api", "worker", "explainer", "trainer", "local", "bench")
 OPTIONS = (
     "--quiet",
     "--no-strip-extras",

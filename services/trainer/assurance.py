@@ -5,8 +5,6 @@ Its conformal sets, and the distances that tell a foreign image.
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +17,7 @@ from services.trainer.dataset import label_indices, load_pixels
 from services.trainer.likeness import FLAGGED, fit_gaussians, unseen_threshold, with_threshold
 from services.trainer.siblings import trained_on_validation
 from services.trainer.splits import Split
+from services.trainer.stored_arrays import store_arrays
 from shared.imaging import Pixels
 from shared.imaging.colour import colour_statistics
 from shared.models.engines import create_engine
@@ -76,7 +75,10 @@ def assure(
             "unseen_images_above_threshold": FLAGGED,
             "thresholds_fitted_on": fitted_on,
         },
-        "artefacts": {**version.card["artefacts"], REFERENCE: _store(version, likeness)},
+        "artefacts": {
+            **version.card["artefacts"],
+            REFERENCE: store_arrays(version, REFERENCE, likeness.arrays()),
+        },
     }
 
 
@@ -140,22 +142,3 @@ def _colours(split: Split) -> Gaussians:
     )
     fitted = fit_gaussians(train, label_indices(split.train), unit=False)
     return with_threshold(fitted, unseen_threshold(fitted, unseen, FLAGGED[COLOURS]))
-
-
-def _store(version: ModelVersion, likeness: Likeness) -> dict[str, Any]:
-    stream = io.BytesIO()
-    np.savez_compressed(stream, allow_pickle=False, **likeness.arrays())
-    data = stream.getvalue()
-    sha256 = hashlib.sha256(data).hexdigest()
-    # A name of its own: until the card names it, the version has the file that its card describes.
-    path = version.folder / f"reference-{sha256[:8]}.npz"
-    path.write_bytes(data)
-    return {"file": path.name, "sha256": sha256, "bytes": len(data)}
-
-
-def remove_old_references(version: ModelVersion) -> None:
-    """Remove the files of references that a version's card no longer names."""
-    kept = version.card["artefacts"][REFERENCE]["file"]
-    for path in version.folder.glob("reference-*.npz"):
-        if path.name != kept:
-            path.unlink()

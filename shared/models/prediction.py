@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.imaging.quality import Quality
+from shared.models.cases import Distances
 from shared.triage.evidence import Evidence
 from shared.triage.labels import LABELS, Label
 
@@ -30,6 +31,10 @@ class Prediction:
     """Conformal sets, shape (n, 4)."""
     unlikeness: NDArray[np.float64] | None = None
     """See `shared.models.likeness`, shape (n,)."""
+    distances: Distances | None = None
+    """To the cases of the version, for an ensemble that joins its members'."""
+    similar: NDArray[np.void] | None = None
+    """The nearest of these cases, see `shared.models.cases`, shape (n, 5)."""
 
     @classmethod
     def joined(cls, parts: Sequence[Prediction]) -> Prediction:
@@ -51,7 +56,7 @@ class Prediction:
     def evidence(self, index: int, quality: Quality | None = None) -> Evidence:
         """All that is known of one image, with its quality where that was measured."""
         opinions, raw_opinions = self.opinions, self.raw_opinions
-        sets, unlikeness = self.sets, self.unlikeness
+        sets, unlikeness, similar = self.sets, self.unlikeness, self.similar
         return Evidence(
             raw=self.raw[index],
             calibrated=self.calibrated[index],
@@ -60,6 +65,7 @@ class Prediction:
             label_set=None if sets is None else _labels(sets[index]),
             unlikeness=None if unlikeness is None else float(unlikeness[index]),
             quality=quality,
+            similar=() if similar is None else tuple(similar[index]),
         )
 
 

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.imaging import Pixels
+from shared.models.cases import Cases, Distances
 from shared.models.engines import create_engine, supported_precisions
+from shared.models.gradcam import Labels, enlarge, grad_cam, scaled
 from shared.models.likeness import Likeness
 from shared.models.precision import Precision, choose_precision
 from shared.models.prediction import Prediction
@@ -34,6 +36,7 @@ class Predictor:
         self._calibration = version.calibration
         self._conformal = version.conformal
         self._likeness = Likeness.of(version)
+        self._cases = source.cases if isinstance(source, Ensemble) else Cases.of(version)
         self._batch_size = batch_size
 
     @classmethod
@@ -50,20 +53,39 @@ class Predictor:
 
     @classmethod
     def load_in(
-        cls, precision: Precision, version: ModelVersion, settings: InferenceSettings
+        cls,
+        precision: Precision,
+        version: ModelVersion,
+        settings: InferenceSettings,
+        *,
+        maps: bool = False,
     ) -> Predictor:
         """The same in a given precision, whatever its verdict: for the gate that gives one.
 
         Of an ensemble, which has a verdict of its own, all members run in it.
+
+        Args:
+            precision: What its convolutions compute in.
+            version: The version.
+            settings: The engine and its threads.
+            maps: Whether `grad_cam` will be asked; in float32 alone.
         """
-        members = [(cls.load_in(precision, m.version, settings), m.weight) for m in version.members]
-        source = Ensemble(members) if members else Network(version, settings, precision)
+        members = [
+            (cls.load_in(precision, member.version, settings, maps=maps), member.weight)
+            for member in version.members
+        ]
+        source = Ensemble(members) if members else Network(version, settings, precision, maps=maps)
         return cls(version, source, batch_size=settings.batch_size)
 
     @property
     def precision(self) -> Precision:
         """What the convolutions compute in."""
         return self._source.precision
+
+    @property
+    def cases(self) -> Cases | None:
+        """The training images that its results may name."""
+        return self._cases
 
     @property
     def reference(self) -> ModelReference:
@@ -94,9 +116,31 @@ class Predictor:
         starts = range(0, max(len(images), 1), step)
         return Prediction.joined([self._predict(images[i : i + step]) for i in starts])
 
+    def grad_cam(self, images: Pixels, labels: Labels) -> NDArray[np.float32]:
+        """Where the evidence for a class lies in each image.
+
+        What it says of the corner of the scale bar is kept, though no pixel of it was seen.
+
+        Args:
+            images: Shape (n, 224, 224, 3).
+            labels: Index of the class to explain of each, shape (n,).
+
+        Returns:
+            Shape (n, 224, 224), within [0, 1]: each image's largest value is 1, or all are 0. Of an
+            ensemble the weighted mean of its members' maps, scaled so again.
+
+        Raises:
+            ValueError: The predictor was not loaded with maps.
+        """
+        step = self._batch_size
+        starts = range(0, len(images), step)
+        return np.concatenate(
+            [self._source.grad_cam(images[i : i + step], labels[i : i + step]) for i in starts]
+        )
+
     def look(self, images: Pixels) -> Prediction:
         """What the network sees in one batch; its unlikeness is by features, not by colours."""
-        answer = self._source.answer(images, self._likeness)
+        answer = self._source.answer(images, self._likeness, self._cases)
         calibrated = self._calibration.apply(answer.uncalibrated)
         return Prediction(
             raw=answer.raw,
@@ -105,13 +149,18 @@ class Predictor:
             raw_opinions=answer.raw_opinions,
             sets=None if self._conformal is None else self._conformal.sets(calibrated),
             unlikeness=answer.unlikeness,
+            distances=answer.distances,
         )
 
     def _predict(self, images: Pixels) -> Prediction:
         seen, by_colours = self.look(images), self._likeness.of_colours(images)
-        if seen.unlikeness is None or by_colours is None:
-            return replace(seen, unlikeness=None)  # half of it would be taken for all
-        return replace(seen, unlikeness=np.maximum(seen.unlikeness, by_colours))
+        similar = None
+        if self._cases is not None and seen.distances is not None:
+            similar = self._cases.nearest(seen.distances)
+        unlikeness = None  # half of it would be taken for all
+        if seen.unlikeness is not None and by_colours is not None:
+            unlikeness = np.maximum(seen.unlikeness, by_colours)
+        return replace(seen, unlikeness=unlikeness, similar=similar, distances=None)
 
 
 @dataclass(frozen=True)
@@ -122,6 +171,7 @@ class Answer:
     uncalibrated: NDArray[np.float32]
     """What the version's calibration takes: of an ensemble what its members have calibrated."""
     unlikeness: NDArray[np.float64] | None
+    distances: Distances | None
     opinions: NDArray[np.float64] | None = None
     raw_opinions: NDArray[np.float32] | None = None
 
@@ -130,18 +180,31 @@ class Network:
     """A single model in an engine."""
 
     def __init__(
-        self, version: ModelVersion, settings: InferenceSettings, precision: Precision
+        self,
+        version: ModelVersion,
+        settings: InferenceSettings,
+        precision: Precision,
+        *,
+        maps: bool = False,
     ) -> None:
-        self._engine = create_engine(version, settings, precision)
+        self._engine = create_engine(version, settings, precision, maps=maps)
         self.engine = self._engine.name
         self.precision = self._engine.precision
         self.sha256 = self._engine.artefact_sha256
 
-    def answer(self, images: Pixels, likeness: Likeness) -> Answer:
+    def answer(self, images: Pixels, likeness: Likeness, cases: Cases | None) -> Answer:
         """Run the network on one batch."""
         outputs = self._engine.predict(images)
-        softmax = outputs.probabilities
-        return Answer(softmax, softmax, likeness.of_features(outputs.features))
+        softmax, features = outputs.probabilities, outputs.features
+        distances = None if cases is None else cases.distances(features)
+        return Answer(softmax, softmax, likeness.of_features(features), distances)
+
+    def grad_cam(self, images: Pixels, labels: Labels) -> NDArray[np.float32]:
+        """See `Predictor.grad_cam`."""
+        outputs = self._engine.predict(images)
+        if outputs.maps is None or self._engine.head is None:
+            raise ValueError("expected a predictor that was loaded with maps")
+        return enlarge(grad_cam(outputs.maps, outputs.features, labels, self._engine.head))
 
 
 class Ensemble:
@@ -160,7 +223,16 @@ class Ensemble:
         ]
         self.sha256 = hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def answer(self, images: Pixels, likeness: Likeness) -> Answer:
+    @property
+    def cases(self) -> Cases | None:
+        """Those of its members, if all have the same."""
+        of_members = [member.cases for member, _ in self.members]
+        first = of_members[0]
+        if first is None or not all(first.are_those_of(other) for other in of_members):
+            return None
+        return first
+
+    def answer(self, images: Pixels, likeness: Likeness, cases: Cases | None) -> Answer:
         """Have each member look at the batch."""
         del likeness  # the members know what they were trained on
         seen = [member.look(images) for member, _ in self.members]
@@ -172,9 +244,19 @@ class Ensemble:
             raw=self._mean(raw_opinions),
             uncalibrated=self._mean(opinions),
             unlikeness=self._weights @ np.stack(each) if known else None,
+            distances=None if cases is None else self._mean_distances(seen),
             opinions=opinions,
             raw_opinions=raw_opinions,
         )
+
+    def grad_cam(self, images: Pixels, labels: Labels) -> NDArray[np.float32]:
+        """See `Predictor.grad_cam`."""
+        each = np.stack([member.grad_cam(images, labels) for member, _ in self.members])
+        return scaled(np.tensordot(self._weights, each, axes=1).astype(np.float32))
+
+    def _mean_distances(self, seen: Sequence[Prediction]) -> Distances:
+        each = np.stack([one.distances for one in seen if one.distances is not None])
+        return np.tensordot(self._weights, each, axes=1).astype(np.float32)
 
     def _mean(self, of_members: NDArray[Any]) -> NDArray[np.float32]:
         """The weighted mean of what members say, shape (n, m, 4) to (n, 4)."""

@@ -29,6 +29,8 @@ class Evidence:
     unlikeness: float | None = None
     """Distance from the training images in units of its threshold, see `shared.models.likeness`."""
     quality: Quality | None = None
+    similar: tuple[np.void, ...] = ()
+    """The nearest training images, of type `shared.models.cases.SIMILAR`; they decide nothing."""
 
     @property
     def label(self) -> Label:

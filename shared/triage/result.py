@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from shared.triage.evidence import Evidence
 
 
+_DISTANCE_DIGITS = 3
+
+
 class ModelReference(BaseModel):
     """Which model spoke, down to its bytes."""
 
@@ -46,6 +49,18 @@ class Opinion(BaseModel):
     confidence: float = Field(ge=0, le=1)
     probabilities: dict[Label, float] = Field(description="Calibrated.")
     raw_probabilities: dict[Label, float] = Field(description="Softmax before calibration.")
+
+
+class SimilarCase(BaseModel):
+    """A training image that the model takes for similar."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(description="Beginning of its SHA-256; the image is in the training store.")
+    label: Label
+    distance: float = Field(
+        ge=0, description="In feature space; 1 is usual between training images of one kind."
+    )
 
 
 class FieldResult(BaseModel):
@@ -81,6 +96,9 @@ class FieldResult(BaseModel):
     )
     opinions: list[Opinion] = Field(
         default_factory=list, description="What each member of an ensemble says."
+    )
+    similar: list[SimilarCase] = Field(
+        default_factory=list, description="The nearest training images, the nearest first."
     )
     quality_version: str | None = Field(None, description="Version of the limits of quality.")
     quality: dict[str, float] = Field(
@@ -171,6 +189,7 @@ def field_result(
                 members, evidence.raw_opinions, evidence.opinions, strict=True
             )
         ],
+        similar=[_similar(case) for case in evidence.similar],
         quality_version=evidence.quality_version,
         quality=evidence.quality.as_dict() if evidence.quality else {},
     )
@@ -186,6 +205,11 @@ def _opinion(
         probabilities=_by_label(probabilities),
         raw_probabilities=_by_label(raw),
     )
+
+
+def _similar(case: np.void) -> SimilarCase:
+    distance = round(float(case["distance"]), _DISTANCE_DIGITS)
+    return SimilarCase(id=str(case["id"]), label=LABELS[int(case["label"])], distance=distance)
 
 
 def triage_result(

@@ -6,6 +6,8 @@ al., Training data-efficient image transformers, ICML 2021.
 
 from __future__ import annotations
 
+import math
+
 import keras
 from keras import layers
 
@@ -32,6 +34,15 @@ class PositionEmbedding(layers.Layer):  # type: ignore[misc]
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Shape (n, patches, width) in and out."""
         return x + self.embedding
+
+
+@keras.saving.register_keras_serializable("hemotriage")  # type: ignore[untyped-decorator]
+def gelu(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Multiply x by the standard normal distribution function of x.
+
+    Keras' own is computed by TensorFlow from the complementary error function, which ONNX lacks.
+    """
+    return 0.5 * x * (1 + keras.ops.erf(x / math.sqrt(2)))
 
 
 @register("vit_tiny")
@@ -63,5 +74,5 @@ def _block(x: keras.KerasTensor) -> keras.KerasTensor:
     y = layers.LayerNormalization(epsilon=1e-6)(x)
     x = layers.Add()([x, layers.MultiHeadAttention(HEADS, WIDTH // HEADS)(y, y)])
     y = layers.LayerNormalization(epsilon=1e-6)(x)
-    y = layers.Dense(WIDTH)(layers.Dense(4 * WIDTH, activation="gelu")(y))
+    y = layers.Dense(WIDTH)(layers.Dense(4 * WIDTH, activation=gelu)(y))
     return layers.Add()([x, y])

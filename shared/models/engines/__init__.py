@@ -14,6 +14,7 @@ import numpy as np
 
 from shared.imaging import INPUT_SIZE, Pixels
 from shared.models.engines.outputs import Outputs
+from shared.models.gradcam import Head
 from shared.models.precision import Precision
 from shared.models.registry import ModelVersion
 from shared.settings import EngineName, InferenceSettings
@@ -25,6 +26,8 @@ class Engine(Protocol):
     name: str
     precision: Precision
     artefact_sha256: str
+    head: Head | None
+    """What classifies the features; of an engine that gives maps."""
 
     def predict(self, images: Pixels) -> Outputs:
         """Classify a batch of shape (n, 224, 224, 3)."""
@@ -34,21 +37,33 @@ class _EngineModule(Protocol):
     """What each module of this package offers."""
 
     def create(
-        self, version: ModelVersion, settings: InferenceSettings, precision: Precision
+        self,
+        version: ModelVersion,
+        settings: InferenceSettings,
+        precision: Precision,
+        *,
+        maps: bool,
     ) -> Engine: ...
 
     def supported_precisions(self) -> Collection[Precision]: ...
 
 
 def create_engine(
-    version: ModelVersion, settings: InferenceSettings, precision: Precision
+    version: ModelVersion, settings: InferenceSettings, precision: Precision, *, maps: bool = False
 ) -> Engine:
     """Load a version into the engine that the settings name, and warm it up.
+
+    Args:
+        version: The version.
+        settings: The engine and its threads.
+        precision: What it computes in.
+        maps: Have it give the last feature map too, from which a prediction is explained. In
+            float32 alone: what is explained is the network, not its rounding.
 
     Raises:
         ModelArtefactError: The artefact is missing or altered.
     """
-    engine = _module(settings.engine).create(version, settings, precision)
+    engine = _module(settings.engine).create(version, settings, precision, maps=maps)
     engine.predict(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), dtype=np.uint8))
     return engine
 

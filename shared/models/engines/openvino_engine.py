@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 
 from shared.imaging import Pixels
 from shared.models.engines.outputs import Outputs
+from shared.models.gradcam import Head
 from shared.models.precision import FULL, Precision
 from shared.models.registry import ModelVersion
 from shared.settings import EngineName, InferenceSettings
@@ -26,6 +29,8 @@ _STREAMS = 2
 layer, for whichever core has something else to do; and a call of many images computes no faster on
 a CPU, but holds the activations of all."""
 _DENSE, _DENSE_OF_HEAD = "MatMul", 2
+_POOLING = "ReduceMean"
+_GRID_AXES = 3
 _CAPABILITIES: dict[Precision, str] = {"f32": "FP32", "bf16": "BF16", "int8": "INT8"}
 
 
@@ -35,7 +40,12 @@ class OpenVINOEngine:
     name: EngineName = "openvino"
 
     def __init__(
-        self, version: ModelVersion, *, threads: int = 0, precision: Precision = FULL
+        self,
+        version: ModelVersion,
+        *,
+        threads: int = 0,
+        precision: Precision = FULL,
+        maps: bool = False,
     ) -> None:
         """Compile a version's graph.
 
@@ -44,7 +54,13 @@ class OpenVINOEngine:
             threads: Of the engine; 0 takes all cores.
             precision: What its convolutions compute in; always stated, since OpenVINO would take
                 bfloat16 where the processor has it.
+            maps: Give the last feature map too.
+
+        Raises:
+            ValueError: Maps were asked for in a lower precision.
         """
+        if maps and precision != FULL:
+            raise ValueError(f"expected {FULL} with maps, received: {precision}")
         self.precision = precision
         core = ov.Core()
         if precision == "int8":
@@ -62,38 +78,82 @@ class OpenVINOEngine:
         }
         if threads:
             properties["INFERENCE_NUM_THREADS"] = str(threads)
-        features = _features(graph)
+        features = _head(graph)[0].input_value(0)
         self._width = features.get_partial_shape()[1].get_length()
-        graph.add_outputs([features])
+        self.head = _weights(graph) if maps else None
+        graph.add_outputs([features, _map(features)] if maps else [features])
         self._requests = ov.AsyncInferQueue(core.compile_model(graph, _DEVICE, properties))
 
     def predict(self, images: Pixels) -> Outputs:
         """See `Engine.predict`."""
         probabilities = np.empty((len(images), len(LABELS)), np.float32)
         features = np.empty((len(images), self._width), np.float32)
+        maps: dict[int, NDArray[np.float32]] = {}
 
         def keep(request: ov.InferRequest, index: int) -> None:
             probabilities[index] = request.get_output_tensor(0).data[0]
             features[index] = request.get_output_tensor(1).data[0]
+            if self.head is not None:
+                maps[index] = _positions_first(request.get_output_tensor(2).data[0])
 
         self._requests.set_callback(keep)
         for index, image in enumerate(images):
             self._requests.start_async({0: image[np.newaxis]}, index)
         self._requests.wait_all()
-        return Outputs(probabilities, features)
+        in_order = [maps[index] for index in sorted(maps)]
+        return Outputs(probabilities, features, np.stack(in_order) if in_order else None)
 
 
-def _features(graph: ov.Model) -> ov.Output:
-    """What the head classifies: the input of the first of its two dense layers."""
+def _head(graph: ov.Model) -> list[ov.Node]:
+    """The two dense layers that classify the features."""
     dense = [node for node in graph.get_ordered_ops() if node.get_type_name() == _DENSE]
-    return dense[-_DENSE_OF_HEAD:][0].input_value(0)
+    return dense[-_DENSE_OF_HEAD:]
+
+
+def _map(features: ov.Output) -> ov.Output:
+    """What was averaged to the features: shape (n, d, h, w), or (n, positions, d)."""
+    node = features.get_node()
+    while node.get_type_name() != _POOLING:
+        node = node.input_value(0).get_node()
+    return node.input_value(0)
+
+
+def _positions_first(one: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A map of shape (d, h, w), or (positions, d) of a square grid, as a copy of (h, w, d)."""
+    if one.ndim == _GRID_AXES:
+        return np.moveaxis(one, 0, -1).copy()
+    side = math.isqrt(len(one))
+    return one.reshape(side, side, -1).copy()
+
+
+def _weights(graph: ov.Model) -> Head:
+    """The head's weights."""
+    hidden, scores = _head(graph)
+    weights = _constant(hidden.input_value(1))
+    behind = [consumer.get_node() for consumer in hidden.output(0).get_target_inputs()]
+    # A bias of zeros is left out when a graph is exported.
+    biases = [_constant(node.input_value(1)) for node in behind if node.get_type_name() == "Add"]
+    return Head(
+        hidden=weights,
+        hidden_bias=biases[0].ravel() if biases else np.zeros(weights.shape[1], np.float32),
+        scores=_constant(scores.input_value(1)),
+    )
+
+
+def _constant(value: ov.Output) -> NDArray[np.float32]:
+    """The numbers of a constant, which may be stored in float16, or in another shape."""
+    node = value.get_node()
+    while node.get_type_name() != "Constant":
+        node = node.input_value(0).get_node()
+    return np.array(node.data, dtype=np.float32)
 
 
 def create(
-    version: ModelVersion, settings: InferenceSettings, precision: Precision
+    version: ModelVersion, settings: InferenceSettings, precision: Precision, *, maps: bool
 ) -> OpenVINOEngine:
     """Load a version; `inference_threads` of 0 takes all cores."""
-    return OpenVINOEngine(version, threads=settings.inference_threads, precision=precision)
+    threads = settings.inference_threads
+    return OpenVINOEngine(version, threads=threads, precision=precision, maps=maps)
 
 
 def supported_precisions() -> Collection[Precision]:

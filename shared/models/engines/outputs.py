@@ -16,3 +16,5 @@ class Outputs:
     """Softmax, shape (n, 4)."""
     features: NDArray[np.float32]
     """What the network's head classifies: the pooled feature map, shape (n, d)."""
+    maps: NDArray[np.float32] | None = None
+    """The feature map before it is pooled, shape (n, h, w, d); of an engine that gives maps."""

@@ -1,0 +1,1 @@
+"""What shows a haematologist why a model said what it said."""
