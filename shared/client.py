@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from shared.errors import HemotriageError, TransientError
+from shared.explanations.method import Method
 
 _WAIT_SECONDS = 20
+_PROGRESS_SECONDS = 2
 _PAUSE_SECONDS = 0.2
 _TIMEOUT_SECONDS = 60
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -27,7 +30,7 @@ class RefusedError(HemotriageError):
 
 
 class NotFinishedError(TransientError):
-    """The job did not end in time; it goes on, and can be asked for later."""
+    """It did not end in time; it goes on, and can be asked for later."""
 
     code = "not_finished"
 
@@ -84,6 +87,45 @@ class Client:
             # A busy service answers before the end of the wait.
             time.sleep(_PAUSE_SECONDS)
         raise NotFinishedError(f"Job {job_id}.")
+
+    def explanation(
+        self,
+        job_id: str,
+        *,
+        image: int = 0,
+        method: Method = Method.GRADCAM,
+        timeout: float = 900,
+        progress: Callable[[float], object] = bool,
+    ) -> bytes:
+        """Ask for the explanation of a job's image, and wait for it.
+
+        Args:
+            job_id: A job with a result.
+            image: Position of the image in the job, from 0.
+            method: How it is explained.
+            timeout: Longest wait, in seconds.
+            progress: Told now and then how far it is, between 0 and 1.
+
+        Returns:
+            The bytes of a PNG.
+
+        Raises:
+            NotFinishedError: It did not end in time.
+            RefusedError: The job has no result, or its explanation failed.
+        """
+        path = f"/v1/jobs/{job_id}/images/{image}/explanation"
+        headers = {"Accept": "image/png"}
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            wait = round(min(left, _PROGRESS_SECONDS), 1)
+            query: dict[str, str | float] = {"method": str(method), "wait": wait}
+            response = self._http.get(path, params=query, headers=headers)
+            if response.status_code == HTTPStatus.OK:
+                return response.content
+            progress(float(_body(response)["progress"]))
+            # A busy service answers before the end of the wait.
+            time.sleep(_PAUSE_SECONDS)
+        raise NotFinishedError(f"Explanation of job {job_id}.")
 
 
 def _body(response: httpx.Response) -> dict[str, Any]:

@@ -117,6 +117,14 @@ class Settings(InferenceSettings):
     expire_after_seconds: int = Field(
         default=259_200, ge=1, description="Age at which a job that still waits is dead."
     )
+    explainer_methods: str = Field(
+        default="gradcam,lime",
+        pattern=r"^(gradcam|lime)(,(gradcam|lime))*$",
+        description="Methods that an explainer explains by.",
+    )
+    explain_results: Literal["off", "gradcam"] = Field(
+        default="off", description="Method by which every new result is explained unasked."
+    )
     relay_interval_seconds: float = Field(
         default=1.0, gt=0, description="Pause between two passes of the relay and the sweeper."
     )

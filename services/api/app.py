@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from services.api import errors, openapi
 from services.api.context import EXTENSION, create_context
-from services.api.routes import health, jobs, metrics, models, results, reviews
+from services.api.routes import explanations, health, jobs, metrics, models, results, reviews
 from services.api.uploads import SpoolingRequest
 from shared.settings import Settings
 
@@ -32,7 +32,7 @@ def create_app(settings: Settings) -> APIFlask:
     app.extensions[EXTENSION] = create_context(settings)
     errors.init_app(app)
     openapi.init_app(app)
-    for routes in (jobs, results, reviews, models, health, metrics):
+    for routes in (jobs, results, explanations, reviews, models, health, metrics):
         app.register_blueprint(routes.bp)
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json"), url_prefix="/docs")
     app.add_url_rule("/", "root", app.doc(hide=True)(_to_documentation))

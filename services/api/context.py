@@ -11,6 +11,7 @@ from flask import current_app
 
 from shared.auth.known import KnownKeys
 from shared.db.session import Sessions, create_database, create_sessions
+from shared.explanations.watch import ExplanationWatch
 from shared.jobs.admission import Admission
 from shared.jobs.outbox import Outbox
 from shared.jobs.watch import EndWatch
@@ -37,6 +38,7 @@ class Context:
     admission: Admission
     registry: ModelRegistry
     ends: EndWatch
+    explanations: ExplanationWatch
     waiting_places: threading.BoundedSemaphore
     decoding_places: threading.BoundedSemaphore
 
@@ -57,6 +59,7 @@ def create_context(settings: Settings) -> Context:
         admission=Admission(sessions, settings),
         registry=ModelRegistry(settings.models_dir),
         ends=EndWatch(database, sessions),
+        explanations=ExplanationWatch(database, sessions),
         # Clients that wait hold a connection each; the other half stays free for everybody else.
         waiting_places=threading.BoundedSemaphore(settings.api_connections // 2),
         # A decoded image may be large, so that few are in memory at once.

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from shared.explanations.method import Method
+from shared.explanations.states import ExplanationState, ExplanationStatus
 from shared.jobs.entities import Job
 from shared.jobs.states import Priority, Status
 from shared.reviews.record import Decision, ReviewLabel
@@ -16,6 +18,7 @@ from shared.triage.wording import Language, worded
 from shared.webhooks.hosts import MAX_URL_LENGTH
 
 MAX_WAIT_SECONDS = 30
+USUAL_WAIT_SECONDS = {Method.GRADCAM: 10, Method.LIME: 0}
 
 Reference = Annotated[
     str,
@@ -59,6 +62,7 @@ class Links(BaseModel):
     self: str
     result: str
     images: list[str]
+    explanations: list[str] = Field(description="Why the model says so, for each of the images.")
 
 
 class JobAccepted(BaseModel):
@@ -143,6 +147,44 @@ class ModelListOut(BaseModel):
     aliases: dict[str, str]
 
 
+class ExplanationQuery(BaseModel):
+    """The query of an explanation."""
+
+    method: Method = Field(
+        Method.GRADCAM, description="`gradcam` takes about a second, `lime` up to minutes."
+    )
+    wait: float | None = Field(
+        None,
+        ge=0,
+        le=MAX_WAIT_SECONDS,
+        description="Seconds to wait for its end before answering; by default "
+        + ", ".join(f"{seconds} for `{method}`" for method, seconds in USUAL_WAIT_SECONDS.items())
+        + ".",
+    )
+
+
+class ExplanationLinks(BaseModel):
+    """Where an explanation's picture is."""
+
+    png: str
+
+
+class ExplanationOut(BaseModel):
+    """An explanation as it stands."""
+
+    job_id: str
+    image: int = Field(description="Position of the image in the job, from 0.")
+    method: Method
+    status: ExplanationStatus
+    progress: float = Field(ge=0, le=1)
+    requested_at: dt.datetime
+    finished_at: dt.datetime | None
+    document: dict[str, Any] | None = Field(
+        description="Model, label and figures of it; null until it has succeeded."
+    )
+    links: ExplanationLinks
+
+
 class ReviewIn(BaseModel):
     """What a reviewer says of a result."""
 
@@ -180,7 +222,8 @@ def links_of(job: Job) -> Links:
     """The links of a job."""
     base = f"/v1/jobs/{job.id}"
     images = [f"{base}/images/{image.index}" for image in job.images]
-    return Links(self=base, result=f"{base}/result", images=images)
+    explanations = [f"{image}/explanation" for image in images]
+    return Links(self=base, result=f"{base}/result", images=images, explanations=explanations)
 
 
 def job_out(job: Job, language: Language = Language.ENGLISH) -> JobOut:
@@ -200,4 +243,21 @@ def job_out(job: Job, language: Language = Language.ENGLISH) -> JobOut:
         error=JobError(code=job.error.code, detail=job.error.detail) if job.error else None,
         result=TriageResult.model_validate(worded(job.result, language)) if job.result else None,
         links=links_of(job),
+    )
+
+
+def explanation_out(state: ExplanationState) -> ExplanationOut:
+    """An explanation as clients see it."""
+    subject = state.subject
+    image = f"/v1/jobs/{subject.job_id}/images/{subject.image_index}"
+    return ExplanationOut(
+        job_id=str(subject.job_id),
+        image=subject.image_index,
+        method=subject.method,
+        status=state.status,
+        progress=state.progress,
+        requested_at=state.requested_at,
+        finished_at=state.finished_at,
+        document=state.document,
+        links=ExplanationLinks(png=f"{image}/explanation?method={subject.method}"),
     )

@@ -12,6 +12,7 @@ from services.worker.grouping import Grouped
 from services.worker.hands import Hands
 from services.worker.patience import Patience, is_outage
 from shared.db.session import Sessions
+from shared.explanations.method import Method
 from shared.jobs.claim import Claim, claim
 from shared.jobs.complete import complete, give_up, hand_back
 from shared.settings import Settings
@@ -38,7 +39,7 @@ class JobRunner:
         """Put the runner together.
 
         Args:
-            settings: Lease and number of attempts.
+            settings: Lease, number of attempts, and whether results are explained unasked.
             sessions: The database.
             hands: Where claims are held while they are worked on.
             patience: For outages of the database.
@@ -46,6 +47,8 @@ class JobRunner:
             alone: Makes the result of a job that is suspected of having crashed a worker.
         """
         self._settings = settings
+        explained_by = settings.explain_results
+        self._explained_by = None if explained_by == "off" else Method(explained_by)
         self._sessions = sessions
         self._hands = hands
         self._patience = patience
@@ -94,5 +97,5 @@ class JobRunner:
         return [found.pop(one, None) for one in asked]
 
     def _complete_all(self, results: Sequence[tuple[Claim, TriageResult]]) -> list[bool]:
-        counted = complete(self._sessions, results)
+        counted = complete(self._sessions, results, explained_by=self._explained_by)
         return [held in counted for held, _ in results]

@@ -30,6 +30,8 @@ from shared.errors import (
     PermanentError,
     TransientError,
 )
+from shared.explanations.method import Method
+from shared.explanations.queue import asked_with
 from shared.jobs.claim import Claim, transition_held
 from shared.jobs.ending import tell_end, told
 from shared.jobs.outbox import announce
@@ -50,8 +52,18 @@ _OF_RESULT = (
 )
 
 
-def complete(sessions: Sessions, results: Sequence[tuple[Claim, TriageResult]]) -> set[Claim]:
+def complete(
+    sessions: Sessions,
+    results: Sequence[tuple[Claim, TriageResult]],
+    *,
+    explained_by: Method | None = None,
+) -> set[Claim]:
     """Write results and end their jobs as succeeded, in one transaction.
+
+    Args:
+        sessions: The database.
+        results: Each with the claim of its job.
+        explained_by: A method by which each of their fields is to be explained, unasked.
 
     Returns:
         The claims whose result counted. The others were lost, and another attempt has the job.
@@ -67,7 +79,7 @@ def complete(sessions: Sessions, results: Sequence[tuple[Claim, TriageResult]]) 
         "job_ids": [held.job_id for held, _ in results],
         "results": [_columns(*one) for one in results],
     }
-    rows = execute(sessions, _COMPLETE, values)
+    rows = execute(sessions, _COMPLETE[explained_by], values)
     counted = {held_by[row.job_id, row.attempt] for row in rows}
     for held, _ in results:
         if held not in counted:
@@ -90,7 +102,7 @@ def _columns(held: Claim, result: TriageResult) -> dict[str, object]:
     }
 
 
-def _completion() -> Select[tuple[uuid.UUID, int]]:
+def _completion(explained_by: Method | None) -> Select[tuple[uuid.UUID, int]]:
     """The statement that ends jobs with their results; one, and so a transaction in one trip."""
     keys = [column("job_id", Uuid), column("worker", Text), column("attempt", Integer)]
     of_result = [column(name, ResultRow.__table__.c[name].type) for name in _OF_RESULT]
@@ -122,10 +134,12 @@ def _completion() -> Select[tuple[uuid.UUID, int]]:
     columns = ["job_id", *_OF_RESULT]
     rows = select(*(ended.c[name] for name in columns))
     kept = insert(ResultRow).from_select(columns, rows).cte("kept")
-    return select(ended.c.job_id, ended.c.attempt).add_cte(kept, *told(ended))
+    asked = [] if explained_by is None else [asked_with(ended, explained_by)]
+    return select(ended.c.job_id, ended.c.attempt).add_cte(kept, *asked, *told(ended))
 
 
-_COMPLETE = _completion()
+_COMPLETE = {method: _completion(method) for method in (None, *Method)}
+"""By the method that explains the results: a statement that asks for none has no part for it."""
 
 
 def give_up(sessions: Sessions, held: Claim, error: Exception, *, max_attempts: int) -> None:

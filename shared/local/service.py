@@ -43,6 +43,8 @@ APPLICATIONS = {
         ("services.worker.main",),
         {"HEMOTRIAGE_WORKER_QUEUES": "stat", "HEMOTRIAGE_WORKER_THREADS": "4"},
     ),
+    # Whatever engine the workers run: only this one gives the maps that it explains by.
+    "explainer": Application(("services.worker.explainer",), {"HEMOTRIAGE_ENGINE": "openvino"}),
     "trainer": Application(("services.trainer.main",)),
     "relay": Application(("services.cli", "relay")),
 }
@@ -57,7 +59,7 @@ _GRACE_SECONDS = 40.0  # longer than API and workers give what they run
 
 
 class LocalService(Startable):
-    """Servers, API, worker, trainer and relay; everything they keep is under one folder.
+    """Servers, API, workers, explainer, trainer and relay; everything they keep is under one folder.
 
     Use it from the main thread.
     """

@@ -63,6 +63,11 @@ def image_key(job_id: object, index: int) -> str:
     return f"{JOBS_PREFIX}{job_id}/images/{index}"
 
 
+def explanation_key(job_id: object, index: int, method: str) -> str:
+    """The key of the picture that explains a job's image by a method."""
+    return f"{JOBS_PREFIX}{job_id}/explanations/{index}/{method}.png"
+
+
 def job_of_key(key: str) -> uuid.UUID | None:
     """The job whose object has this key; None where it is no key of ours."""
     try:

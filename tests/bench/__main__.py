@@ -11,6 +11,7 @@ import click
 
 from tests.bench.bare import bare_models
 from tests.bench.depth import depth
+from tests.bench.explanations import explanations
 from tests.bench.priorities import priorities
 from tests.bench.report import Report
 from tests.bench.rival import rivals
@@ -37,6 +38,7 @@ def parts_of(report: Report, folder: Path, *, quick: bool) -> dict[str, Callable
         "start-up": lambda: start_up(report, folder),
         "workers": lambda: workers(report, folder, models),
         "depth": lambda: depth(report, folder, queued=queued, finished=finished),
+        "explanations": lambda: explanations(report, folder, models, rounds=3 if quick else 15),
         "priorities": lambda: priorities(report, folder, rounds=1 if quick else 3),
     }
 

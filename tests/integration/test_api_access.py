@@ -37,6 +37,7 @@ PROTECTED = [
     ("GET", f"/v1/jobs/{uuid.uuid4()}", Scope.READ),
     ("GET", f"/v1/jobs/{uuid.uuid4()}/result", Scope.READ),
     ("GET", f"/v1/jobs/{uuid.uuid4()}/images/0", Scope.READ),
+    ("GET", f"/v1/jobs/{uuid.uuid4()}/images/0/explanation", Scope.READ),
     ("POST", f"/v1/jobs/{uuid.uuid4()}/review", Scope.REVIEW),
     ("GET", "/v1/models", Scope.READ),
     ("GET", "/v1/models/cnn_custom/versions/1", Scope.READ),

@@ -10,14 +10,19 @@ from sqlalchemy.exc import IntegrityError
 
 from shared.db.migrate import downgrade, upgrade
 from shared.db.models import Base
+from shared.db.session import create_database
+from shared.settings import Settings
 
 
 @pytest.fixture
-def empty_database(database: Engine) -> Iterator[Engine]:
+def empty_database(database: Engine, settings: Settings) -> Iterator[Engine]:
     """A database of its own, so that the one of the other tests stays as it is."""
-    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    # Both make a checkpoint, which takes as long as the disk is busy with what was written before.
+    patient = create_database(settings, pool_size=1, patient=True)
+    with patient.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("DROP DATABASE IF EXISTS migrations_test WITH (FORCE)"))
         connection.execute(text("CREATE DATABASE migrations_test"))
+    patient.dispose()
     engine = create_engine(database.url.set(database="migrations_test"))
     yield engine
     engine.dispose()

@@ -31,7 +31,7 @@ def waiting(ends: EndWatch) -> int:
 def test_all_who_wait_are_told_and_none_has_to_look(
     ends, sessions, storage, key_id, monkeypatch
 ) -> None:
-    monkeypatch.setattr("shared.jobs.watch._LOOK_SECONDS", LONG)
+    monkeypatch.setattr("shared.jobs.watch.LOOK_SECONDS", LONG)
     jobs = [post(sessions, storage, key_id).job for _ in range(3)]
     earlier = listeners(sessions)
     with ThreadPoolExecutor(6) as pool:
@@ -51,7 +51,7 @@ def test_all_who_wait_are_told_and_none_has_to_look(
 def test_whoever_waits_for_a_job_of_his_process_asks_nothing_before_its_end(
     ends, sessions, storage, key_id, monkeypatch
 ) -> None:
-    monkeypatch.setattr("shared.jobs.watch._LOOK_SECONDS", LONG)
+    monkeypatch.setattr("shared.jobs.watch.LOOK_SECONDS", LONG)
     known_to_listen(ends, sessions)
     asked: list[str] = []
     monkeypatch.setattr("shared.jobs.watch.get_status", lambda *_: asked.append("status"))
@@ -134,7 +134,7 @@ def test_an_end_that_nobody_tells_is_seen_and_the_next_one_is_told_again(
     waiter.start()
     eventually(lambda: listeners(sessions) - earlier, 20)
     (own,) = listeners(sessions) - earlier
-    monkeypatch.setattr("shared.jobs.watch._PAUSE_SECONDS", 5.0)
+    monkeypatch.setattr("shared.db.listen._PAUSE_SECONDS", 5.0)
     with sessions.begin() as session:
         session.execute(text(f"SELECT pg_terminate_backend({own})"))
     eventually(lambda: own not in listeners(sessions), 20)

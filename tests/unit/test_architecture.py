@@ -62,6 +62,7 @@ def test_no_service_imports_another(service: str) -> None:
         "webhooks",
         "monitoring",
         "reviews",
+        "explanations",
     ],
 )
 def test_the_lower_domains_know_nothing_of_jobs(domain: str) -> None:
@@ -79,6 +80,7 @@ def test_the_lower_domains_know_nothing_of_jobs(domain: str) -> None:
     [
         ("api.main", "api.server", "cli.migrate", "cli.relay", "cli.keys"),
         ("worker.main", "worker.health"),
+        ("worker.explainer",),
         ("cli.submit",),
     ],
 )

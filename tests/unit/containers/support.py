@@ -26,7 +26,7 @@ SECRETS = {
     for name in ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY")
 }
 PREFIX = "HEMOTRIAGE_"
-OURS = ("api", "relay", "worker", "worker-stat", "worker-gpu", "trainer", "migrate")
+OURS = ("api", "relay", "worker", "worker-stat", "worker-gpu", "explainer", "trainer", "migrate")
 SERVERS = ("postgres", "valkey", "seaweedfs")
 ONE_SHOT = ("migrate", "seaweedfs-fsync")
 ALL = {*OURS, *SERVERS, *ONE_SHOT}
@@ -91,7 +91,7 @@ def stages(image: str) -> dict[str, str]:
 def final_stages(image: str) -> dict[str, str]:
     """What the images are: the last stage, or for the worker one a target, with what it is from."""
     parts = stages(image)
-    names = ("cpu", "gpu") if image == "worker" else (list(parts)[-1],)
+    names = ("cpu", "gpu", "explainer") if image == "worker" else (list(parts)[-1],)
     return {name: parts.get("base", "") + parts[name] for name in names}
 
 

@@ -130,7 +130,10 @@ def test_settings_are_accepted_and_lead_to_the_servers(services: dict[str, Any],
     assert settings.s3_secret_key.get_secret_value() == secret_key
 
 
-@pytest.mark.parametrize(("name", "engine"), [("worker", "openvino"), ("worker-gpu", "tensorflow")])
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [("worker", "openvino"), ("worker-gpu", "tensorflow"), ("explainer", "openvino")],
+)
 def test_a_worker_runs_the_engine_that_its_image_holds(
     services: dict[str, Any], name: str, engine: str
 ) -> None:
@@ -224,7 +227,12 @@ def test_every_lasting_service_has_a_health_check_and_restarts(services: dict[st
 
 
 @pytest.mark.parametrize(
-    ("name", "source"), [("relay", "shared/jobs/relay.py"), ("trainer", "services/trainer/main.py")]
+    ("name", "source"),
+    [
+        ("relay", "shared/jobs/relay.py"),
+        ("trainer", "services/trainer/main.py"),
+        ("explainer", "services/worker/explainer.py"),
+    ],
 )
 def test_a_heartbeat_that_is_asked_for_is_one_that_the_loop_gives(
     services: dict[str, Any], name: str, source: str

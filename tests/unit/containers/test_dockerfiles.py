@@ -82,10 +82,20 @@ def test_a_worker_without_a_target_is_the_one_for_the_cpu() -> None:
 @each_dockerfile
 def test_what_is_installed_is_locked_by_hash(image: str) -> None:
     installs = re.findall(r"pip install (.*)", DOCKERFILES[image].read_text())
-    hashed = f"--no-cache-dir --no-deps --require-hashes -r requirements/{image}.txt"
+    names = ("worker", "explainer") if image == "worker" else (image,)
+    locks = [f"--no-cache-dir --no-deps --require-hashes -r requirements/{n}.txt" for n in names]
     # The one exception, named in docs/containers.md: there is no lock of TensorFlow for the GPU.
     gpu = '--no-cache-dir "tensorflow[and-cuda]==2.21.0" "keras==3.15.1"'
-    assert installs == ([hashed, gpu] if image == "worker" else [hashed])
+    assert installs == ([*locks, gpu] if image == "worker" else locks)
+
+
+def test_the_explainer_is_the_worker_with_more_packages_of_the_same_versions() -> None:
+    def pinned(name: str) -> set[str]:
+        text = (PROJECT_ROOT / f"requirements/{name}.txt").read_text()
+        return set(re.findall(r"^\S+==\S+", text, re.MULTILINE))
+
+    assert pinned("worker") < pinned("explainer")
+    assert {"lime", "scikit-image"} <= locked("explainer")
 
 
 def test_the_versions_on_the_gpu_are_those_that_the_trainer_is_locked_to() -> None:
@@ -96,15 +106,15 @@ def test_the_versions_on_the_gpu_are_those_that_the_trainer_is_locked_to() -> No
     assert f"\nkeras=={gpu['keras']} " in trainer
 
 
-@pytest.mark.parametrize("name", ["api", "worker"])
+@pytest.mark.parametrize("name", ["api", "worker", "explainer"])
 def test_api_and_cpu_worker_are_installed_without_tensorflow(name: str) -> None:
     packages = locked(name)
     assert "celery" in packages
     assert not [package for package in packages if package.startswith(("tensorflow", "keras"))]
-    assert ("openvino" in packages) == (name == "worker")
+    assert ("openvino" in packages) == (name != "api")
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "trainer", "local", "dev"])
+@pytest.mark.parametrize("name", ["api", "worker", "explainer", "trainer", "local", "dev"])
 def test_every_requirement_is_locked_by_hash_and_names_no_index(name: str) -> None:
     text = (PROJECT_ROOT / f"requirements/{name}.txt").read_text()
     pinned = re.findall(r"^\S+==\S+ \\$", text, re.MULTILINE)

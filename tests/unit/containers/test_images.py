@@ -68,6 +68,7 @@ def copy_into(folder: Path, image: str) -> None:
         ("api", ("services.cli.keys", "services.cli.models")),
         ("worker", ("services.worker.main", "services.worker.health")),
         ("worker", ("shared.models.engines.openvino_engine",)),
+        ("explainer", ("services.worker.explainer", "shared.heartbeat")),
         ("trainer", ("services.trainer.main", "services.cli.study", "services.cli.evaluate")),
         ("trainer", ("services.trainer.precisions",)),
     ],
@@ -75,7 +76,7 @@ def copy_into(folder: Path, image: str) -> None:
 def test_what_an_image_runs_needs_nothing_that_it_does_not_hold(
     image: str, modules: tuple[str, ...], tmp_path: Path
 ) -> None:
-    copy_into(tmp_path, image)
+    copy_into(tmp_path, "worker" if image == "explainer" else image)
     done = subprocess.run(
         [sys.executable, "-c", IMPORTS, ",".join(locked(image)), str(PROJECT_ROOT), *modules],
         cwd=tmp_path,

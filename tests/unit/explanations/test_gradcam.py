@@ -74,7 +74,7 @@ def assert_equal_maps(
             by_hand(engine, images, labels), reference(model, images, labels), strict=True
         ):
             # Its weights may be stored in float16.
-            assert one == pytest.approx(other, abs=0.01 * float(other.max()) + 1e-6)
+            assert one == pytest.approx(other, abs=0.02 * float(other.max()) + 1e-6)
             if other.std() > 0:
                 assert np.corrcoef(one.ravel(), other.ravel())[0, 1] >= 0.999
                 told_apart += 1

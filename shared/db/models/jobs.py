@@ -1,8 +1,4 @@
-"""The tables.
-
-Rows never leave their session: each domain folder turns its own into frozen entities. The allowed
-states stand here as CHECK constraints too, so that no bug and no hand at a prompt writes another.
-"""
+"""Keys, jobs, and what is to be sent or kept of them."""
 
 from __future__ import annotations
 
@@ -11,11 +7,9 @@ import uuid
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     CheckConstraint,
     ForeignKey,
-    Identity,
     Index,
     Integer,
     String,
@@ -23,7 +17,6 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base, one_of
@@ -31,11 +24,7 @@ from shared.db.base import Base, one_of
 # The schema's own words. The enums of the domains are tested against them.
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled", "dead")
 PRIORITIES = ("stat", "urgent", "routine")
-URGENCIES = ("urgent", "priority", "review", "routine")
 SCOPES = ("submit", "read", "review", "admin")
-DECISIONS = ("confirm", "override")
-REVIEW_LABELS = ("Benign", "Early", "Pre", "Pro", "other")
-LEVELS = ("ok", "watch", "alert", "too_few", "no_reference")
 
 
 class ApiKeyRow(Base):
@@ -133,88 +122,6 @@ class JobImageRow(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     width: Mapped[int]
     height: Mapped[int]
-
-
-class ResultRow(Base):
-    """The triage result of a job. Its primary key is what makes a second result impossible."""
-
-    __tablename__ = "results"
-    __table_args__ = (
-        CheckConstraint(one_of("urgency", URGENCIES), name="urgency_known"),
-        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_is_probability"),
-        Index("ix_results_urgency", "urgency"),
-        Index("ix_results_created_at", "created_at", "job_id"),
-    )
-
-    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    prediction: Mapped[str]
-    confidence: Mapped[float]
-    urgency: Mapped[str]
-    requires_review: Mapped[bool]
-    policy_version: Mapped[str]
-    # JSON and not JSONB: the classes keep their order.
-    document: Mapped[dict[str, Any]] = mapped_column(JSON)
-    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
-
-
-class ReviewRow(Base):
-    """What a reviewer says of a job's result. Only ever added to; the newest of a job counts."""
-
-    __tablename__ = "reviews"
-    __table_args__ = (
-        CheckConstraint(one_of("decision", DECISIONS), name="decision_known"),
-        CheckConstraint(one_of("label", REVIEW_LABELS), name="label_known"),
-        Index("ix_reviews_job_id", "job_id", "id"),
-        Index("ix_reviews_at", "at"),
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("results.job_id"))
-    decision: Mapped[str]
-    # The prediction where it was confirmed.
-    label: Mapped[str]
-    comment: Mapped[str | None]
-    api_key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
-    at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
-
-
-class DriftWindowRow(Base):
-    """One look at the results of a span of time."""
-
-    __tablename__ = "drift_windows"
-    __table_args__ = (Index("ix_drift_windows_window_to", "window_to"),)
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    window_from: Mapped[dt.datetime]
-    window_to: Mapped[dt.datetime]
-    # Counts of the results by model, prediction, urgency and requires_review.
-    results: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
-
-
-class DriftMeasureRow(Base):
-    """How far one measure of one model version had drifted in a window."""
-
-    __tablename__ = "drift_measures"
-    __table_args__ = (
-        CheckConstraint(one_of("level", LEVELS), name="level_known"),
-        CheckConstraint("ks BETWEEN 0 AND 1", name="ks_is_distance"),
-        CheckConstraint("ks_p BETWEEN 0 AND 1", name="ks_p_is_probability"),
-    )
-
-    window_id: Mapped[int] = mapped_column(
-        ForeignKey("drift_windows.id", ondelete="CASCADE"), primary_key=True
-    )
-    model_name: Mapped[str] = mapped_column(primary_key=True)
-    model_version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    measure: Mapped[str] = mapped_column(primary_key=True)
-    fields: Mapped[int]
-    psi: Mapped[float | None]
-    noise: Mapped[float | None]
-    ks: Mapped[float | None]
-    ks_p: Mapped[float | None]
-    level: Mapped[str]
-    # An alert begins at the level of that name and lasts until the measure is calm.
-    alert: Mapped[bool]
 
 
 class OutboxRow(Base):

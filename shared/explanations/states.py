@@ -1,0 +1,88 @@
+"""Where an explanation stands: what the queue takes and gives, free of any session."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from shared.errors import ConflictError
+from shared.explanations.method import Method
+from shared.triage.labels import Label
+
+KEY = ("job_id", "image_index", "method")
+"""The columns of the primary key."""
+
+
+class ExplanationStatus(StrEnum):
+    """Where an explanation stands."""
+
+    QUEUED = "queued"  # requested; waits for an explainer
+    RUNNING = "running"  # claimed by one explainer, under a lease
+    SUCCEEDED = "succeeded"  # its picture is in the object store
+    FAILED = "failed"  # no attempt follows; its error says why
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens to it."""
+        return self in (ExplanationStatus.SUCCEEDED, ExplanationStatus.FAILED)
+
+
+class ExplanationFailedError(ConflictError):
+    """The explanation could not be made."""
+
+    code = "explanation_failed"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is explained, and how: one field of a job, by one method."""
+
+    job_id: uuid.UUID
+    image_index: int
+    method: Method
+
+    def __str__(self) -> str:
+        """As the database tells of its end (migration 0005)."""
+        return f"{self.job_id}/{self.image_index}/{self.method}"
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Its key in the database."""
+        return {name: getattr(self, name) for name in KEY}
+
+
+@dataclass(frozen=True)
+class ExplanationState:
+    """An explanation as it stood when it was read; progress is between 0 and 1."""
+
+    subject: Subject
+    status: ExplanationStatus
+    progress: float
+    requested_at: dt.datetime
+    finished_at: dt.datetime | None
+    error_code: str | None
+    error_detail: str | None
+    document: dict[str, Any] | None
+    png_sha256: str | None
+
+
+@dataclass(frozen=True)
+class ExplanationClaim:
+    """An explanation in an explainer's hands. Only its holder, on this attempt, can end it.
+
+    `failures` counts the attempts before this one that crashed or raised; `prediction` is what the
+    job's result says of the field.
+    """
+
+    subject: Subject
+    worker: str
+    attempt: int
+    failures: int
+    model_name: str
+    model_version: int
+    object_key: str
+    image_sha256: str
+    prediction: Label

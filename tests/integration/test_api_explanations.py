@@ -1,0 +1,340 @@
+"""Explanations by HTTP, and the explainer that makes them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+from sqlalchemy import Engine, select
+
+from services.api.app import create_app
+from services.api.context import EXTENSION
+from services.worker.explain import Explain, ExplainableModels, Stored
+from services.worker.explainer import ClaimLostError, Explainer
+from services.worker.hands import Hands
+from services.worker.inference import JobRunner
+from services.worker.patience import Patience
+from shared.auth.keys import Scope, create_key
+from shared.db.listen import Listener
+from shared.db.models import AuditRow, ExplanationRow
+from shared.db.session import Sessions
+from shared.errors import CorruptImageError
+from shared.explanations.claim import claim
+from shared.explanations.method import Method
+from shared.explanations.states import ExplanationClaim
+from shared.settings import Settings
+from shared.storage import explanation_key
+from shared.storage.s3 import S3Store
+from tests.factories import smear_bytes
+from tests.integration.jobs import count
+from tests.integration.posting import authorised, post
+from tests.waiting import eventually
+
+JSON = {"Accept": "application/json"}
+
+
+@pytest.fixture
+def address(client: FlaskClient, runner: JobRunner) -> str:
+    """Where the explanation of a new job's second image is."""
+    accepted = post(client, smear_bytes(1), smear_bytes(2), model="cnn_custom").json
+    runner.run(uuid.UUID(accepted["id"]), worker="w")
+    return accepted["links"]["explanations"][1]
+
+
+@pytest.fixture
+def eager(settings: Settings, sessions: Sessions, runner: JobRunner) -> JobRunner:
+    """Runs jobs whose results are explained unasked."""
+    explained = settings.model_copy(update={"explain_results": "gradcam"})
+    patience = Patience(seconds=0, stopping=threading.Event())
+    make = runner._together
+    return JobRunner(explained, sessions, Hands(), patience, together=make, alone=make)
+
+
+@pytest.fixture(scope="module")
+def running(database: Engine) -> list[Explainer]:
+    """The explainers that run, which hear of requests."""
+    explainers: list[Explainer] = []
+
+    def wake(method: str) -> None:
+        for explainer in explainers:
+            explainer.wake(method)
+
+    Listener(database, "explanation_requested", heard=wake).start()
+    return explainers
+
+
+@pytest.fixture
+def explaining(
+    settings: Settings, sessions: Sessions, running: list[Explainer]
+) -> Iterator[Callable[..., Explainer]]:
+    """Starts an explainer, by a function that makes explanations."""
+
+    def start(make: Callable[..., Stored]) -> Explainer:
+        explainer = Explainer(settings, sessions, make, threading.Event())
+        explainer.start()
+        running.append(explainer)
+        return explainer
+
+    yield start
+    while running:
+        running.pop().close()
+
+
+@pytest.fixture
+def explain(settings: Settings, storage: S3Store) -> Explain:
+    patience = Patience(seconds=0, stopping=threading.Event())
+    return Explain(storage, ExplainableModels(settings), patience, max_pixels=settings.max_pixels)
+
+
+def test_the_picture_is_made_at_the_first_call_and_kept(
+    client, storage, address, explaining, explain
+) -> None:
+    explaining(explain)
+    answer = client.get(f"{address}?wait=30")
+    assert (answer.status_code, answer.content_type) == (200, "image/png")
+    picture = Image.open(io.BytesIO(answer.data))
+    assert picture.format == "PNG"
+    assert answer.headers["ETag"] == f'"{hashlib.sha256(answer.data).hexdigest()}"'
+    assert answer.headers["Cache-Control"] == "private, no-cache"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    job_id = address.split("/")[3]
+    assert storage.get(explanation_key(job_id, 1, "gradcam")) == answer.data
+
+    figures = client.get(address, headers=JSON).json
+    assert (figures["job_id"], figures["image"]) == (job_id, 1)
+    assert (figures["status"], figures["progress"]) == ("succeeded", 1)
+    document = figures["document"]
+    result = client.get(f"/v1/jobs/{job_id}/result").json["images"][1]
+    assert document["label"] == result["prediction"]
+    assert (document["model"], document["precision"]) == ("cnn_custom@1", "f32")
+    assert (document["width"], document["height"]) == picture.size
+    assert client.get(figures["links"]["png"]).data == answer.data
+
+    again = client.get(address, headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+
+
+def test_lime_answers_at_once_and_tells_how_far_it_is(client, address, explaining) -> None:
+    half = threading.Event()
+    finish = threading.Event()
+
+    def make(held: ExplanationClaim, progress: Callable[[float], None]) -> Stored:
+        progress(0.5)
+        half.set()
+        assert finish.wait(60)
+        return Stored({"method": "lime"}, "a" * 64)
+
+    explainer = explaining(make)
+    began = time.monotonic()
+    answer = client.get(f"{address}?method=lime")
+    assert time.monotonic() - began < 10, "it does not wait unless it is told to"
+    assert (answer.status_code, answer.content_type) == (202, "application/json")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.json["method"] == "lime"
+    assert (answer.json["document"], answer.json["finished_at"]) == (None, None)
+    assert half.wait(30)
+    explainer.beat()
+    running = client.get(f"{address}?method=lime").json
+    assert (running["status"], running["progress"]) == ("running", 0.5)
+    finish.set()
+    done = client.get(f"{address}?method=lime&wait=30", headers=JSON)
+    assert (done.status_code, done.json["status"]) == (200, "succeeded")
+
+
+def test_a_failed_explanation_says_why(client, address, explaining) -> None:
+    def make(held: ExplanationClaim, progress: object) -> Stored:
+        raise CorruptImageError("odd bytes")
+
+    explaining(make)
+    for _ in range(2):
+        answer = client.get(f"{address}?wait=30")
+        assert (answer.status_code, answer.json["code"]) == (409, "explanation_failed")
+        assert "corrupt_image" in answer.json["detail"]
+        assert answer.content_type == "application/problem+json"
+
+
+def test_what_is_handed_back_when_an_explainer_closes_is_done_by_the_next(
+    client, address, explaining, explain
+) -> None:
+    begun = threading.Event()
+
+    def endless(held: ExplanationClaim, progress: Callable[[float], None]) -> Stored:
+        begun.set()
+        while True:
+            progress(0.1)
+            time.sleep(0.05)
+
+    first = explaining(endless)
+    client.get(f"{address}?wait=0")
+    assert begun.wait(30)
+    first.close()
+    assert client.get(f"{address}?wait=0", headers=JSON).json["status"] == "queued"
+    first._works[0].is_lost = True  # its process would have ended
+    eventually(lambda: not first._works, 20)
+    explaining(explain)
+    assert client.get(f"{address}?wait=30").status_code == 200
+
+
+def test_an_explainer_that_lost_its_claim_stops(client, address, explaining, sessions) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(held: ExplanationClaim, progress: Callable[[float], None]) -> Stored:
+        begun.set()
+        try:
+            while True:
+                progress(0.1)
+                time.sleep(0.05)
+        finally:
+            ended.set()
+
+    explainer = explaining(endless)
+    client.get(f"{address}?wait=0")
+    assert begun.wait(30)
+    with sessions.begin() as session:
+        session.get_one(
+            ExplanationRow, (uuid.UUID(address.split("/")[3]), 1, "gradcam")
+        ).worker = "another"
+    explainer.beat()
+    assert ended.wait(20)
+
+
+def test_work_that_hangs_ends_the_process_and_counts_against_what_hangs(
+    client, sessions, address, explaining, monkeypatch
+) -> None:
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr("services.worker.explainer.os._exit", leave)
+    begun, end = threading.Event(), threading.Event()
+
+    def hangs(held: ExplanationClaim, progress: object) -> Stored:
+        begun.set()
+        end.wait(60)
+        raise ClaimLostError
+
+    explainer = explaining(hangs)
+    client.get(f"{address}?wait=0")
+    assert begun.wait(30)
+    with pytest.raises(SystemExit) as left:
+        for _ in range(100):
+            explainer.beat()
+    end.set()
+    assert left.value.code == os.EX_SOFTWARE
+    with sessions() as session:
+        row = session.scalars(select(ExplanationRow)).one()
+        assert (row.status, row.failures) == ("queued", 1)
+
+
+def test_lime_does_not_keep_grad_cam_of_its_model_waiting_for_its_end(
+    client, sessions, address, explain
+) -> None:
+    client.get(f"{address}?method=lime&wait=0")
+    client.get(f"{address}?wait=0")
+    options = {"worker": "e", "lease_seconds": 300, "max_attempts": 3}
+    by_lime, by_grad_cam = (claim(sessions, method, **options) for method in reversed(Method))
+    begun, enough = threading.Event(), threading.Event()
+
+    def until_enough(done: float) -> None:
+        if done:
+            begun.set()
+        if enough.is_set():
+            raise ClaimLostError
+
+    with ThreadPoolExecutor(1) as pool:
+        lime = pool.submit(explain, by_lime, until_enough)
+        assert begun.wait(60)
+        assert explain(by_grad_cam, bool).document["method"] == "gradcam"
+        enough.set()
+        with pytest.raises(ClaimLostError):
+            lime.result(60)
+
+
+def test_an_explainer_keeps_the_models_that_it_used_last(settings) -> None:
+    models = ExplainableModels(settings, most=2)
+    first, student = models.predictor("cnn_custom", 1), models.predictor("student", 1)
+    assert models.predictor("cnn_custom", 1) is first
+    models.predictor("student", 2)
+    assert models.predictor("cnn_custom", 1) is first
+    assert models.predictor("student", 1) is not student
+
+
+def test_new_results_are_explained_without_being_asked_where_that_is_set(
+    client, sessions, eager, explaining, explain
+) -> None:
+    accepted = post(client, smear_bytes(1), smear_bytes(2), model="cnn_custom").json
+    explaining(explain)
+    eager.run(uuid.UUID(accepted["id"]), worker="w")
+    for link in accepted["links"]["explanations"]:
+        assert client.get(f"{link}?wait=30").status_code == 200
+    with sessions() as session:
+        actions = session.scalars(select(AuditRow.action)).all()
+    assert "explanation.requested" not in actions, "nobody asked"
+
+
+def test_what_is_not_there_or_has_no_result_is_refused(client, sessions) -> None:
+    waiting = post(client, smear_bytes(), model="cnn_custom").json["links"]["explanations"][0]
+    absent = f"/v1/jobs/{uuid.uuid4()}/images/0/explanation"
+    for link, status, code in (
+        (waiting, 409, "no_result"),
+        (waiting.replace("images/0", "images/1"), 404, "not_found"),
+        (waiting.replace("images/0", f"images/{10**20}"), 404, "not_found"),
+        (absent, 404, "not_found"),
+    ):
+        answer = client.get(link)
+        assert (answer.status_code, answer.json["code"]) == (status, code), link
+    assert count(sessions, ExplanationRow) == 0
+
+
+@pytest.mark.parametrize("query", ["method=saliency", "method=", "wait=31", "wait=-1", "wait=soon"])
+def test_a_query_that_says_nothing_clear_is_refused(client, address, query: str) -> None:
+    answer = client.get(f"{address}?{query}")
+    assert (answer.status_code, answer.json["code"]) == (422, "validation_failed")
+
+
+def test_another_form_than_the_two_is_refused_before_anything_is_asked(
+    client, sessions, address
+) -> None:
+    answer = client.get(address, headers={"Accept": "application/dicom"})
+    assert (answer.status_code, answer.json["code"]) == (406, "not_acceptable")
+    assert count(sessions, ExplanationRow) == 0
+    for accept in ("*/*", "image/*", "text/html, application/json;q=0.5"):
+        assert client.get(f"{address}?wait=0", headers={"Accept": accept}).status_code == 202
+
+
+def test_explanations_need_the_scope_to_read(client, sessions, address) -> None:
+    _, key = create_key(sessions, "writer", set(Scope) - {Scope.READ})
+    answer = client.get(address, headers={"Authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.json["code"]) == (403, "forbidden")
+
+
+def test_where_too_many_wait_already_nobody_waits(settings, sessions, address) -> None:
+    app = create_app(settings)
+    crowded = authorised(app, sessions)
+    places = app.extensions[EXTENSION].waiting_places
+    while places.acquire(blocking=False):
+        pass
+    began = time.monotonic()
+    assert crowded.get(f"{address}?wait=30").status_code == 202
+    assert time.monotonic() - began < 20
+
+
+def test_the_document_describes_the_explanation(client) -> None:
+    spec = client.get("/openapi.json").json
+    path = "/v1/jobs/{job_id}/images/{index}/explanation"
+    operation = spec["paths"][path]["get"]
+    assert set(operation["responses"]["200"]["content"]) == {"image/png", "application/json"}
+    assert {"202", "304", "401", "403", "404", "406", "409", "422"} <= set(operation["responses"])
+    parameters = {one["name"]: one for one in operation["parameters"]}
+    assert {"method", "wait"} <= set(parameters)
+    assert "ExplanationOut" in spec["components"]["schemas"]
+    problem = operation["responses"]["409"]["content"]["application/problem+json"]
+    assert problem["schema"]["$ref"].endswith("/Problem")
