@@ -1,7 +1,7 @@
 """Starts an explainer: `python -m services.worker.explainer`.
 
-It is a process of its own, which yields to all others: explanations never slow triage down, and a
-picture that crashes it takes no job with it.
+It is a process of its own, so that a picture that crashes it takes no job with it. One that has
+LIME alone yields to all other processes: its minutes of computing slow no triage down.
 """
 
 from __future__ import annotations
@@ -228,8 +228,9 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     settings = Settings()
     configure_logging(settings.log_level, service="explainer")
-    os.nice(_NICENESS)
     methods = settings.explainer_methods.split(",")
+    if Method.GRADCAM not in methods:  # for which somebody sits and waits
+        os.nice(_NICENESS)
     database = create_database(settings, pool_size=len(methods) + _HOUSEKEEPERS)
     sessions = create_sessions(database)
     make = Explain(

@@ -20,9 +20,10 @@ import psutil
 from shared.local.errors import LocalServiceError
 from shared.local.lifecycle import Startable
 from shared.local.ports import HOST, free_ports, is_free
-from shared.local.process import LocalProcess, ProcessSpec, dying_with_parent
+from shared.local.process import LocalProcess, ProcessSpec
 from shared.local.secrets import write_private
 from shared.local.servers import LocalServers
+from shared.parent import dying_with_parent
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,11 @@ class Application:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
+def _explainer(method: str) -> Application:
+    settings = {"HEMOTRIAGE_ENGINE": "openvino", "HEMOTRIAGE_EXPLAINER_METHODS": method}
+    return Application(("services.worker.explainer",), settings)
+
+
 APPLICATIONS = {
     "api": Application(("services.api.main",)),
     "worker": Application(("services.worker.main",)),
@@ -44,7 +50,8 @@ APPLICATIONS = {
         {"HEMOTRIAGE_WORKER_QUEUES": "stat", "HEMOTRIAGE_WORKER_THREADS": "4"},
     ),
     # Whatever engine the workers run: only this one gives the maps that it explains by.
-    "explainer": Application(("services.worker.explainer",), {"HEMOTRIAGE_ENGINE": "openvino"}),
+    "explainer": _explainer("gradcam"),
+    "explainer-lime": _explainer("lime"),
     "trainer": Application(("services.trainer.main",)),
     "relay": Application(("services.cli", "relay")),
 }
@@ -59,7 +66,7 @@ _GRACE_SECONDS = 40.0  # longer than API and workers give what they run
 
 
 class LocalService(Startable):
-    """Servers, API, workers, explainer, trainer and relay; everything they keep is under one folder.
+    """Servers, API, workers, explainers, trainer and relay; what they keep is under one folder.
 
     Use it from the main thread.
     """
@@ -136,6 +143,7 @@ class LocalService(Startable):
         return {
             **self.servers.environment(),
             "HEMOTRIAGE_S3_SECURE": "false",
+            "HEMOTRIAGE_TRAINER_WORK": str(self._root / "trainer"),
             **self._settings,
         }
 

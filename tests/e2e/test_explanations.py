@@ -76,7 +76,7 @@ def test_an_explainer_that_is_killed_in_the_middle_of_lime_does_it_again(
     service: LocalService, client: Client, http: httpx.Client
 ) -> None:
     address = a_result(client, "student")
-    query, explainer = {"method": "lime"}, service.applications["explainer"]
+    query, explainer = {"method": "lime"}, service.applications["explainer-lime"]
 
     def status() -> str:
         return http.get(address, params=query, headers={"Accept": "application/json"}).json()[
@@ -94,7 +94,7 @@ def test_an_explainer_that_is_stopped_hands_back_what_it_has_and_ends_at_once(
     service: LocalService, client: Client, http: httpx.Client
 ) -> None:
     address = a_result(client, "student")
-    query, explainer = {"method": "lime"}, service.applications["explainer"]
+    query, explainer = {"method": "lime"}, service.applications["explainer-lime"]
     eventually(lambda: http.get(address, params=query).json()["status"] == "running")
     explainer.ask_to_stop()
     eventually(lambda: not explainer.is_running(), 15)

@@ -26,7 +26,17 @@ SECRETS = {
     for name in ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY")
 }
 PREFIX = "HEMOTRIAGE_"
-OURS = ("api", "relay", "worker", "worker-stat", "worker-gpu", "explainer", "trainer", "migrate")
+OURS = (
+    "api",
+    "relay",
+    "worker",
+    "worker-stat",
+    "worker-gpu",
+    "explainer",
+    "explainer-lime",
+    "trainer",
+    "migrate",
+)
 SERVERS = ("postgres", "valkey", "seaweedfs")
 ONE_SHOT = ("migrate", "seaweedfs-fsync")
 ALL = {*OURS, *SERVERS, *ONE_SHOT}
