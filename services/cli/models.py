@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from services.cli.explanation_table import explanation_table
 from shared.errors import DatasetError, ImageError, UnsupportedMediaTypeError
 from shared.imaging import Pixels
 from shared.imaging.decode import load_model_input, to_model_input
@@ -219,6 +220,38 @@ def assure(model: str, folder: Path, groups: str, work: Path, precision: str | N
         f"{free['errors']['count']} of these are wrong; {foreign['count']} are taken for foreign"
     )
     click.echo("Ask the gate again: its verdicts are of other thresholds.")
+
+
+@command.command("explain")
+@_of_version_and_images
+@click.option(
+    "--images-per-class",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Held-out images a class on which explanations are measured.",
+)
+def explain(model: str, folder: Path, groups: str, images_per_class: int) -> None:
+    """Measure how faithful explanations of MODEL are, and keep its training images as cases.
+
+    DIR holds the images that the version was trained from, one folder a class. The measures go into
+    the card, the cases into a file beside it. Versions that are exported now have both already.
+    """
+    settings = InferenceSettings()
+    version = ModelRegistry(settings.models_dir).resolve(model)
+    # These load TensorFlow, which the other commands of this module do without.
+    origin_of = importlib.import_module("services.trainer.siblings").origin_of
+    explain_again = importlib.import_module("services.trainer.release").explain_again
+    origin = origin_of(version, folder, settings, groups=groups, work=STUDY_WORK)
+    explanation = explain_again(version, origin, images_per_class=images_per_class)
+    title = f"{version}, {explanation['images']} held-out images"
+    Console(width=110).print(explanation_table(title, explanation))
+    nearest = version.card["cases"].get("nearest_has_the_true_label")
+    if nearest is not None:
+        click.echo(
+            f"The training image taken for the most similar has the true label in "
+            f"{nearest['count']} of {nearest['of']} held-out images."
+        )
 
 
 def _draw() -> Pixels:

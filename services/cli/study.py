@@ -111,6 +111,12 @@ _OPTIONS = (
         help="Make the int8 form of exports, and ask the parity gate of lower precisions.",
     ),
     click.option(
+        "--explanations/--no-explanations",
+        default=True,
+        show_default=True,
+        help="Measure how faithful explanations of exports are, and keep cases to compare with.",
+    ),
+    click.option(
         "--source",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="JSON for the card: `name`, `paper`, `data` and `terms` of the images.",
@@ -153,6 +159,7 @@ def command(folder: Path, **given: Any) -> None:
         settings,
         robustness=given["robustness"],
         lower_precisions=given["gate"],
+        explanations=given["explanations"],
     )
     if given["models"] == ENSEMBLE:
         _export_ensemble(release, given)

@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from services.trainer.curves import CELLS, SHIFTED
+from shared.explanations.method import Method
 from shared.triage.labels import LABELS
 
 BLUE, ORANGE, GREEN, PURPLE, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00"
@@ -28,6 +30,11 @@ CLASS_STYLES = dict(
         strict=True,
     )
 )
+ORDER_STYLES = {
+    str(Method.GRADCAM): (BLUE, "-"),
+    CELLS: (ORANGE, "--"),
+    SHIFTED: (SOFT, ":"),
+}
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -173,6 +180,31 @@ def accuracy_plot(accuracies: Mapping[str, Mapping[str, Any]], colour_alone: str
         axes.set_ylim(len(accuracies) - 0.5, -0.5)
         axes.set_xlabel("accuracy, Wilson 95 % interval")
         return _svg(figure, "Accuracies with their intervals")
+
+
+def curves_plot(curves: Mapping[str, Any]) -> str:
+    """Deletion and insertion curves, by the order of the pixels.
+
+    Args:
+        curves: What `services.trainer.curves.summarise_curves` says.
+    """
+    with _style("curves"):
+        figure, panels = _figure(8.6, 3.3, 2)
+        for axes, kind in zip(panels, ("deletion", "insertion"), strict=True):
+            for name, measured in curves[kind].items():
+                colour, dashes = ORDER_STYLES[name]
+                values = measured["curve"]
+                axes.plot(
+                    np.linspace(0, 1, len(values)),
+                    values,
+                    color=colour,
+                    linestyle=dashes,
+                    label=f"{name}: {measured['area']['mean']:.3f}",
+                )
+            axes.set(title=kind, xlim=(0, 1), ylim=(0, 1.02), xlabel="share of the visible pixels")
+            axes.legend(title="area under the curve", fontsize=8)
+        panels[0].set_ylabel("probability of the class")
+        return _svg(figure, "Deletion and insertion curves")
 
 
 def _style(name: str) -> Any:

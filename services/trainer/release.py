@@ -13,21 +13,25 @@ from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from typing import Any
 
-from services.trainer.assurance import OWN, SIBLINGS, Sibling, assure, remove_old_references
+from services.trainer.assurance import OWN, SIBLINGS, Sibling, assure
 from services.trainer.baseline import colour_baseline
 from services.trainer.cards import update_card
+from services.trainer.cases import add_cases
 from services.trainer.code_version import code_version
 from services.trainer.dataset import Dataset, label_indices, load_pixels
-from services.trainer.evaluate import decide_all, evaluate_part, list_errors
+from services.trainer.evaluate import Part, decide_all, evaluate_part, list_errors
 from services.trainer.export import ONNX_FILE, export_onnx
+from services.trainer.faithfulness import IMAGES_PER_CLASS, faithfulness
 from services.trainer.held_out import held_out
 from services.trainer.metrics import measure_review
 from services.trainer.precisions import add_precisions
 from services.trainer.robustness import robustness
 from services.trainer.siblings import Origin
 from services.trainer.splits import Split
+from services.trainer.stored_arrays import remove_unnamed
 from services.trainer.study import describe_split, load_run
 from shared.clock import utc_now
+from shared.models.likeness import REFERENCE
 from shared.models.precision import FULL
 from shared.models.predictor import Predictor
 from shared.models.registry import CARD, ModelVersion
@@ -52,6 +56,8 @@ class Release:
     """Measure accuracy under changed stain and light too: 26 times the test part."""
     lower_precisions: bool = True
     """Make the int8 form, and ask the parity gate."""
+    explanations: bool = True
+    """Measure how faithful explanations are, and keep the training images as cases."""
 
     @property
     def masked(self) -> bool:
@@ -145,8 +151,38 @@ def assure_again(version: ModelVersion, origin: Origin) -> dict[str, Any]:
     review = measure_review(part.labels, results)
     errors = list_errors(part, results)
     update_card(version, review=review, errors=errors, monitoring=reference_of(results))
-    remove_old_references(version)
+    remove_unnamed(version, REFERENCE)
     return review
+
+
+def explain_again(
+    version: ModelVersion, origin: Origin, *, images_per_class: int = IMAGES_PER_CLASS
+) -> dict[str, Any]:
+    """Measure anew how faithful explanations are, and keep the cases; nothing else changes.
+
+    Args:
+        version: The version.
+        origin: What it was trained from.
+        images_per_class: Held-out images a class, at most.
+
+    Returns:
+        What `services.trainer.faithfulness.faithfulness` says of the held-out part.
+    """
+    part = held_out(origin.split, origin.dataset.version)
+    return _explain(version, origin.split, part, origin.settings, images_per_class)
+
+
+def _explain(
+    version: ModelVersion,
+    split: Split,
+    part: Part,
+    settings: InferenceSettings,
+    images_per_class: int,
+) -> dict[str, Any]:
+    found = faithfulness(version, part, settings, images_per_class=images_per_class)
+    update_card(version, explanation=found)
+    add_cases(version, split, part, settings)
+    return found
 
 
 def _draft(target: ModelVersion) -> ModelVersion:
@@ -188,6 +224,8 @@ def _complete(
             lambda images: predictor.predict(images).calibrated, part.images, part.labels
         )
         update_card(version, robustness=found)
+    if release.explanations:
+        _explain(version, split, part, release.settings, IMAGES_PER_CLASS)
     if release.lower_precisions:
         add_precisions(version, split, release.settings, dataset_version=release.dataset.version)
     return version.card

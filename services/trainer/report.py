@@ -13,6 +13,7 @@ from services.trainer.plots import (
     CURVES,
     accuracy_plot,
     confusion_plot,
+    curves_plot,
     reliability_plot,
     roc_plot,
     training_plot,
@@ -36,7 +37,7 @@ def html_report(report: Mapping[str, Any]) -> str:
     """
     shown = report if "model" in report else _from_card(report)
     metrics, card = shown["metrics"], shown.get("card", {})
-    robustness = shown.get("robustness")
+    robustness, explanation = shown.get("robustness"), card.get("explanation")
     return _render(
         "report.html",
         title=model_title(shown),
@@ -54,8 +55,9 @@ def html_report(report: Mapping[str, Any]) -> str:
         errors=shown.get("errors"),
         shown=SHOWN_ERRORS,
         robustness=robustness,
+        explanation=explanation,
         levels=list(next(iter(robustness["perturbations"].values()))) if robustness else [],
-        plots=_plots(metrics, card.get("training", {}).get("history", {})),
+        plots=_plots(metrics, card.get("training", {}).get("history", {}), explanation),
     )
 
 
@@ -122,7 +124,9 @@ def _from_card(card: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _plots(metrics: Mapping[str, Any], history: Mapping[str, Any]) -> dict[str, Markup | None]:
+def _plots(
+    metrics: Mapping[str, Any], history: Mapping[str, Any], explanation: Mapping[str, Any] | None
+) -> dict[str, Markup | None]:
     areas = {label: row.get("auc") for label, row in metrics["per_class"].items()}
     areas["malignant"] = metrics["auc_malignant"]
     roc = metrics.get("roc", {})
@@ -131,6 +135,7 @@ def _plots(metrics: Mapping[str, Any], history: Mapping[str, Any]) -> dict[str, 
         "roc": roc_plot(roc, areas) if any(roc.values()) else None,
         "reliability": reliability_plot(metrics["calibration"]),
         "training": training_plot(history) if set(CURVES) & set(history) else None,
+        "curves": curves_plot(explanation["curves"]) if explanation else None,
     }
     return {name: None if svg is None else _inline(svg) for name, svg in plots.items()}
 

@@ -30,7 +30,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) -> None:
     work, models, report = tmp_path / "work", tmp_path / "models", tmp_path / "report.json"
     study = ["study", drawn, "--models=cnn_custom", "--seeds=1", "--max-epochs=1"]
-    study += ["--images-per-class=16", "--no-robustness", "--no-gate"]
+    study += ["--images-per-class=16", "--no-robustness", "--no-gate", "--no-explanations"]
     study += [f"--work={work}", f"--models-dir={models}", "--version=1"]
     source = tmp_path / "source.json"
     source.write_text('{"name": "drawn fields"}')
@@ -70,8 +70,8 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
 @pytest.mark.slow
 def test_members_an_ensemble_and_a_student_that_learns_from_it(drawn: Path, tmp_path: Path) -> None:
     models, report = tmp_path / "models", tmp_path / "report.json"
-    common = ["--max-epochs=1", "--images-per-class=8", "--no-gate", f"--work={tmp_path / 'work'}"]
-    common += [f"--models-dir={models}", "--version=1"]
+    common = ["--max-epochs=1", "--images-per-class=8", "--no-gate", "--no-explanations"]
+    common += [f"--work={tmp_path / 'work'}", f"--models-dir={models}", "--version=1"]
     trained = command_line(
         "study", drawn, "--models=cnn_custom", "--recipe=robust", "--with-validation",
         "--seeds=1,2", "--every-seed", "--no-robustness", *common,
@@ -122,8 +122,8 @@ def test_members_an_ensemble_and_a_student_that_learns_from_it(drawn: Path, tmp_
 def test_an_export_that_is_killed_leaves_no_version(drawn: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
     study = ["study", str(drawn), "--models=cnn_custom", "--seeds=1", "--max-epochs=1"]
-    study += ["--images-per-class=8", "--no-robustness", "--no-gate", "--version=1"]
-    study += [f"--work={tmp_path / 'work'}", f"--models-dir={models}"]
+    study += ["--images-per-class=8", "--no-robustness", "--no-gate", "--no-explanations"]
+    study += [f"--work={tmp_path / 'work'}", f"--models-dir={models}", "--version=1"]
     first = subprocess.Popen([sys.executable, "-m", "services.cli", *study])
     eventually((models / "cnn_custom/1.draft/card.json").exists, 120)
     first.kill()
@@ -145,7 +145,7 @@ def test_a_version_that_is_assured_by_a_killed_process_still_loads(
 ) -> None:
     models, work = tmp_path / "models", tmp_path / "work"
     study = ["study", drawn, "--models=cnn_custom", "--seeds=1", "--max-epochs=1", "--version=1"]
-    study += ["--images-per-class=8", "--no-robustness", "--no-gate"]
+    study += ["--images-per-class=8", "--no-robustness", "--no-gate", "--no-explanations"]
     assert command_line(*study, f"--work={work}", f"--models-dir={models}").returncode == 0
     folder = models / "cnn_custom" / "1"
     card = json.loads((folder / "card.json").read_text())

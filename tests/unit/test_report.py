@@ -13,8 +13,17 @@ import pytest
 from numpy.typing import NDArray
 
 from services.trainer.compare import compare
+from services.trainer.curves import (
+    CELLS,
+    SHIFTED,
+    STEPS,
+    Curves,
+    mean_with_interval,
+    summarise_curves,
+)
 from services.trainer.metrics import measure, proportion
 from services.trainer.report import SHOWN_ERRORS, html_comparison, html_report
+from shared.explanations.method import Method
 from shared.models.prediction import Prediction
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
@@ -216,6 +225,53 @@ def test_robustness_is_shown_by_level(make_report: Callable[..., Report]) -> Non
     assert "white balance 87.5 % [12.5] 50.0 % [50.0]" in shown
     assert "blur 100.0 % [0.0] 75.0 % [25.0]" in shown
     assert "in grey, without any colour 25.0 %" in shown
+
+
+def explanation() -> dict[str, Any]:
+    """Of three images, as `faithfulness` says it."""
+    values = np.array([0.25, 0.5, 0.75])
+    falling = np.linspace(1, 0, STEPS + 1)[np.newaxis] ** np.array([[1], [2], [3]])
+    curves = {
+        str(Method.GRADCAM): Curves(falling**2, falling[:, ::-1]),
+        SHIFTED: Curves(falling, falling[:, ::-1]),
+        CELLS: Curves(falling**3, falling[:, ::-1]),
+    }
+    on_cells = {
+        "on_cells": mean_with_interval(values),
+        "chance": mean_with_interval(values / 5),
+        "images_above_chance": proportion(3, 3),
+    }
+    corner = {"chance": 0.032, "before_hiding": mean_with_interval(values / 50), "as_served": 0.0}
+    shuffled = {
+        "spearman": mean_with_interval(values - 0.5),
+        "predictions_kept": 0.25,
+        "maps": 9,
+        "maps_without_ranks": 2,
+    }
+    return {
+        "images": 3,
+        "images_per_class": {"Early": 3},
+        "curves": summarise_curves(curves, {"Early": np.ones(3, dtype=np.bool_)}),
+        "attribution": {**on_cells, "per_class": {"Early": on_cells}, "hidden_corner": corner},
+        "randomised": {"shuffles": 3, "head": shuffled, "all": shuffled, SHIFTED: shuffled},
+    }
+
+
+def test_how_faithful_explanations_are_is_shown(make_report: Callable[..., Report]) -> None:
+    report = make_report(list(LABELS))
+    assert "Explanations" not in outline(html_report(report)).headings
+    report["card"]["explanation"] = found = explanation()
+    report["card"]["cases"] = {"nearest_has_the_true_label": proportion(7, 8)}
+    page = html_report(report)
+    shown = text(page)
+    assert 'aria-label="Deletion and insertion curves"' in page
+    assert "on 3 images of the card's test part (Early 3)" in shown
+    assert f"cells {found['curves']['deletion'][CELLS]['area']['mean']:.3f}" in shown
+    assert "not told apart" in shown
+    assert "0.500 [-0.121, 1.121] 0.100 100.0 % [43.9 – 100.0 %] 3/3" in shown
+    assert "0.000 as served" in shown
+    assert "nearest case has the true label 87.5 %" in shown
+    assert "25.0 % of the predictions stay; 2 of 9 maps are the same everywhere" in shown
 
 
 def test_a_comparison_has_each_model_the_test_and_the_colours(
