@@ -71,6 +71,7 @@ def test_lime_runs_in_the_background_and_is_fetched_at_the_command_line(
     assert "hemotriage: not_found: " in refused.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_explainer_that_is_killed_in_the_middle_of_lime_does_it_again(
     service: LocalService, client: Client, http: httpx.Client

@@ -12,7 +12,7 @@ from shared.models.registry import ModelRegistry
 from tests.command_line import command_line
 from tests.factories import class_folders
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.exhaustive, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -23,11 +23,12 @@ from shared.models.restore import restore_keras
 from shared.settings import PROJECT_ROOT, InferenceSettings
 from tests.networks import drawn
 
-SHIPPED = ("cnn_custom@1", "efficientnet_lite0@1", "student@2", "vgg16_finetune@1")
-LARGE = [
-    pytest.param(name, marks=[pytest.mark.exhaustive, pytest.mark.slow])
-    for name in ("vit_tiny", "resnet50", "densenet121")
-]
+_LARGE = [pytest.mark.exhaustive, pytest.mark.slow]
+SHIPPED = (
+    *("cnn_custom@1", "efficientnet_lite0@1", "student@2"),
+    pytest.param("vgg16_finetune@1", marks=_LARGE),
+)
+OTHERS = [pytest.param(name, marks=_LARGE) for name in ("vit_tiny", "resnet50", "densenet121")]
 
 SETTINGS = InferenceSettings(models_dir=PROJECT_ROOT / "models")
 REGISTRY = ModelRegistry(SETTINGS.models_dir)
@@ -87,7 +88,7 @@ def test_the_maps_of_shipped_versions_are_those_of_keras(name: str, images: Pixe
     assert_equal_maps(version, restore_keras(version), images)
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("name", OTHERS)
 def test_the_maps_of_every_other_architecture_are_those_of_keras(
     name: str, images: Pixels, tmp_path: Path
 ) -> None:
