@@ -35,7 +35,7 @@ from shared.triage.labels import LABELS, Label
     type=click.Choice([str(method) for method in Method]),
     default=str(Method.GRADCAM),
     show_default=True,
-    help="Milliseconds, or for lime a minute of two cores.",
+    help="A tenth of a second; or, for lime, seconds to minutes.",
 )
 @click.option(
     "--label",
@@ -60,6 +60,9 @@ def command(
     twice = [str(picture) for picture, count in Counter(pictures).items() if count > 1]
     if twice:
         raise click.UsageError(f"More than one file would be drawn to {', '.join(twice)}.")
+    given = {file.resolve() for file in files}
+    if lost := [str(picture) for picture in pictures if picture.resolve() in given]:
+        raise click.UsageError(f"It would be drawn over: {', '.join(lost)}.")
     settings = InferenceSettings()
     version = ModelRegistry(settings.models_dir).resolve(model)
     predictor = Predictor.load_in(FULL, version, settings, maps=True)

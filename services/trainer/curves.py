@@ -22,10 +22,11 @@ from scipy import ndimage, stats
 from services.trainer.metrics import CONFIDENCE_LEVEL
 from services.trainer.robustness import Predict
 from services.trainer.waiting import with_bar
-from shared.explanations.attribution import Attribution, visible_part
+from shared.explanations.attribution import Attribution
 from shared.explanations.method import Method
 from shared.imaging import INPUT_SIZE, Pixels
-from shared.imaging.segment import cell_mask
+from shared.imaging.mask import visible_pixels
+from shared.imaging.segment import background_colour, cell_mask
 
 Values = NDArray[np.float64]
 Verdict = Literal["better", "worse", "not told apart"]
@@ -36,7 +37,7 @@ SHIFTED, CELLS = "shifted", "cells"
 STEPS = 10
 """A tenth of the visible pixels each."""
 
-VISIBLE: NDArray[np.bool_] = visible_part(np.ones((INPUT_SIZE, INPUT_SIZE), np.float32)) > 0
+VISIBLE: NDArray[np.bool_] = visible_pixels()
 """The pixels that any model sees, shape (224, 224)."""
 
 _LEAST_SHIFT = INPUT_SIZE // 4
@@ -89,24 +90,11 @@ def _measure(
     predict: Predict, image: Pixels, label: int, turn: NDArray[np.int64]
 ) -> tuple[Values, Values]:
     chosen = (turn <= np.arange(STEPS + 1)[:, np.newaxis, np.newaxis])[..., np.newaxis]
-    seen, blank = VISIBLE[..., np.newaxis], plasma(image)
+    seen, blank = VISIBLE[..., np.newaxis], background_colour(image)
     deleted = np.where(chosen & seen, blank, image)
     inserted = np.where(~chosen & seen, blank, image)
     followed = predict(np.concatenate([deleted, inserted]))[:, label].astype(np.float64)
     return followed[: STEPS + 1], followed[STEPS + 1 :]
-
-
-def plasma(image: Pixels) -> Pixels:
-    """The background colour of a field: the median of its visible pixels that are no cell.
-
-    Args:
-        image: Shape (224, 224, 3).
-
-    Returns:
-        Shape (3,).
-    """
-    colour: Pixels = np.median(image[VISIBLE & ~cell_mask(image)], axis=0).astype(np.uint8)
-    return colour
 
 
 def turns(attribution: Attribution, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.imaging import Pixels
-from shared.imaging.mask import MASK_SIZE
+from shared.imaging.mask import visible_pixels
 from shared.imaging.segment import cell_mask
 from shared.models.gradcam import scaled
 
@@ -40,9 +40,7 @@ def visible_part(attribution: Attribution) -> Attribution:
     Returns:
         The same shape; the largest value is 1 again, unless all are 0.
     """
-    visible = attribution.copy()
-    visible[..., -MASK_SIZE:, -MASK_SIZE:] = 0
-    return scaled(visible)
+    return scaled(np.where(visible_pixels(), attribution, np.float32(0)))
 
 
 def shares(attribution: Attribution, image: Pixels) -> Shares:
@@ -52,12 +50,11 @@ def shares(attribution: Attribution, image: Pixels) -> Shares:
         attribution: Shape (224, 224), before its hidden part is removed.
         image: The model's input, shape (224, 224, 3).
     """
-    cells = cell_mask(image)
-    seen = attribution.copy()
-    seen[-MASK_SIZE:, -MASK_SIZE:] = 0
+    cells, is_seen = cell_mask(image), visible_pixels()
+    seen = np.where(is_seen, attribution, 0)
     total, visible = float(attribution.sum()), float(seen.sum())
     return Shares(
         on_cells=float(seen[cells].sum()) / visible if visible else 0.0,
-        chance=float(cells.sum()) / (cells.size - MASK_SIZE**2),
+        chance=float(cells.sum()) / float(is_seen.sum()),
         hidden=1 - visible / total if total else 0.0,
     )

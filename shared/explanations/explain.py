@@ -74,6 +74,7 @@ def explain(
         probability=float(probabilities[index]),
         shares=shares(attribution, pixels),
         version=VERSION,
+        fit=of_lime.get("lime", {}).get("score"),
     )
     picture = draw_explanation(image, visible_part(attribution), caption)
     png = encode_png(picture, caption)

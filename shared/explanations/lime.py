@@ -27,14 +27,17 @@ from shared.explanations.attribution import Attribution, visible_part
 from shared.explanations.method import Progress
 from shared.explanations.superpixels import Superpixels, superpixels
 from shared.imaging import Pixels
-from shared.imaging.mask import MASK_COLOUR, MASK_SIZE, mask_scale_bar
-from shared.imaging.segment import cell_mask
+from shared.imaging.mask import mask_scale_bar, visible_pixels
+from shared.imaging.segment import background_colour
 
 Predict = Callable[[Pixels], NDArray[np.floating[Any]]]
 """Images of shape (n, 224, 224, 3) in, probabilities of shape (n, 4) out."""
 
 SAMPLES = 400
 """Images with hidden parts that one explanation is fitted to: about ten a superpixel."""
+
+LEAST_WEIGHT = 1e-6
+"""Of probability: less is rounding, out of which a scale to 1 would make a picture."""
 
 _BATCH = 16
 
@@ -84,7 +87,7 @@ def lime_attribution(
         image,
         predict,
         labels=(label_index,),
-        hide_color=_background(image),
+        hide_color=background_colour(image),
         top_labels=None,
         num_samples=samples,
         batch_size=_BATCH,
@@ -92,6 +95,7 @@ def lime_attribution(
         random_seed=seed,
     )
     weights = np.array([weight for _, weight in sorted(found.local_exp[label_index])])
+    weights[np.abs(weights) < LEAST_WEIGHT] = 0
     spread = np.maximum(weights, 0)[found.segments].astype(np.float32)
     return LimeExplanation(found.segments, weights, float(found.score), visible_part(spread))
 
@@ -112,8 +116,7 @@ def agreement(explanation: LimeExplanation, grad_cam: Attribution) -> float | No
     Returns:
         None where one of the two tells no part from another.
     """
-    visible = np.ones(grad_cam.shape, dtype=bool)
-    visible[-MASK_SIZE:, -MASK_SIZE:] = False
+    visible = visible_pixels()
     places = explanation.segments[visible]
     count = len(explanation.weights)
     pixels = np.bincount(places, minlength=count)
@@ -121,16 +124,6 @@ def agreement(explanation: LimeExplanation, grad_cam: Attribution) -> float | No
     if np.ptp(means) == 0 or np.ptp(explanation.weights) == 0:
         return None
     return float(spearmanr(explanation.weights, means).statistic)
-
-
-def _background(image: Pixels) -> NDArray[np.uint8]:
-    """The median colour of what is no stained cell, without the corner of the scale bar."""
-    between = ~cell_mask(image)
-    between[-MASK_SIZE:, -MASK_SIZE:] = False
-    if not between.any():
-        return np.array(MASK_COLOUR, dtype=np.uint8)
-    median: NDArray[np.uint8] = np.median(image[between], axis=0).astype(np.uint8)
-    return median
 
 
 class _Explainer(LimeImageExplainer):  # type: ignore[misc]

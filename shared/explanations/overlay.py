@@ -72,6 +72,8 @@ class Caption:
     """Where the attribution lies."""
     version: str
     """Of the form of explanations."""
+    fit: float | None = None
+    """Of LIME: how well a straight line tells what the model says, R2."""
 
 
 def draw_explanation(field: Image.Image, attribution: Attribution, caption: Caption) -> Image.Image:
@@ -89,7 +91,7 @@ def draw_explanation(field: Image.Image, attribution: Attribution, caption: Capt
     original = _fit(field)
     overlay = draw_overlay(original, attribution)
     height = max(original.height, _LEAST_HEIGHT)
-    lines = _lines(caption)
+    lines = _lines(caption, is_empty=not attribution.any())
     total = _MARGIN + _TITLE_HEIGHT + height + _GAP + len(lines) * _LINE_HEIGHT + _MARGIN
     page = Image.new("RGB", (_WIDTH, total), _PAPER)
     draw = ImageDraw.Draw(page)
@@ -99,7 +101,11 @@ def draw_explanation(field: Image.Image, attribution: Attribution, caption: Capt
     ):
         left = _MARGIN + number * (PANEL + _GAP)
         draw.text((left, _MARGIN), title, _INK, _FONT)
-        page.paste(panel, (left + (PANEL - panel.width) // 2, top + (height - panel.height) // 2))
+        corner = (left + (PANEL - panel.width) // 2, top + (height - panel.height) // 2)
+        page.paste(panel, corner)
+        # A white field would not be told from the page.
+        edge = (corner[0] + panel.width, corner[1] + panel.height)
+        draw.rectangle((corner[0] - 1, corner[1] - 1, *edge), outline=_FAINT)
     _draw_scale(page, _WIDTH - _MARGIN - _SCALE_WIDTH, top, height)
     for number, line in enumerate(lines):
         place = (_MARGIN, top + height + _GAP + number * _LINE_HEIGHT)
@@ -187,13 +193,19 @@ def _draw_scale(page: Image.Image, left: int, top: int, height: int) -> None:
         draw.text((right + 8, level), text, _INK, _SMALL, anchor="lm")
 
 
-def _lines(caption: Caption) -> tuple[str, ...]:
+def _lines(caption: Caption, *, is_empty: bool) -> tuple[str, ...]:
     said = f"{ENGLISH.display[caption.label]}, probability {caption.probability:.3f}"
+    where = (
+        "No part of the field speaks for this class."
+        if is_empty
+        else f"{caption.shares.on_cells:.1%} of it lies on stained cells, which are "
+        f"{caption.shares.chance:.1%} of what the model saw."
+    )
+    fit = "" if caption.fit is None else f" Fit of LIME (R2, 1 is all): {caption.fit:.2f}."
     return (
         f"{NAMES[caption.method]} of {caption.model}: {said}",
         f"Colour: {_COLOUR[caption.method]}, relative to the most; the line is at 0.5. "
         "It is no outline of disease.",
-        f"{caption.shares.on_cells:.1%} of it lies on stained cells, which are "
-        f"{caption.shares.chance:.1%} of what the model saw.",
+        f"{where}{fit}",
         f"{_CORNER} {ENGLISH.disclaimer.capitalize()}.",
     )

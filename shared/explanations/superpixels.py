@@ -18,7 +18,7 @@ from skimage.morphology import disk, remove_small_holes, remove_small_objects
 from skimage.segmentation import slic, watershed
 
 from shared.imaging import Pixels
-from shared.imaging.mask import MASK_SIZE
+from shared.imaging.mask import visible_pixels
 from shared.imaging.segment import cell_mask
 
 Superpixels = NDArray[np.int32]
@@ -51,8 +51,7 @@ def superpixels(image: Pixels) -> Superpixels:
     Returns:
         Shape (224, 224), at most about 80 superpixels; no number is left out.
     """
-    visible = np.ones(image.shape[:2], dtype=bool)
-    visible[-MASK_SIZE:, -MASK_SIZE:] = False
+    visible = visible_pixels()
     cells = _cells(cell_mask(image) & visible)
     sizes = np.bincount(cells.ravel())
     large = np.flatnonzero(sizes[1:] > TILE_AREA) + 1

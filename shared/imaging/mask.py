@@ -8,6 +8,9 @@ are masked too, so that its absence tells nothing either.
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shared.imaging import INPUT_SIZE, Pixels
 
 MASK_SIZE = 40
@@ -18,6 +21,13 @@ MASK_COLOUR = (236, 244, 245)
 
 Measured as the mean of those pixels of the data set whose three channels all exceed 200.
 """
+
+
+def visible_pixels() -> NDArray[np.bool_]:
+    """The pixels of an image that any model sees, shape (224, 224)."""
+    visible = np.ones((INPUT_SIZE, INPUT_SIZE), dtype=bool)
+    visible[-MASK_SIZE:, -MASK_SIZE:] = False
+    return visible
 
 
 def mask_scale_bar(images: Pixels) -> Pixels:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.imaging import Pixels
+from shared.imaging.mask import MASK_COLOUR, visible_pixels
 
 LOWEST_HUE = 241
 """In degrees: the violet border to the blue-grey of the red cells."""
@@ -53,6 +54,22 @@ def cell_mask(image: Pixels) -> NDArray[np.bool_]:
     is_saturated = 255 * 2 * chroma >= (2 * MIN_SATURATION - 1) * blue
     mask: NDArray[np.bool_] = is_violet & is_saturated & (blue >= MIN_VALUE)
     return mask
+
+
+def background_colour(image: Pixels) -> Pixels:
+    """The median colour of what lies between the stained cells of a field.
+
+    Args:
+        image: A model's input, shape (224, 224, 3); the corner of the scale bar does not count.
+
+    Returns:
+        Shape (3,); of a field that is cell all over, the colour of the scale-bar mask.
+    """
+    between = visible_pixels() & ~cell_mask(image)
+    if not between.any():
+        return np.array(MASK_COLOUR, dtype=np.uint8)
+    median: Pixels = np.median(image[between], axis=0).astype(np.uint8)
+    return median
 
 
 def segment(image: Pixels) -> Pixels:

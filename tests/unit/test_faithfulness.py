@@ -21,7 +21,6 @@ from services.trainer.curves import (
     cells_first,
     mean_with_interval,
     measure_curves,
-    plasma,
     shifted,
     summarise_curves,
     turns,
@@ -35,7 +34,7 @@ from shared.explanations.attribution import Attribution, shares
 from shared.explanations.method import Method
 from shared.imaging import INPUT_SIZE, Pixels
 from shared.imaging.decode import to_model_input
-from shared.imaging.segment import cell_mask
+from shared.imaging.segment import background_colour, cell_mask
 from shared.local.synthetic import draw_smear
 from shared.models.precision import FULL
 from shared.models.predictor import Predictor
@@ -140,7 +139,7 @@ def test_curves_end_on_a_field_of_plasma_with_its_corner_as_it_was(images: Pixel
     for first, last in ((deleted[0], inserted[-1]), (deleted[-1], inserted[0])):
         assert np.array_equal(first, last)
     assert np.array_equal(deleted[0], images[0])
-    assert (deleted[-1][VISIBLE] == plasma(images[0])).all()
+    assert (deleted[-1][VISIBLE] == background_colour(images[0])).all()
     assert np.array_equal(deleted[-1][~VISIBLE], images[0][~VISIBLE])
     for gone, come in zip(deleted, inserted, strict=True):
         assert ((gone == images[0]) | (come == images[0])).all()
@@ -148,7 +147,7 @@ def test_curves_end_on_a_field_of_plasma_with_its_corner_as_it_was(images: Pixel
 
 def test_the_background_is_lighter_than_any_cell(images: Pixels) -> None:
     for image in images:
-        assert plasma(image).mean() > image[cell_mask(image)].mean(axis=1).max()
+        assert background_colour(image).mean() > image[cell_mask(image)].mean(axis=1).max()
 
 
 def test_shifted_maps_keep_their_values_and_lose_their_place() -> None:

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
+from shared.errors import ModelArtefactError
 from shared.imaging import INPUT_SIZE, Pixels
 from shared.models.engines.outputs import Outputs
 from shared.models.gradcam import Head
@@ -61,10 +62,15 @@ def create_engine(
             float32 alone: what is explained is the network, not its rounding.
 
     Raises:
-        ModelArtefactError: The artefact is missing or altered.
+        ModelArtefactError: The artefact is missing or altered, or its last map is not what its
+            head classifies.
     """
     engine = _module(settings.engine).create(version, settings, precision, maps=maps)
-    engine.predict(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), dtype=np.uint8))
+    warm = engine.predict(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), dtype=np.uint8))
+    if warm.maps is not None and not np.allclose(
+        warm.maps.mean(axis=(1, 2)), warm.features, rtol=1e-2, atol=1e-3
+    ):
+        raise ModelArtefactError(f"The head of {version} does not classify its last map's mean.")
     return engine
 
 

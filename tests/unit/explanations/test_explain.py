@@ -179,6 +179,17 @@ def test_the_command_refuses_to_draw_two_files_to_one_picture(tmp_path: Path) ->
     assert "a.gradcam.png" in done.stderr
 
 
+def test_the_command_refuses_to_draw_over_what_it_is_given(tmp_path: Path) -> None:
+    files = [tmp_path / "a.png", tmp_path / "a.gradcam.png"]
+    for file in files:
+        FIELD.save(file)
+    before = files[1].read_bytes()
+    done = command_line("explain", *files, "--out-dir", tmp_path)
+    assert done.returncode == 2
+    assert "a.gradcam.png" in done.stderr
+    assert files[1].read_bytes() == before
+
+
 @pytest.mark.dataset
 def test_on_real_fields_the_small_network_looks_at_cells_more_than_by_chance(
     predictor: Predictor, dataset: Path

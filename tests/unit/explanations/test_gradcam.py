@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,9 +12,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from services.trainer.export import export_onnx
+from shared.errors import ModelArtefactError
 from shared.imaging import Pixels
 from shared.models.architectures import build
-from shared.models.engines import Engine, create_engine
+from shared.models.engines import Engine, create_engine, openvino_engine
 from shared.models.engines.tensorflow_engine import map_of
 from shared.models.gradcam import Head, enlarge, grad_cam, scaled
 from shared.models.precision import FULL
@@ -160,6 +162,19 @@ def test_a_predictor_that_was_loaded_without_maps_explains_nothing(images: Pixel
     predictor = Predictor.load_in(FULL, REGISTRY.resolve("cnn_custom@1"), SETTINGS)
     with pytest.raises(ValueError, match="loaded with maps"):
         predictor.grad_cam(images, np.zeros(3, np.int64))
+
+
+def test_a_head_that_does_not_classify_the_last_map_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def earlier(features: Any) -> Any:
+        """What goes into the pooling before the last map, which has as many channels."""
+        return last_map(features).get_node().input_value(0)
+
+    last_map = openvino_engine._map
+    monkeypatch.setattr(openvino_engine, "_map", earlier)
+    with pytest.raises(ModelArtefactError, match="last map"):
+        create_engine(REGISTRY.resolve("cnn_custom@1"), SETTINGS, FULL, maps=True)
 
 
 def test_maps_are_of_the_float32_graph_alone() -> None:
