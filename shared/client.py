@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 
@@ -126,6 +127,91 @@ class Client:
             # A busy service answers before the end of the wait.
             time.sleep(_PAUSE_SECONDS)
         raise NotFinishedError(f"Explanation of job {job_id}.")
+
+    def upload_dataset(
+        self, archive: BinaryIO, *, name: str | None = None, locked: bool = False
+    ) -> dict[str, Any]:
+        """Send a zip of class folders, in pieces; returns the data set, whose import then waits.
+
+        Raises:
+            RefusedError: The service refused it, with the service's own code.
+        """
+        query: dict[str, str | bool] = {"locked": locked, **({"name": name} if name else {})}
+        headers = {"Content-Type": "application/zip"}
+        return _body(
+            self._http.post("/v1/datasets", params=query, content=archive, headers=headers)
+        )
+
+    def dataset_from_reviews(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask for a data set of reviewed images, as `POST /v1/datasets` takes it."""
+        return _body(self._http.post("/v1/datasets", json=request))
+
+    def wait_for_dataset(self, dataset_id: str, *, timeout: float = 3600) -> dict[str, Any]:
+        """Wait for the end of a data set's import, in seconds.
+
+        Raises:
+            NotFinishedError: It did not end in time.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            found = _body(self._http.get(f"/v1/datasets/{dataset_id}"))
+            if found["status"] not in ("queued", "running"):
+                return found
+            time.sleep(_PROGRESS_SECONDS)
+        raise NotFinishedError(f"Data set {dataset_id}.")
+
+    def train(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask for a training run, as `POST /v1/trainings` takes it.
+
+        Raises:
+            RefusedError: The service refused it, with the service's own code.
+        """
+        return _body(self._http.post("/v1/trainings", json=request))
+
+    def training(self, run_id: str) -> dict[str, Any]:
+        """Read a training run with the figures of its epochs."""
+        return _body(self._http.get(f"/v1/trainings/{run_id}"))
+
+    def trainings(self, *, status: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+        """The newest training runs, of one status or of any."""
+        query: dict[str, str | int] = {"limit": limit, **({"status": status} if status else {})}
+        body = _body(self._http.get("/v1/trainings", params=query))
+        runs: list[dict[str, Any]] = body["trainings"]
+        return runs
+
+    def follow_training(self, run_id: str) -> Iterator[dict[str, Any]]:
+        """What is told of a training run, as it is told, until the run ends.
+
+        Yields:
+            Each event's data: `kind` (`epoch`, `log`, `status`), `at`, and what was told.
+        """
+        after = "0"
+        while True:
+            headers = {"Last-Event-ID": after}
+            with self._http.stream(
+                "GET", f"/v1/trainings/{run_id}/events", headers=headers
+            ) as response:
+                if response.status_code == HTTPStatus.NO_CONTENT:
+                    return
+                if response.is_error:
+                    response.read()
+                    _body(response)
+                with suppress(httpx.TransportError):  # the service restarts
+                    for line in response.iter_lines():
+                        field, _, value = line.partition(": ")
+                        if field == "id":
+                            after = value
+                        elif field == "data":
+                            yield json.loads(value)
+            time.sleep(_PROGRESS_SECONDS)
+
+    def cancel_training(self, run_id: str) -> dict[str, Any]:
+        """Take a training run back.
+
+        Raises:
+            RefusedError: It has ended.
+        """
+        return _body(self._http.delete(f"/v1/trainings/{run_id}"))
 
 
 def _body(response: httpx.Response) -> dict[str, Any]:

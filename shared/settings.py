@@ -88,9 +88,17 @@ class Settings(InferenceSettings):
     max_request_bytes: int = Field(
         default=256 * 1024**2, ge=1, description="Largest accepted request body, in bytes."
     )
+    max_dataset_bytes: int = Field(
+        default=4 * 1024**3, ge=1, description="Largest accepted zip of a data set, in bytes."
+    )
 
     max_queued_jobs: int = Field(
         default=10_000, ge=1, description="Jobs of one priority that may wait; more are refused."
+    )
+    max_queued_explanations: int = Field(
+        default=1000,
+        ge=1,
+        description="Open explanations by one method that somebody asked for; more are refused.",
     )
     key_jobs_per_minute: int = Field(
         default=0, ge=0, description="Jobs a minute of a key without a rate of its own; 0: any."
@@ -124,6 +132,10 @@ class Settings(InferenceSettings):
     )
     explain_results: Literal["off", "gradcam"] = Field(
         default="off", description="Method by which every new result is explained unasked."
+    )
+    trainer_work: Path = Field(
+        default=PROJECT_ROOT / "var" / "trainer",
+        description="Folder of a trainer's runs and features; one folder for each device.",
     )
     relay_interval_seconds: float = Field(
         default=1.0, gt=0, description="Pause between two passes of the relay and the sweeper."

@@ -6,13 +6,23 @@ import logging
 import time
 
 from apiflask import APIFlask
-from flask import Response, g, redirect, request
+from flask import Response, current_app, g, redirect, request
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.wrappers import Response as BaseResponse
 
 from services.api import errors, openapi
 from services.api.context import EXTENSION, create_context
-from services.api.routes import explanations, health, jobs, metrics, models, results, reviews
+from services.api.routes import (
+    datasets,
+    explanations,
+    health,
+    jobs,
+    metrics,
+    models,
+    results,
+    reviews,
+    trainings,
+)
 from services.api.uploads import SpoolingRequest
 from shared.settings import Settings
 
@@ -32,7 +42,10 @@ def create_app(settings: Settings) -> APIFlask:
     app.extensions[EXTENSION] = create_context(settings)
     errors.init_app(app)
     openapi.init_app(app)
-    for routes in (jobs, results, explanations, reviews, models, health, metrics):
+    for routes in (
+        *(jobs, results, explanations, reviews, models, datasets, trainings),
+        *(health, metrics),
+    ):
         app.register_blueprint(routes.bp)
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json"), url_prefix="/docs")
     app.add_url_rule("/", "root", app.doc(hide=True)(_to_documentation))
@@ -59,7 +72,8 @@ def _drain(response: Response) -> Response:
     if response.status_code >= 400 and request.method == "POST":
         stream = request.environ["wsgi.input"]
         length = request.content_length or 0
-        limit = 4 * (request.max_content_length or 0)
+        usual = current_app.config["MAX_CONTENT_LENGTH"]
+        limit = 4 * min(request.max_content_length or 0, usual)
         if length <= limit:
             read = 0
             while read < limit and (chunk := stream.read(_DRAIN_CHUNK)):

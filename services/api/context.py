@@ -21,6 +21,7 @@ from shared.queue.send import CelerySender
 from shared.settings import Settings
 from shared.storage import ObjectStore
 from shared.storage.s3 import S3Store
+from shared.trainings.watch import TrainingWatch
 
 EXTENSION = "hemotriage"
 
@@ -39,8 +40,11 @@ class Context:
     registry: ModelRegistry
     ends: EndWatch
     explanations: ExplanationWatch
+    trainings: TrainingWatch
     waiting_places: threading.BoundedSemaphore
+    listening_places: threading.BoundedSemaphore
     decoding_places: threading.BoundedSemaphore
+    stopping: threading.Event
 
 
 def create_context(settings: Settings) -> Context:
@@ -60,10 +64,14 @@ def create_context(settings: Settings) -> Context:
         registry=ModelRegistry(settings.models_dir),
         ends=EndWatch(database, sessions),
         explanations=ExplanationWatch(database, sessions),
+        trainings=TrainingWatch(database, sessions),
         # Clients that wait hold a connection each; the other half stays free for everybody else.
         waiting_places=threading.BoundedSemaphore(settings.api_connections // 2),
+        # Clients that listen to trainings stay for hours.
+        listening_places=threading.BoundedSemaphore(max(1, settings.api_connections // 4)),
         # A decoded image may be large, so that few are in memory at once.
         decoding_places=threading.BoundedSemaphore(os.cpu_count() or 1),
+        stopping=threading.Event(),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from apiflask import APIFlask
 
+from services.api import dataset_schemas
 from services.api.auth import SECURITY_SCHEMES
 from services.api.errors import PROBLEM
 from services.api.schemas import JobFields, Problem
@@ -43,6 +44,7 @@ def _complete(spec: dict[str, Any]) -> dict[str, Any]:
     schemas.update(fields.pop("$defs", {}))
     post["requestBody"] = _upload_body(fields)
     post.setdefault("parameters", []).append(_idempotency_header())
+    spec["paths"]["/v1/datasets"]["post"]["requestBody"] = dataset_schemas.request_body()
     for name in _WORDED:
         spec["paths"][name]["get"].setdefault("parameters", []).append(_language_header())
     for path in spec["paths"].values():

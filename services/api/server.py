@@ -11,6 +11,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.ggevent import GeventWorker
 
 from services.api.app import create_app
+from services.api.context import EXTENSION
 from shared.logging import configure_logging
 from shared.settings import Settings
 
@@ -39,9 +40,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self._idle.discard(connection)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: close what is idle; the requests that run are finished by `run`."""
+        """SIGTERM: close what is idle or listens; what else runs is finished by `run`."""
         super().handle_exit(sig, frame)
         gevent.spawn(gevent.killall, list(self._idle))
+        gevent.spawn(self.wsgi.extensions[EXTENSION].stopping.set)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]

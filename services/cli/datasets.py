@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from services.cli.dataset_uploads import from_reviews, upload
 from services.trainer.importing import (
     VERSIONS,
     ImportReport,
@@ -33,7 +34,11 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group("datasets")
 def command() -> None:
-    """Import, list and show data set versions."""
+    """Import, list and show data set versions; send them to the service."""
+
+
+command.add_command(upload)
+command.add_command(from_reviews)
 
 
 @command.command("import")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from services.trainer.groups import (
     name_groups,
     write_whole,
 )
+from services.trainer.leaks import OtherSet, find_leaks
 from services.trainer.overlap import DETECTOR
 from services.trainer.waiting import with_bar
 from shared.errors import DatasetError, ImageError, NotFoundError
@@ -53,6 +54,8 @@ class FaultCode(StrEnum):
     """The same image is in several classes, so that its label is unknown; it is left out."""
     OVERLAP_ACROSS_CLASSES = "overlap_across_classes"
     """An image of another class shows the same area; both are kept, one label may be wrong."""
+    LEAKS_INTO_LOCKED_TEST = "leaks_into_locked_test"
+    """A locked test set shows the same, directly or by a chain of overlaps; it is left out."""
 
 
 @dataclass(frozen=True, order=True)
@@ -71,7 +74,8 @@ class ImportReport:
     """What an import made and met.
 
     `record` is the content of the version's file, `duplicates` are names of files with the same
-    content, `overlaps` pairs of names with the part of the area that both show.
+    content, `overlaps` pairs of names with the part of the area that both show. `leaks` has the
+    names of the other data sets that show an image too.
     """
 
     path: Path
@@ -79,6 +83,7 @@ class ImportReport:
     faults: tuple[Fault, ...]
     duplicates: tuple[tuple[str, ...], ...]
     overlaps: tuple[tuple[str, str, float], ...]
+    leaks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -86,7 +91,13 @@ class ImportReport:
         return str(self.record["version"])
 
 
-def import_dataset(root: Path, out: Path = VERSIONS) -> ImportReport:
+def import_dataset(
+    root: Path,
+    out: Path = VERSIONS,
+    *,
+    others: Sequence[OtherSet] = (),
+    keep_leaks: bool = False,
+) -> ImportReport:
     """Read a folder that holds one folder a class, and write its version.
 
     Files that are no usable images are reported and left out. Copies of an image are kept, in one
@@ -96,20 +107,28 @@ def import_dataset(root: Path, out: Path = VERSIONS) -> ImportReport:
         root: The folder.
         out: Folder of the versions; OUT/VERSION.json is written unless it is there. Its folder
             `overlaps` keeps what was found among the pixels.
+        others: Data sets that must not show the same.
+        keep_leaks: Keep what they show, and tell it; otherwise it is left out.
 
     Raises:
         DatasetError: A class folder is missing, or no image of a class is usable.
     """
     readable, facts, faults = _read(root)
     samples, conflicts = _without_conflicts(readable)
-    for label in LABELS:
-        if not any(sample.label is label for sample in samples):
-            raise DatasetError(f"{root / label} has no usable image.")
+    _refuse_without_a_class(samples, "that can be used")
     paths = {sample.sha256: sample.path for sample in samples}
-    overlaps = detect_overlaps(paths, cache=out / OVERLAPS.name)
-    groups = name_groups(list(paths), overlaps)
+    elsewhere = {sha256: path for other in others for sha256, path in other.files.items()}
+    found = detect_overlaps({**elsewhere, **paths}, cache=out / OVERLAPS.name)
+    leaks = find_leaks(paths, others, found)
+    leaking: list[Fault] = []
+    if not keep_leaks:
+        samples, leaking = _without_leaks(samples, leaks)
+        _refuse_without_a_class(samples, "beside those of locked test sets")
+    kept = {sample.sha256 for sample in samples}
+    overlaps = [pair for pair in found if {pair.first, pair.second} <= kept]
+    groups = name_groups(list(kept), overlaps)
     dataset = Dataset(root, tuple(replace(s, group=groups[s.sha256]) for s in samples))
-    faults = sorted([*faults, *conflicts, *_across_classes(samples, overlaps)])
+    faults = sorted([*faults, *conflicts, *leaking, *_across_classes(samples, overlaps)])
     record = _record(dataset, facts, overlaps, faults)
     path = out / f"{dataset.version}.json"
     if not path.exists():
@@ -119,12 +138,9 @@ def import_dataset(root: Path, out: Path = VERSIONS) -> ImportReport:
         path=path,
         record=record,
         faults=tuple(faults),
-        duplicates=tuple(
-            tuple(_name(copy.path) for copy in copies)
-            for copies in _by_content(samples).values()
-            if len(copies) > 1
-        ),
+        duplicates=_copies(samples),
         overlaps=tuple((names[o.first], names[o.second], o.share) for o in overlaps),
+        leaks=leaks,
     )
 
 
@@ -169,7 +185,12 @@ def _read(root: Path) -> tuple[list[Sample], dict[str, dict[str, Any]], list[Fau
             code = FaultCode.MISLABELLED_TYPE
             faults.append(Fault(_name(path), sha256, code, detail, left_out=False))
         samples.append(Sample(path=path, label=label, sha256=sha256, group=sha256))
-        facts[sha256] = {"bytes": len(content), "media_type": found.media_type}
+        facts[sha256] = {
+            "bytes": len(content),
+            "media_type": found.media_type,
+            "width": found.width,
+            "height": found.height,
+        }
     return samples, facts, faults
 
 
@@ -178,6 +199,21 @@ def _by_content(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     for sample in samples:
         copies.setdefault(sample.sha256, []).append(sample)
     return copies
+
+
+def _refuse_without_a_class(samples: Iterable[Sample], which: str) -> None:
+    missing = set(LABELS) - {sample.label for sample in samples}
+    if missing:
+        raise DatasetError(f"There is no image {which} of {', '.join(sorted(missing))}.")
+
+
+def _copies(samples: Iterable[Sample]) -> tuple[tuple[str, ...], ...]:
+    """The names of files with the same content."""
+    return tuple(
+        tuple(_name(copy.path) for copy in copies)
+        for copies in _by_content(samples).values()
+        if len(copies) > 1
+    )
 
 
 def _without_conflicts(samples: list[Sample]) -> tuple[list[Sample], list[Fault]]:
@@ -192,6 +228,21 @@ def _without_conflicts(samples: list[Sample]) -> tuple[list[Sample], list[Fault]
             detail = f"The same image is {others}."
             code = FaultCode.LABEL_CONFLICT
             faults.append(Fault(_name(copy.path), sha256, code, detail, left_out=True))
+    return kept, faults
+
+
+def _without_leaks(
+    samples: Iterable[Sample], leaks: Mapping[str, tuple[str, ...]]
+) -> tuple[list[Sample], list[Fault]]:
+    """The images that no locked test set shows, and a fault for each of the others."""
+    kept, faults = [], []
+    for sample in samples:
+        if sample.sha256 not in leaks:
+            kept.append(sample)
+            continue
+        detail = f"Also shown by {', '.join(leaks[sample.sha256])}."
+        code = FaultCode.LEAKS_INTO_LOCKED_TEST
+        faults.append(Fault(_name(sample.path), sample.sha256, code, detail, left_out=True))
     return kept, faults
 
 

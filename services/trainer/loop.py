@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 
 from services.trainer.batches import Batches, EpochBatches
 from services.trainer.plan import Recipe, TrainingPlan
-from services.trainer.progress import TrainingProgress
+from services.trainer.progress import RunProgress, TrainingProgress
 
 LEARNING_RATE_FACTOR = 0.1618
 BEST_WEIGHTS = "best.weights.h5"
@@ -52,7 +53,13 @@ def compile_model(model: keras.Model, plan: TrainingPlan, steps_per_epoch: int) 
 
 
 def run_epochs(
-    model: keras.Model, plan: TrainingPlan, batches: EpochBatches, validation: Batches, run: Path
+    model: keras.Model,
+    plan: TrainingPlan,
+    batches: EpochBatches,
+    validation: Batches,
+    run: Path,
+    *,
+    progress_of: Callable[[str, int], RunProgress] = TrainingProgress,
 ) -> dict[str, list[float]]:
     """Train a compiled model to the end of its plan; it then holds the weights that are kept.
 
@@ -65,13 +72,17 @@ def run_epochs(
         batches: The batches of each epoch.
         validation: The validation part.
         run: Folder of the run. A checkpoint in it, of the same plan, is gone on from.
+        progress_of: Makes what is told of every epoch, of those before a checkpoint too, from the
+            name of the run's folder and the most epochs that it takes.
 
     Returns:
         Loss, accuracy and learning rate of each epoch, for training and validation.
     """
     run.mkdir(parents=True, exist_ok=True)
     state = _restore(model, run) or _State()
-    with TrainingProgress(run.name, plan.max_epochs) as progress:
+    with progress_of(run.name, plan.max_epochs) as progress:
+        for number in range(state.epoch):
+            progress.end_epoch(number, {name: of[number] for name, of in state.history.items()})
         while state.epoch < plan.max_epochs and not _is_over(state, plan):
             of_epoch = batches(state.epoch)
             progress.begin_epoch(state.epoch, len(of_epoch))
@@ -86,7 +97,7 @@ def run_epochs(
 
 
 def _epoch(
-    model: keras.Model, of_epoch: Batches, validation: Batches, progress: TrainingProgress
+    model: keras.Model, of_epoch: Batches, validation: Batches, progress: RunProgress
 ) -> dict[str, float]:
     rate = float(model.optimizer.learning_rate)
     trained = model.fit(of_epoch, epochs=1, shuffle=False, verbose=0, callbacks=[progress])

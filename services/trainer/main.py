@@ -1,35 +1,56 @@
 """Starts the trainer service: `python -m services.trainer.main`.
 
-Training runs are not taken from the service yet: they are started by `hemotriage study`. Until the
-queue of training runs is there, this process holds the service's place and waits to be stopped.
+It imports data sets in a thread, and trains in a process of its own for each run. It yields to all
+others on its machine: neither slows triage down.
 """
 
 from __future__ import annotations
 
-import logging
+import os
 import signal
-import sys
 import threading
 
+from services.trainer.imports import run_imports
+from services.trainer.runner import Runner
+from shared.db.listen import Listener
+from shared.db.session import create_database, create_sessions
 from shared.heartbeat import beat
 from shared.logging import configure_logging
 from shared.settings import Settings
+from shared.storage.s3 import S3Store
 
-_TURN_SECONDS = 10.0
+_NICENESS = 10
+_GRACE_SECONDS = 10.0
+_CONNECTIONS = 4  # runner, imports with their heartbeat, and the listener's for a moment
 
 
-def main() -> int:
-    """Wait for SIGTERM or SIGINT."""
+def main() -> None:
+    """Train until SIGTERM; what runs then goes on from its last epoch with the next trainer."""
     settings = Settings()
     configure_logging(settings.log_level, service="trainer")
-    stop = threading.Event()
+    os.nice(_NICENESS)
+    stopping = threading.Event()
+    database = create_database(settings, pool_size=_CONNECTIONS)
+    sessions = create_sessions(database)
+    runner = Runner(settings, sessions, stopping, turned=lambda: beat("trainer"))
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        runner.wake()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    logging.getLogger(__name__).info("no queue of training runs yet; use `hemotriage study`")
-    while not stop.wait(_TURN_SECONDS):
-        beat("trainer")
-    return 0
+        signal.signal(number, stop)
+    storage = S3Store(settings, pool_size=_CONNECTIONS)
+    importing = threading.Thread(
+        target=run_imports, args=(settings, sessions, storage, stopping), daemon=True
+    )
+    importing.start()
+    Listener(database, "training_requested", heard=runner.wake).start()
+    runner.run()
+    importing.join(_GRACE_SECONDS)
+    # A search for overlaps, whose import was handed back, would be waited for.
+    os._exit(os.EX_OK)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

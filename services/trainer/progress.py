@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import keras
 from rich.console import Console
@@ -31,7 +31,30 @@ def progress_bar() -> Progress:
     )
 
 
-class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc]
+class RunProgress(keras.callbacks.Callback):  # type: ignore[misc]
+    """Is told how far one run is; open it around the run."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        return
+
+    def begin_epoch(self, number: int, batches: int) -> None:
+        """Hear which epoch runs, from 0, and how many batches each has."""
+        raise NotImplementedError
+
+    def end_epoch(self, number: int, figures: dict[str, float]) -> None:
+        """Hear an epoch's figures."""
+        raise NotImplementedError
+
+
+class TrainingProgress(RunProgress):
     """One bar for a whole run, in batches; a line an epoch stays where no terminal is."""
 
     def __init__(self, name: str, max_epochs: int) -> None:
@@ -40,7 +63,7 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc]
         self._bar = progress_bar()
         self._task = self._bar.add_task(name, total=None)
 
-    def __enter__(self) -> TrainingProgress:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 

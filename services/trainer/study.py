@@ -22,6 +22,8 @@ from services.trainer.baseline import colour_baseline
 from services.trainer.calibrate import fit_calibration
 from services.trainer.code_version import code_version
 from services.trainer.dataset import Dataset, label_indices, load_pixels
+from services.trainer.groups import write_whole
+from services.trainer.loop import forget_checkpoint
 from services.trainer.metrics import measure, proportion
 from services.trainer.plan import TrainingPlan
 from services.trainer.splits import Split
@@ -128,7 +130,8 @@ def _finished(study: Study, plan: TrainingPlan, tools: Tools) -> dict[str, Any]:
     seconds = time.monotonic() - started
     found = {**described, **record(trained), "seconds": seconds}
     found |= _measure(trained, study, tools)
-    (folder / RUN).write_text(json.dumps(found, indent=1))
+    write_whole(folder / RUN, json.dumps(found, indent=1))
+    forget_checkpoint(folder)  # not before: measuring may take longer than training
     _say(found)
     return {**found, "folder": str(folder)}
 

@@ -5,6 +5,7 @@ What of a network is frozen is computed once an image (`features.py`); only the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from services.trainer.batches import Batches, EpochBatches, Teacher, cycle, fixed, fresh, in_order
 from services.trainer.dataset import Sample, label_indices, load_pixels
 from services.trainer.features import FeatureCache, Trunk, as_float32, cut
-from services.trainer.loop import compile_model, forget_checkpoint, run_epochs
+from services.trainer.loop import compile_model, run_epochs
 from services.trainer.plan import Recipe, TrainingPlan
+from services.trainer.progress import RunProgress, TrainingProgress
 from services.trainer.splits import Split
 from shared.imaging import Pixels
 from shared.imaging.augment import augment
@@ -36,6 +38,10 @@ class Tools:
     pretrained: PretrainedWeights
     features: FeatureCache
     teacher: Teacher | None = None
+    base: Callable[[], keras.Model] | None = None
+    """Gives a model of the same architecture, whose weights training starts from."""
+    progress_of: Callable[[str, int], RunProgress] = TrainingProgress
+    """As in `run_epochs`."""
 
 
 @dataclass(frozen=True)
@@ -56,27 +62,31 @@ class TrainedModel:
 def train(plan: TrainingPlan, split: Split, run: Path, tools: Tools) -> TrainedModel:
     """Train a model, or go on with a run of the same plan that was interrupted.
 
+    The checkpoint stays: `forget_checkpoint` is for whoever has kept the model.
+
     Args:
         plan: The plan.
         split: Its training part trains, its validation part is watched; the test part is not read.
         run: Folder of checkpoints.
-        tools: Pretrained weights, cache of features, and the teacher that the plan names.
+        tools: Pretrained or base weights, cache of features, the teacher that the plan names.
 
     Returns:
         The model in float32, whatever precision trained it.
     """
     keras.utils.clear_session()  # or the graphs of earlier runs stay in memory
+    base = None if tools.base is None else tools.base().get_weights()
     keras.utils.set_random_seed(plan.seed)
     keras.mixed_precision.set_global_policy(plan.precision)
     try:
-        model = build(plan.architecture, tools.pretrained)
+        model = build(plan.architecture, tools.pretrained if base is None else None)
+        if base is not None:
+            model.set_weights(base)
         trunk, trained = cut(model, architecture(plan.architecture).frozen_at)
         batches, validation = _batches(plan, split, trunk, tools)
         compile_model(trained, plan, len(batches(0)))
-        history = run_epochs(trained, plan, batches, validation, run)
+        history = run_epochs(trained, plan, batches, validation, run, progress_of=tools.progress_of)
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    forget_checkpoint(run)
     kept = model if plan.precision == "float32" else as_float32(model)
     return TrainedModel(kept, plan, history)
 

@@ -14,9 +14,14 @@ Item = TypeVar("Item")
 def with_bar(items: Iterable[Item], what: str, *, total: int | None = None) -> Iterable[Item]:
     """Pass items on; a bar on standard error says how far it is, and goes when it is done.
 
+    Where that is no terminal there is none.
+
     Args:
         items: What is gone through.
         what: What is done with them.
         total: Their number, where `items` does not tell it.
     """
-    return track(items, what, total=total, transient=True, console=Console(stderr=True))
+    console = Console(stderr=True)
+    return track(
+        items, what, total=total, transient=True, console=console, disable=not console.is_terminal
+    )

@@ -10,11 +10,12 @@ from functools import partial
 from services.worker.batcher import NotNowError
 from services.worker.grouping import Grouped
 from services.worker.hands import Hands
-from services.worker.patience import Patience, is_outage
+from services.worker.patience import Patience
 from shared.db.session import Sessions
 from shared.explanations.method import Method
 from shared.jobs.claim import Claim, claim
 from shared.jobs.complete import complete, give_up, hand_back
+from shared.outage import is_outage
 from shared.settings import Settings
 from shared.triage.result import TriageResult
 

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.errors import TransientError
+from shared.outage import is_outage
 
 Answer = TypeVar("Answer")
 
@@ -60,10 +60,3 @@ class Patience:
                 if self._stopping.wait(pause):
                     raise
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-
-
-def is_outage(error: Exception) -> bool:
-    """Whether a server is away, and not something wrong with what it was asked."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or type(error).__name__ == "OperationalError"
-    return isinstance(error, (TransientError, PoolTimeoutError))

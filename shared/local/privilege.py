@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.local.errors import PrivilegeError
-from shared.local.process import dying_with_parent, identity
+from shared.local.process import identity
+from shared.parent import dying_with_parent
 
 _NAMESPACE = ("unshare", "-U", "--map-user=65534", "--map-group=65534")
 _NOBODY = "nobody"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,11 +16,10 @@ from typing import Any
 import psutil
 
 from shared.local.errors import LocalServiceError
+from shared.parent import dying_with_parent
 
 _POLL_SECONDS = 0.02
 _TAIL_BYTES = 2000
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True)
@@ -96,6 +93,7 @@ class LocalProcess:
                 env={**os.environ, **spec.environment},
                 cwd=spec.cwd,
                 start_new_session=True,
+                # What escapes it, the next start ends.
                 preexec_fn=dying_with_parent(spec.stop_signal),  # noqa: PLW1509
                 **identity(spec.user),
             )
@@ -184,14 +182,3 @@ def identity(user: str | None) -> dict[str, Any]:
     if user is None:
         return {}
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
-
-
-def dying_with_parent(number: signal.Signals) -> Callable[[], object] | None:
-    """Have the kernel end the child when its launcher is killed; Linux only.
-
-    Elsewhere, and for what escapes it, the next start ends what was left over.
-    """
-    if _LIBC is None:
-        return None
-    libc = _LIBC
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, int(number))

@@ -15,7 +15,8 @@ from minio.error import MinioException
 
 from shared.local.errors import LocalServiceError
 from shared.local.ports import GRPC_OFFSET, HOST
-from shared.local.process import ProcessSpec, dying_with_parent
+from shared.local.process import ProcessSpec
+from shared.parent import dying_with_parent
 
 BUCKET = "hemotriage"
 _SHELL_SECONDS = 30

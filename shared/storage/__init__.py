@@ -39,8 +39,14 @@ class ObjectStore(Protocol):
     def put(self, key: str, data: BinaryIO, length: int, media_type: str) -> None:
         """Store `length` bytes of `data` under a key; what was there is replaced."""
 
+    def put_stream(self, key: str, data: BinaryIO, media_type: str) -> None:
+        """Store what `data` gives until its end, a part at a time; nothing is left if it raises."""
+
     def get(self, key: str) -> bytes:
         """Read an object; raises ObjectMissingError."""
+
+    def get_stream(self, key: str) -> Iterator[bytes]:
+        """Read an object a piece at a time; raises ObjectMissingError."""
 
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""
@@ -57,15 +63,20 @@ class ObjectStore(Protocol):
 
 JOBS_PREFIX = "jobs/"
 
+UPLOADS_PREFIX = "datasets/uploads/"
+
 
 def image_key(job_id: object, index: int) -> str:
     """The key of a job's image; made of ids alone, so that no name of a patient gets into it."""
     return f"{JOBS_PREFIX}{job_id}/images/{index}"
 
 
-def explanation_key(job_id: object, index: int, method: str) -> str:
-    """The key of the picture that explains a job's image by a method."""
-    return f"{JOBS_PREFIX}{job_id}/explanations/{index}/{method}.png"
+def explanation_key(job_id: object, index: int, method: str, png_sha256: str) -> str:
+    """The key of the picture that explains a job's image by a method; another picture has another.
+
+    Whoever lost his claim and stores a picture all the same changes none that is in use.
+    """
+    return f"{JOBS_PREFIX}{job_id}/explanations/{index}/{method}-{png_sha256[:16]}.png"
 
 
 def job_of_key(key: str) -> uuid.UUID | None:
@@ -74,3 +85,21 @@ def job_of_key(key: str) -> uuid.UUID | None:
         return uuid.UUID(key.removeprefix(JOBS_PREFIX).partition("/")[0])
     except ValueError:
         return None
+
+
+def upload_key(dataset_id: object) -> str:
+    """The key of the zip that a data set is imported from; it goes when the import has ended."""
+    return f"{UPLOADS_PREFIX}{dataset_id}.zip"
+
+
+def dataset_of_key(key: str) -> uuid.UUID | None:
+    """The data set whose zip has this key; None where it is no key of ours."""
+    try:
+        return uuid.UUID(key.removeprefix(UPLOADS_PREFIX).removesuffix(".zip"))
+    except ValueError:
+        return None
+
+
+def training_image_key(sha256: str) -> str:
+    """The key of an image of data sets: one object, however many sets have it."""
+    return f"datasets/images/{sha256}"

@@ -20,6 +20,10 @@ _USUAL_RETRIES = urllib3.Retry(total=1, read=0, backoff_factor=0.1, status_force
 # Pauses of 0, 0.4, 0.8 .. 12.8 s: 25 s in all, longer than a store takes to come back.
 _PATIENT_RETRIES = urllib3.Retry(total=7, backoff_factor=0.2, status_forcelist=[500, 502, 503])
 
+# A part is in memory while it is sent. S3 takes 10,000 of them and none but the last below 5 MiB.
+_PART_BYTES = 8 * 1024**2
+_PIECE_BYTES = 1024**2
+
 
 class S3Store:
     """One bucket of an S3 service; safe to share between threads."""
@@ -55,12 +59,35 @@ class S3Store:
         with _translated(key):
             self._client.put_object(self._bucket, key, data, length, content_type=media_type)
 
+    def put_stream(self, key: str, data: BinaryIO, media_type: str) -> None:
+        """See `ObjectStore.put_stream`."""
+        with _translated(key):
+            self._client.put_object(
+                self._bucket,
+                key,
+                data,
+                length=-1,
+                content_type=media_type,
+                part_size=_PART_BYTES,
+                num_parallel_uploads=1,
+            )
+
     def get(self, key: str) -> bytes:
         """See `ObjectStore.get`."""
         with _translated(key):
             response = self._client.get_object(self._bucket, key)
             try:
                 return bytes(response.data)
+            finally:
+                response.close()
+                response.release_conn()
+
+    def get_stream(self, key: str) -> Iterator[bytes]:
+        """See `ObjectStore.get_stream`."""
+        with _translated(key):
+            response = self._client.get_object(self._bucket, key)
+            try:
+                yield from response.stream(_PIECE_BYTES)
             finally:
                 response.close()
                 response.release_conn()

@@ -45,6 +45,12 @@ PROTECTED = [
     ("GET", "/v1/datasets", Scope.ADMIN),
     ("GET", f"/v1/datasets/{uuid.uuid4()}", Scope.ADMIN),
     ("GET", f"/v1/datasets/{uuid.uuid4()}/manifest", Scope.ADMIN),
+    ("POST", "/v1/trainings", Scope.ADMIN),
+    ("GET", "/v1/trainings", Scope.ADMIN),
+    ("GET", f"/v1/trainings/{uuid.uuid4()}", Scope.ADMIN),
+    ("GET", f"/v1/trainings/{uuid.uuid4()}/logs", Scope.ADMIN),
+    ("GET", f"/v1/trainings/{uuid.uuid4()}/events", Scope.ADMIN),
+    ("DELETE", f"/v1/trainings/{uuid.uuid4()}", Scope.ADMIN),
 ]
 
 

@@ -63,6 +63,7 @@ def test_no_service_imports_another(service: str) -> None:
         "monitoring",
         "reviews",
         "explanations",
+        "trainings",
     ],
 )
 def test_the_lower_domains_know_nothing_of_jobs(domain: str) -> None:
@@ -81,7 +82,8 @@ def test_the_lower_domains_know_nothing_of_jobs(domain: str) -> None:
         ("api.main", "api.server", "cli.migrate", "cli.relay", "cli.keys"),
         ("worker.main", "worker.health"),
         ("worker.explainer",),
-        ("cli.submit",),
+        ("cli.submit", "cli.train"),
+        ("trainer.main", "trainer.child"),
     ],
 )
 def test_an_import_needs_no_settings_and_loads_no_engine(modules: tuple[str, ...]) -> None:

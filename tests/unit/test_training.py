@@ -146,7 +146,6 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(split: Split, tmp_path
         model = build("cnn_custom")
         model.load_weights(run / "model.weights.h5")
         weights.append(model.get_weights())
-        assert not (run / "checkpoint").exists()
     for one, other in zip(*weights, strict=True):
         assert np.abs(one - other).max() < 1e-4
 

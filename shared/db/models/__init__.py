@@ -5,6 +5,7 @@ states stand here as CHECK constraints too, so that no bug and no hand at a prom
 """
 
 from shared.db.base import Base
+from shared.db.models.datasets import DATASET_SOURCES, DATASET_STATUSES, DatasetRow
 from shared.db.models.jobs import (
     PRIORITIES,
     SCOPES,
@@ -29,8 +30,18 @@ from shared.db.models.results import (
     ResultRow,
     ReviewRow,
 )
+from shared.db.models.trainings import (
+    TRAINING_EVENTS,
+    TRAINING_PROTOCOLS,
+    TRAINING_RECIPES,
+    TRAINING_STATUSES,
+    TrainingEventRow,
+    TrainingRunRow,
+)
 
 __all__ = [
+    "DATASET_SOURCES",
+    "DATASET_STATUSES",
     "DECISIONS",
     "EXPLANATION_METHODS",
     "EXPLANATION_STATUSES",
@@ -39,10 +50,15 @@ __all__ = [
     "REVIEW_LABELS",
     "SCOPES",
     "STATUSES",
+    "TRAINING_EVENTS",
+    "TRAINING_PROTOCOLS",
+    "TRAINING_RECIPES",
+    "TRAINING_STATUSES",
     "URGENCIES",
     "ApiKeyRow",
     "AuditRow",
     "Base",
+    "DatasetRow",
     "DriftMeasureRow",
     "DriftWindowRow",
     "ExplanationRow",
@@ -51,5 +67,7 @@ __all__ = [
     "OutboxRow",
     "ResultRow",
     "ReviewRow",
+    "TrainingEventRow",
+    "TrainingRunRow",
     "WebhookRow",
 ]

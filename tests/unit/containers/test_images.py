@@ -70,7 +70,7 @@ def copy_into(folder: Path, image: str) -> None:
         ("worker", ("shared.models.engines.openvino_engine",)),
         ("explainer", ("services.worker.explainer", "shared.heartbeat")),
         ("trainer", ("services.trainer.main", "services.cli.study", "services.cli.evaluate")),
-        ("trainer", ("services.trainer.precisions",)),
+        ("trainer", ("services.trainer.precisions", "services.trainer.attempt")),
     ],
 )
 def test_what_an_image_runs_needs_nothing_that_it_does_not_hold(

@@ -1,0 +1,1 @@
+"""Data set versions: labelled images that models are trained and tested on."""

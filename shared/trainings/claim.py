@@ -1,0 +1,170 @@
+"""A trainer takes runs, under a lease that it renews while its child works on them.
+
+All times are of the database's clock.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from shared.db.models import TrainingRunRow
+from shared.db.session import Sessions
+from shared.errors import HemotriageError, PermanentError, TransientError
+from shared.trainings.rows import held_row, move, tell
+from shared.trainings.states import Told, TrainingClaim, TrainingStatus
+
+ABANDONED = "training_abandoned"
+"""The code of one that was tried as often as allowed."""
+
+_BACKOFF_SECONDS = 5.0
+_NOW = func.clock_timestamp()
+
+
+def claim(
+    sessions: Sessions, *, worker: str, lease_seconds: float, max_attempts: int
+) -> TrainingClaim | None:
+    """Claim the run that has waited longest, for one attempt; None: nothing waits.
+
+    One whose trainer fell silent is taken from it, which counts as a failure. With the last that
+    is allowed it is given up as failed.
+    """
+    with sessions.begin() as session:
+        silent = _is_silent(lease_seconds)
+        spent = TrainingRunRow.failures + 1 >= max_attempts
+        for row in session.scalars(_locked(and_(silent, spent))):
+            row.failures += 1
+            detail = "The trainer of its last attempt fell silent."
+            _fail(session, row, ABANDONED, detail, actor=f"worker:{worker}")
+        waiting = _locked(or_(_is_due(), and_(silent, ~spent)))
+        found = session.scalar(waiting.order_by(TrainingRunRow.due_at).limit(1))
+        return None if found is None else _taken(session, found, worker, lease_seconds)
+
+
+def renew(
+    sessions: Sessions,
+    held: TrainingClaim,
+    *,
+    lease_seconds: float,
+    progress: float,
+    seconds_left: float | None = None,
+    device: str | None = None,
+    told: Sequence[Told] = (),
+) -> bool:
+    """Extend a lease and tell how far the run is; False where the claim was lost.
+
+    A run that was cancelled is lost to its trainer too.
+    """
+    with sessions.begin() as session:
+        row = held_row(session, held)
+        if row is None:
+            return False
+        row.lease_expires_at = _in_future(lease_seconds)
+        row.progress = progress
+        row.seconds_left = seconds_left
+        row.device = device or row.device
+        tell(session, row, told)
+        return True
+
+
+def complete(sessions: Sessions, held: TrainingClaim, record: Mapping[str, Any]) -> bool:
+    """End a run with its record; False where the claim was lost."""
+    with sessions.begin() as session:
+        row = held_row(session, held)
+        if row is None:
+            return False
+        ended = {"record": dict(record), "progress": 1.0}
+        move(session, row, TrainingStatus.SUCCEEDED, actor=f"worker:{held.worker}", **ended)
+        return True
+
+
+def give_up(
+    sessions: Sessions, held: TrainingClaim, error: Exception, *, max_attempts: int
+) -> None:
+    """End an attempt that raised or crashed.
+
+    A `PermanentError` fails the run at once. A `TransientError` is an outage of something else: it
+    goes back to the queue. Anything else counts, and with `max_attempts` the run is failed.
+    """
+    if isinstance(error, TransientError):
+        hand_back(sessions, held, delay_seconds=_BACKOFF_SECONDS)
+        return
+    actor = f"worker:{held.worker}"
+    with sessions.begin() as session:
+        row = held_row(session, held)
+        if row is None:
+            return
+        if isinstance(error, PermanentError):
+            _fail(session, row, error.code, str(error), actor=actor)
+            return
+        row.failures += 1
+        if row.failures < max_attempts:
+            due = _in_future(_BACKOFF_SECONDS)
+            move(session, row, TrainingStatus.QUEUED, actor=actor, due_at=due)
+            return
+        # Of an error that is none of ours the type alone: its text may hold anything.
+        text = str(error) if isinstance(error, HemotriageError) else type(error).__name__
+        _fail(session, row, ABANDONED, f"Its last attempt: {text}", actor=actor)
+
+
+def hand_back(sessions: Sessions, held: TrainingClaim, *, delay_seconds: float = 0) -> None:
+    """Put a run back into the queue, for whoever takes it after the delay; it counts nothing."""
+    with sessions.begin() as session:
+        row = held_row(session, held)
+        if row is not None:
+            due = _in_future(delay_seconds)
+            actor = f"worker:{held.worker}"
+            move(session, row, TrainingStatus.QUEUED, actor=actor, due_at=due)
+
+
+def _taken(
+    session: Session, row: TrainingRunRow, worker: str, lease_seconds: float
+) -> TrainingClaim:
+    row.failures += row.status == TrainingStatus.RUNNING
+    row.attempts += 1
+    move(
+        session,
+        row,
+        TrainingStatus.RUNNING,
+        actor=f"worker:{worker}",
+        worker=worker,
+        lease_expires_at=_in_future(lease_seconds),
+        started_at=func.coalesce(TrainingRunRow.started_at, _NOW),
+        seconds_left=None,
+    )
+    return TrainingClaim(row.id, worker, row.attempts, row.failures)
+
+
+def _fail(session: Session, row: TrainingRunRow, code: str, detail: str, *, actor: str) -> None:
+    error = {"error_code": code, "error_detail": detail}
+    move(session, row, TrainingStatus.FAILED, actor=actor, **error)
+
+
+def _in_future(seconds: float) -> Any:
+    return _NOW + dt.timedelta(seconds=seconds)
+
+
+def _is_due() -> ColumnElement[bool]:
+    """A time further ahead than any was written before the clock was set back, and is over too."""
+    row = TrainingRunRow
+    over = or_(row.due_at <= _NOW, row.due_at > _in_future(_BACKOFF_SECONDS))
+    return and_(row.status == TrainingStatus.QUEUED, over)
+
+
+def _is_silent(lease_seconds: float) -> ColumnElement[bool]:
+    row = TrainingRunRow
+    over = or_(row.lease_expires_at < _NOW, row.lease_expires_at > _in_future(2 * lease_seconds))
+    return and_(row.status == TrainingStatus.RUNNING, over)
+
+
+def _locked(condition: ColumnElement[bool]) -> Select[TrainingRunRow]:
+    """The runs of which it holds, with the rows locked that nobody else has."""
+    return (
+        select(TrainingRunRow)
+        .where(TrainingRunRow.finished_at.is_(None), condition)
+        .with_for_update(skip_locked=True)
+    )
