@@ -118,6 +118,7 @@ class Explain:
             PermanentError: It cannot be made.
             TransientError: Something that it needs is not there now.
         """
+        label = held.label
         data = self._patience(lambda: self._storage.get(held.object_key))
         progress(0.0)
         image = decode_image(io.BytesIO(data), max_pixels=self._max_pixels).image
@@ -128,11 +129,12 @@ class Explain:
             predictor,
             image,
             held.subject.method,
-            held.prediction,
+            label,
             seed=int(held.image_sha256[:8], 16),
             progress=progress,
         )
         subject = held.subject
-        key = explanation_key(subject.job_id, subject.image_index, subject.method)
+        sha256 = hashlib.sha256(made.png).hexdigest()
+        key = explanation_key(subject.job_id, subject.image_index, subject.method, sha256)
         self._patience(lambda: self._storage.put(key, io.BytesIO(made.png), len(made.png), _PNG))
-        return Stored(made.document, hashlib.sha256(made.png).hexdigest())
+        return Stored(made.document, sha256)

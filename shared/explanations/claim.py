@@ -29,7 +29,6 @@ from shared.db.session import Sessions, execute
 from shared.errors import HemotriageError, PermanentError, TransientError
 from shared.explanations.method import Method
 from shared.explanations.states import KEY, ExplanationClaim, ExplanationStatus, Subject
-from shared.triage.labels import Label
 
 ABANDONED = "explanation_abandoned"
 """The code of one that was tried as often as allowed."""
@@ -42,7 +41,11 @@ _LEASE = bindparam("lease", type_=Interval)
 def claim(
     sessions: Sessions, method: Method, *, worker: str, lease_seconds: float, max_attempts: int
 ) -> ExplanationClaim | None:
-    """Claim what has waited longest in a method's queue, for one attempt; None: nothing waits.
+    """Claim what comes first in a method's queue, for one attempt; None: nothing waits.
+
+    First comes what a client waits for now, the newest wait before the others: that client is the
+    surest to be there still, nobody waits behind the many fields of somebody's page, and whoever
+    asks again comes first again. Then, the oldest first, what was asked for, and what was not.
 
     One whose explainer fell silent is taken from it, which counts as a failure. With the last that
     is allowed it is given up as failed, in the same statement.
@@ -63,7 +66,7 @@ def claim(
             model_version=row.model_version,
             object_key=row.object_key,
             image_sha256=row.sha256,
-            prediction=Label(row.prediction),
+            prediction=row.prediction,
         )
     return None
 
@@ -150,7 +153,7 @@ def _change(sessions: Sessions, held: ExplanationClaim, **values: Any) -> bool:
 
 
 def _claiming() -> Executable:
-    """The statement that takes what waits longest, and gives up what was tried too often."""
+    """The statement that takes what comes first, and gives up what was tried too often."""
     row = ExplanationRow
     # A time further ahead than any was written before the clock was set back, and is over too.
     furthest = _NOW + dt.timedelta(seconds=_BACKOFF_SECONDS)
@@ -163,7 +166,8 @@ def _claiming() -> Executable:
     )
     is_spent = row.failures + 1 >= bindparam("max_attempts")
     waiting = _locked(or_(is_due, and_(is_silent, ~is_spent)))
-    taken = waiting.order_by(row.due_at).limit(1).cte("taken")
+    first = (row.asked.desc(), row.wanted_at.desc().nulls_last(), row.due_at)  # as in the index
+    taken = waiting.order_by(*first).limit(1).cte("taken")
     prediction = ResultRow.document["images"][row.image_index]["prediction"].as_string()
     return (
         update(row)

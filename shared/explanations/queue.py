@@ -1,8 +1,8 @@
 """The queue of explanations: a row each in PostgreSQL, a queue a method.
 
-queued ──► running ──► succeeded
-   ▲          │ └────► failed      it cannot succeed, or was tried too often
-   └──────────┘                    an outage, an error, an explainer that stops
+queued ──► running ──► succeeded ──► queued   its picture was lost
+   ▲          │ └────► failed ─────► queued   it is asked for again, a while later
+   └──────────┘                               an outage, an error, an explainer that stops
 
 A message of the broker would have to be held for as long as LIME computes, and could be lost; a row
 is held by a lease. Here one is asked for and read; `claim.py` has what an explainer does with it.
@@ -10,9 +10,28 @@ is held by a lease. Here one is asked for and read; `claim.py` has what an expla
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
-from sqlalchemy import CTE, Select, and_, bindparam, func, literal, select
+from sqlalchemy import (
+    CTE,
+    BindParameter,
+    Boolean,
+    ColumnElement,
+    Executable,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    case,
+    false,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from shared import audit
@@ -20,28 +39,57 @@ from shared.db.models import ExplanationRow, JobImageRow, JobRow, ResultRow
 from shared.db.session import Sessions, execute
 from shared.errors import NoResultError, NotFoundError
 from shared.explanations.method import Method
-from shared.explanations.states import KEY, ExplanationState, ExplanationStatus, Subject
+from shared.explanations.states import (
+    KEY,
+    RETRIED_AFTER_SECONDS,
+    ExplanationState,
+    ExplanationStatus,
+    Subject,
+)
 
-_TYPES = {name: ExplanationRow.__table__.c[name].type for name in KEY}
+_KEY_COLUMNS = [ExplanationRow.__table__.c[name] for name in KEY]
+_OF_THE_END = ("finished_at", "error_code", "error_detail", "document", "png_sha256")
 
 
-def request(sessions: Sessions, subject: Subject, *, actor: str) -> ExplanationState:
-    """Ask for an explanation; one that was asked for before is read and nothing more.
+def request(
+    sessions: Sessions,
+    subject: Subject,
+    *,
+    actor: str,
+    most: int,
+    waits: bool = False,
+    lost: ExplanationState | None = None,
+) -> ExplanationState | None:
+    """Ask for an explanation; one that was asked for before is read, and tried again if it must.
 
     Args:
         sessions: The database.
         subject: What is to be explained.
         actor: Who asks, as in `audit.record`.
+        most: How many may be open in the method's queue, of those that somebody asked for.
+        waits: Whether a client sits and waits for it, which lets it pass the others.
+        lost: As it was read by whoever found its picture gone: it is made again.
+
+    Returns:
+        Where it stands now; None where the queue is full.
 
     Raises:
         NotFoundError: There is no such job, or no such image in it.
         NoResultError: The job has no result that could be explained.
     """
     found = _read(sessions, subject)
-    if found is not None:
-        return found
-    execute(sessions, _REQUEST, {**_key_of(subject), "actor": actor})
-    return read(sessions, subject)
+    values = {**_key_of(subject), "actor": actor, "most": most, "waits": waits}
+    if found is None:
+        execute(sessions, _REQUEST, values)
+        return _read(sessions, subject)
+    is_lost = lost is not None and lost.finished_at == found.finished_at
+    if found.is_retriable or is_lost:
+        execute(sessions, _REPEAT, {**values, "ended_at": found.finished_at})
+        repeated = read(sessions, subject)
+        return None if repeated.finished_at == found.finished_at else repeated
+    if not found.status.is_final and (waits or not found.asked):
+        execute(sessions, _WANT, values)
+    return found
 
 
 def read(sessions: Sessions, subject: Subject) -> ExplanationState:
@@ -58,16 +106,16 @@ def read(sessions: Sessions, subject: Subject) -> ExplanationState:
 
 
 def asked_with(results: CTE, method: Method) -> CTE:
-    """The part of a statement that asks for an explanation of each field of new results.
+    """The part of a statement that has each field of new results explained, unasked.
 
     Args:
         results: Has the `job_id` of each.
         method: By which they are to be explained.
     """
-    fields = select(JobImageRow.job_id, JobImageRow.index, literal(method)).where(
+    fields = select(JobImageRow.job_id, JobImageRow.index, literal(method), false()).where(
         JobImageRow.job_id == results.c.job_id
     )
-    asked = insert(ExplanationRow).from_select(list(KEY), fields)
+    asked = insert(ExplanationRow).from_select([*KEY, "asked"], fields)
     # A result is more than its explanation: what is there already must not undo it.
     return asked.on_conflict_do_nothing().cte("explanations_asked")
 
@@ -91,6 +139,8 @@ def _read(sessions: Sessions, subject: Subject) -> ExplanationState | None:
     return ExplanationState(
         subject=subject,
         status=ExplanationStatus(row.status),
+        asked=row.asked,
+        is_retriable=row.is_retriable,
         progress=row.progress,
         requested_at=row.requested_at,
         finished_at=row.finished_at,
@@ -102,13 +152,14 @@ def _read(sessions: Sessions, subject: Subject) -> ExplanationState | None:
 
 
 def _reading() -> Select[Any]:
-    job_id, index, method = (bindparam(f"of_{name}", type_=_TYPES[name]) for name in KEY)
+    job_id, index, method = _key_parameters()
     return (
         select(
             JobRow.status.label("job_status"),
             JobImageRow.object_key,
             ResultRow.prediction,
             *ExplanationRow.__table__.c,
+            _is_retriable().label("is_retriable"),
         )
         .select_from(JobRow)
         .outerjoin(JobImageRow, and_(JobImageRow.job_id == JobRow.id, JobImageRow.index == index))
@@ -125,16 +176,80 @@ def _reading() -> Select[Any]:
     )
 
 
+def _is_retriable() -> ColumnElement[bool]:
+    """Whether it failed a while ago; so it did if the clock was set back since."""
+    age = func.clock_timestamp() - ExplanationRow.finished_at
+    retried_after = dt.timedelta(seconds=RETRIED_AFTER_SECONDS)
+    return and_(
+        ExplanationRow.status == ExplanationStatus.FAILED,
+        or_(age > retried_after, age < dt.timedelta(0)),
+    )
+
+
+def _key_parameters() -> list[BindParameter[Any]]:
+    return [bindparam(f"of_{column.name}", type_=column.type) for column in _KEY_COLUMNS]
+
+
+def _is_of_key() -> list[ColumnElement[bool]]:
+    return [column == of for column, of in zip(_KEY_COLUMNS, _key_parameters(), strict=True)]
+
+
+def _wanted_at(otherwise: Any) -> ColumnElement[Any]:
+    return case((bindparam("waits", type_=Boolean), func.clock_timestamp()), else_=otherwise)
+
+
+def _has_room() -> ColumnElement[bool]:
+    """Whether one more may be asked for in the method's queue."""
+    row, most = ExplanationRow, bindparam("most", type_=Integer)
+    method = _key_parameters()[KEY.index("method")]
+    waiting = (
+        select(row.job_id)
+        .where(row.method == method, row.asked, row.finished_at.is_(None))
+        .limit(most)
+        .subquery()
+    )
+    return select(func.count()).select_from(waiting).scalar_subquery() < most
+
+
 def _requesting() -> Select[Any]:
     """The statement that asks, for two who ask at once a single time."""
-    key = [bindparam(f"of_{name}", type_=_TYPES[name]) for name in KEY]
+    row = select(*_key_parameters(), _wanted_at(null())).where(_has_room())
+    asked = insert(ExplanationRow).from_select([*KEY, "wanted_at"], row).on_conflict_do_nothing()
+    return _recorded(asked.returning(*_KEY_COLUMNS).cte("asked"))
+
+
+def _repeating() -> Select[Any]:
+    """The statement that asks again for what has ended, unless somebody did since it was read."""
+    now = func.clock_timestamp()
     asked = (
-        insert(ExplanationRow)
-        .from_select(list(KEY), select(*key))
-        .on_conflict_do_nothing()
-        .returning(*(ExplanationRow.__table__.c[name] for name in KEY))
-        .cte("asked")
+        update(ExplanationRow)
+        .where(*_is_of_key(), ExplanationRow.finished_at == bindparam("ended_at"), _has_room())
+        .values(
+            status=ExplanationStatus.QUEUED,
+            progress=0.0,
+            failures=0,
+            asked=True,
+            wanted_at=_wanted_at(null()),
+            requested_at=now,
+            due_at=now,
+            **dict.fromkeys(_OF_THE_END),
+        )
     )
+    return _recorded(asked.returning(*_KEY_COLUMNS).cte("asked"))
+
+
+def _wanting() -> Executable:
+    """The statement that lets one that is open pass those that nobody asked or waits for."""
+    wanted_at = _wanted_at(ExplanationRow.wanted_at)
+    return (
+        update(ExplanationRow)
+        .where(*_is_of_key(), ExplanationRow.finished_at.is_(None))
+        .values(asked=True, wanted_at=wanted_at)
+    )
+
+
+def _recorded(asked: CTE) -> Select[Any]:
+    """A statement with the part that asks, and the events of it."""
     event = select(
         asked.c.job_id,
         literal("requested").label("status"),
@@ -148,3 +263,5 @@ def _requesting() -> Select[Any]:
 
 _READ = _reading()
 _REQUEST = _requesting()
+_REPEAT = _repeating()
+_WANT = _wanting()

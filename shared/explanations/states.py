@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from shared.errors import ConflictError
+from shared.errors import ConflictError, PermanentError
 from shared.explanations.method import Method
-from shared.triage.labels import Label
+from shared.triage.labels import LABELS, Label
 
 KEY = ("job_id", "image_index", "method")
 """The columns of the primary key."""
+
+RETRIED_AFTER_SECONDS = 60
+"""Age at which a failure is no answer any more: whoever asks then has it tried again."""
 
 
 class ExplanationStatus(StrEnum):
@@ -22,18 +25,25 @@ class ExplanationStatus(StrEnum):
     QUEUED = "queued"  # requested; waits for an explainer
     RUNNING = "running"  # claimed by one explainer, under a lease
     SUCCEEDED = "succeeded"  # its picture is in the object store
-    FAILED = "failed"  # no attempt follows; its error says why
+    FAILED = "failed"  # no attempt follows unless it is asked for again; its error says why
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more happens to it."""
+        """Whether nothing more happens to it by itself."""
         return self in (ExplanationStatus.SUCCEEDED, ExplanationStatus.FAILED)
 
 
 class ExplanationFailedError(ConflictError):
-    """The explanation could not be made."""
+    """The explanation could not be made; ask again later to have it tried again."""
 
     code = "explanation_failed"
+    retry_after_seconds = RETRIED_AFTER_SECONDS
+
+
+class NoPredictionError(PermanentError):
+    """The job's result names no class of this image."""
+
+    code = "no_prediction"
 
 
 @dataclass(frozen=True)
@@ -56,10 +66,16 @@ class Subject:
 
 @dataclass(frozen=True)
 class ExplanationState:
-    """An explanation as it stood when it was read; progress is between 0 and 1."""
+    """An explanation as it stood when it was read; progress is between 0 and 1.
+
+    `asked` is false while it is made unasked; `is_retriable` tells of a failure that is older than
+    `RETRIED_AFTER_SECONDS`.
+    """
 
     subject: Subject
     status: ExplanationStatus
+    asked: bool
+    is_retriable: bool
     progress: float
     requested_at: dt.datetime
     finished_at: dt.datetime | None
@@ -74,7 +90,7 @@ class ExplanationClaim:
     """An explanation in an explainer's hands. Only its holder, on this attempt, can end it.
 
     `failures` counts the attempts before this one that crashed or raised; `prediction` is what the
-    job's result says of the field.
+    job's result says of the field, None where it says nothing.
     """
 
     subject: Subject
@@ -85,4 +101,15 @@ class ExplanationClaim:
     model_version: int
     object_key: str
     image_sha256: str
-    prediction: Label
+    prediction: str | None
+
+    @property
+    def label(self) -> Label:
+        """The class that is to be explained.
+
+        Raises:
+            NoPredictionError: The result names none.
+        """
+        if self.prediction not in LABELS:
+            raise NoPredictionError
+        return Label(self.prediction)

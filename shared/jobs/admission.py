@@ -22,7 +22,7 @@ _MOST_IN_THAT_TIME = 2000
 
 
 class QueueFullError(TransientError):
-    """Too many jobs of this priority wait already; send it again later."""
+    """Too much waits in this queue already; send it again later."""
 
     code = "queue_full"
 

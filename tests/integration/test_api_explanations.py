@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 
 from services.api.app import create_app
 from services.api.context import EXTENSION
@@ -32,9 +32,10 @@ from shared.explanations.claim import claim
 from shared.explanations.method import Method
 from shared.explanations.states import ExplanationClaim
 from shared.settings import Settings
-from shared.storage import explanation_key
+from shared.storage import explanation_key, image_key
 from shared.storage.s3 import S3Store
 from tests.factories import smear_bytes
+from tests.integration.explanations import set_all, wanted
 from tests.integration.jobs import count
 from tests.integration.posting import authorised, post
 from tests.waiting import eventually
@@ -89,6 +90,12 @@ def explaining(
         running.pop().close()
 
 
+def lose_picture(storage: S3Store, address: str, tag: str) -> None:
+    key = explanation_key(address.split("/")[3], 1, "gradcam", tag.strip('"'))
+    storage.get(key)
+    storage.delete(key)
+
+
 @pytest.fixture
 def explain(settings: Settings, storage: S3Store) -> Explain:
     patience = Patience(seconds=0, stopping=threading.Event())
@@ -107,9 +114,12 @@ def test_the_picture_is_made_at_the_first_call_and_kept(
     assert answer.headers["Cache-Control"] == "private, no-cache"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     job_id = address.split("/")[3]
-    assert storage.get(explanation_key(job_id, 1, "gradcam")) == answer.data
+    sha256 = hashlib.sha256(answer.data).hexdigest()
+    assert storage.get(explanation_key(job_id, 1, "gradcam", sha256)) == answer.data
 
-    figures = client.get(address, headers=JSON).json
+    said = client.get(address, headers=JSON)
+    assert said.headers["Cache-Control"] == "private, no-cache"
+    figures = said.json
     assert (figures["job_id"], figures["image"]) == (job_id, 1)
     assert (figures["status"], figures["progress"]) == ("succeeded", 1)
     document = figures["document"]
@@ -119,8 +129,60 @@ def test_the_picture_is_made_at_the_first_call_and_kept(
     assert (document["width"], document["height"]) == picture.size
     assert client.get(figures["links"]["png"]).data == answer.data
 
-    again = client.get(address, headers={"If-None-Match": answer.headers["ETag"]})
-    assert (again.status_code, again.data) == (304, b"")
+
+def test_a_picture_that_the_client_has_is_not_read_from_the_store(
+    client, storage, address, explaining, explain
+) -> None:
+    explaining(explain)
+    tag = client.get(f"{address}?wait=30").headers["ETag"]
+    lose_picture(storage, address, tag)
+    again = client.get(address, headers={"If-None-Match": tag})
+    assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", tag)
+    assert again.headers["Cache-Control"] == "private, no-cache"
+
+
+def test_a_picture_that_the_store_lost_is_made_again_by_the_call_that_misses_it(
+    client, storage, address, explaining, explain
+) -> None:
+    explaining(explain)
+    first = client.get(f"{address}?wait=30")
+    lose_picture(storage, address, first.headers["ETag"])
+    again = client.get(f"{address}?wait=30")
+    assert (again.status_code, again.data) == (200, first.data)
+    lose_picture(storage, address, first.headers["ETag"])
+    assert client.get(f"{address}?wait=0").status_code == 202
+
+
+def test_who_waits_is_known_to_the_queue(client, sessions, address) -> None:
+    client.get(f"{address}?wait=0")
+    assert wanted(sessions) is None
+    client.get(f"{address}?wait=0.1")
+    assert wanted(sessions) is not None
+
+
+def test_a_full_queue_refuses_new_explanations_for_a_while(settings, sessions, address) -> None:
+    few = settings.model_copy(update={"max_queued_explanations": 1})
+    client = authorised(create_app(few), sessions)
+    assert client.get(f"{address}?wait=0").status_code == 202
+    other = address.replace("images/1", "images/0")
+    refused = client.get(f"{other}?wait=0")
+    assert (refused.status_code, refused.json["code"]) == (503, "queue_full")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert client.get(f"{address}?wait=0").status_code == 202, "it is known"
+    assert client.get(f"{other}?wait=0&method=lime").status_code == 202, "a queue a method"
+    assert count(sessions, ExplanationRow) == 2
+
+
+def test_open_explanations_are_counted_at_metrics(client, sessions, address) -> None:
+    client.get(f"{address}?wait=0")
+    set_all(sessions, "requested_at = now() - interval '1 hour'")
+    shown = client.get("/metrics").text
+    of = 'method="{}",status="{}"'.format
+    assert f"hemotriage_explanations_open{{{of('gradcam', 'queued')}}} 1.0" in shown
+    assert f"hemotriage_explanations_open{{{of('gradcam', 'running')}}} 0.0" in shown
+    assert f"hemotriage_explanations_open{{{of('lime', 'queued')}}} 0.0" in shown
+    assert f"hemotriage_explanations_oldest_seconds{{{of('gradcam', 'queued')}}} 36" in shown
+    assert f"hemotriage_explanations_oldest_seconds{{{of('lime', 'queued')}}} 0.0" in shown
 
 
 def test_lime_answers_at_once_and_tells_how_far_it_is(client, address, explaining) -> None:
@@ -160,6 +222,34 @@ def test_a_failed_explanation_says_why(client, address, explaining) -> None:
         assert (answer.status_code, answer.json["code"]) == (409, "explanation_failed")
         assert "corrupt_image" in answer.json["detail"]
         assert answer.content_type == "application/problem+json"
+        assert answer.headers["Retry-After"] == "60"
+
+
+def test_a_failure_that_was_mended_is_made_for_who_asks_a_while_later(
+    client, sessions, storage, *, address, explaining, explain
+) -> None:
+    key = image_key(address.split("/")[3], 1)
+    image = storage.get(key)
+    storage.delete(key)
+    explaining(explain)
+    failed = client.get(f"{address}?wait=30")
+    assert failed.status_code == 409
+    assert "object_missing" in failed.json["detail"]
+    storage.put(key, io.BytesIO(image), len(image), "image/png")
+    assert client.get(f"{address}?wait=30").status_code == 409, "not yet"
+    set_all(sessions, "finished_at = finished_at - interval '61 s'")
+    assert client.get(f"{address}?wait=30").status_code == 200
+
+
+def test_a_result_that_names_no_class_of_the_image_cannot_be_explained(
+    client, sessions, address, explaining, explain
+) -> None:
+    with sessions.begin() as session:
+        session.execute(text("UPDATE results SET document = '{}'"))
+    explaining(explain)
+    answer = client.get(f"{address}?wait=30")
+    assert (answer.status_code, answer.json["code"]) == (409, "explanation_failed")
+    assert answer.json["detail"].startswith("no_prediction")
 
 
 def test_what_is_handed_back_when_an_explainer_closes_is_done_by_the_next(

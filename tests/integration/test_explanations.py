@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 
 from shared.db import models
@@ -16,56 +16,35 @@ from shared.db.listen import Listener
 from shared.db.models import AuditRow, ExplanationRow
 from shared.db.session import Sessions
 from shared.errors import CorruptImageError, NoResultError, NotFoundError
-from shared.explanations.claim import ABANDONED, claim, complete, give_up, hand_back, renew
+from shared.explanations.claim import ABANDONED, complete, give_up, hand_back, renew
 from shared.explanations.method import Method
-from shared.explanations.queue import read, request
-from shared.explanations.states import ExplanationClaim, ExplanationStatus, Subject
+from shared.explanations.queue import read
+from shared.explanations.states import (
+    ExplanationStatus,
+    Subject,
+)
 from shared.explanations.watch import ExplanationWatch
 from shared.jobs.complete import complete as complete_jobs
 from shared.storage import StorageUnavailableError, explanation_key, job_of_key
 from shared.storage.s3 import S3Store
-from tests.integration.jobs import LEASE, a_result, count, finish, post, take
+from shared.triage.labels import Label
+from tests.integration.explanations import (
+    DOCUMENT,
+    LIMIT,
+    SHA,
+    a_subject,
+    ask,
+    claimed,
+    set_all,
+    taken,
+)
+from tests.integration.jobs import LEASE, a_result, count, post, take
 from tests.waiting import eventually
-
-LIMIT = 3
-SHA = "a" * 64
-DOCUMENT = {"version": "1", "method": "gradcam"}
 
 
 @pytest.fixture
 def subject(sessions: Sessions, storage: S3Store, key_id: str) -> Subject:
-    """The one field of a job that succeeded, by Grad-CAM."""
     return a_subject(sessions, storage, key_id)
-
-
-def a_subject(sessions: Sessions, storage: S3Store, key_id: str) -> Subject:
-    job = post(sessions, storage, key_id).job
-    held = take(sessions, job)
-    assert held is not None
-    assert finish(sessions, held)
-    return Subject(job.id, 0, Method.GRADCAM)
-
-
-def ask(sessions: Sessions, subject: Subject) -> None:
-    request(sessions, subject, actor="key:k")
-
-
-def claimed(
-    sessions: Sessions, method: Method = Method.GRADCAM, worker: str = "e1", lease: float = LEASE
-) -> ExplanationClaim | None:
-    return claim(sessions, method, worker=worker, lease_seconds=lease, max_attempts=LIMIT)
-
-
-def taken(sessions: Sessions, subject: Subject, **options: object) -> ExplanationClaim:
-    held = claimed(sessions, subject.method, **options)
-    assert held is not None
-    assert held.subject == subject
-    return held
-
-
-def set_all(sessions: Sessions, change: str) -> None:
-    with sessions.begin() as session:
-        session.execute(text(f"UPDATE explanations SET {change}"))
 
 
 def test_the_words_of_the_schema_are_those_of_the_code() -> None:
@@ -73,14 +52,16 @@ def test_the_words_of_the_schema_are_those_of_the_code() -> None:
     assert tuple(Method) == models.EXPLANATION_METHODS
 
 
-def test_a_picture_belongs_to_its_job_and_goes_with_it() -> None:
+def test_a_picture_belongs_to_its_job_and_replaces_no_other() -> None:
     job_id = uuid.uuid4()
-    assert job_of_key(explanation_key(job_id, 3, Method.LIME)) == job_id
+    keys = {explanation_key(job_id, 3, Method.LIME, sha256) for sha256 in (SHA, "b" * 64)}
+    assert len(keys) == 2
+    assert job_of_key(explanation_key(job_id, 3, Method.LIME, SHA)) == job_id
 
 
 def test_who_asks_twice_or_at_once_asks_once(sessions, subject) -> None:
     with ThreadPoolExecutor(4) as pool:
-        states = list(pool.map(lambda n: request(sessions, subject, actor=f"key:{n}"), range(8)))
+        states = list(pool.map(lambda _: ask(sessions, subject), range(8)))
     assert {state.status for state in states} == {ExplanationStatus.QUEUED}
     assert len({state.requested_at for state in states}) == 1
     assert count(sessions, ExplanationRow) == 1
@@ -89,7 +70,7 @@ def test_who_asks_twice_or_at_once_asks_once(sessions, subject) -> None:
         event = session.scalars(statement).one()
     assert event.job_id == subject.job_id
     assert event.details == {"image": 0, "method": "gradcam"}
-    assert event.actor.startswith("key:")
+    assert event.actor == "key:k"
 
 
 def test_only_a_result_can_be_explained(sessions, storage, key_id) -> None:
@@ -118,7 +99,7 @@ def test_a_claim_says_what_is_to_be_explained(sessions, subject) -> None:
     assert (held.model_name, held.model_version) == ("cnn_custom", 1)
     assert held.object_key == f"jobs/{subject.job_id}/images/0"
     assert held.image_sha256 == f"{1:064d}"
-    assert held.prediction == "Benign"
+    assert held.label is Label.BENIGN
     assert (held.attempt, held.failures) == (1, 0)
     assert read(sessions, subject).status is ExplanationStatus.RUNNING
 
@@ -211,7 +192,7 @@ def test_what_is_at_fault_itself_fails_at_once(sessions, subject) -> None:
     state = read(sessions, subject)
     assert (state.status, state.error_code) == (ExplanationStatus.FAILED, "corrupt_image")
     assert "odd" in state.error_detail
-    assert request(sessions, subject, actor="key:k") == state
+    assert ask(sessions, subject) == state
 
 
 def test_an_outage_counts_nothing_however_often(sessions, subject) -> None:
@@ -258,6 +239,7 @@ def test_results_are_explained_unasked_where_that_is_set(
         assert count(sessions, ExplanationRow) == 0
     else:
         assert claimed(sessions).subject == Subject(job.id, 0, explained_by)
+        assert not read(sessions, Subject(job.id, 0, explained_by)).asked
 
 
 def test_a_result_that_is_lost_asks_for_nothing(sessions, storage, key_id) -> None:
@@ -280,6 +262,7 @@ def test_a_result_that_is_lost_asks_for_nothing(sessions, storage, key_id) -> No
         ("progress = 1.1", "progress_is_fraction"),
         ("failures = 1", "failures_are_attempts"),
         ("method = 'saliency'", "method_known"),
+        ("asked = false, wanted_at = now()", "whoever_waits_has_asked"),
         ("image_index = 1", "fk_explanations_job_id_image_index"),
     ],
 )
@@ -301,6 +284,8 @@ def test_requests_and_ends_are_told(sessions, subject, database: Engine) -> None
     eventually(lambda: heard == ["gradcam"], 20)
     hand_back(sessions, taken(sessions, subject))
     eventually(lambda: heard == ["gradcam"] * 2, 20)
+    ask(sessions, subject, waits=True)
+    eventually(lambda: heard == ["gradcam"] * 3, 20)
 
 
 def test_whoever_waits_for_an_explanation_is_told_of_its_end(

@@ -12,10 +12,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from services.api.metrics import drift, reviews
+from services.api.metrics import drift, explanations, reviews
 from shared.db.session import Sessions
 
-SOURCES: tuple[Callable[[Sessions], Iterator[Metric]], ...] = (drift.families, reviews.families)
+SOURCES: tuple[Callable[[Sessions], Iterator[Metric]], ...] = (
+    drift.families,
+    reviews.families,
+    explanations.families,
+)
 
 
 def exposition(sessions: Sessions) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from http import HTTPStatus
 
 from apiflask import APIBlueprint
 from flask import Response, request
@@ -25,7 +26,8 @@ from shared.explanations.states import (
     ExplanationStatus,
     Subject,
 )
-from shared.storage import explanation_key
+from shared.jobs.admission import QueueFullError
+from shared.storage import ObjectMissingError, explanation_key
 
 bp = APIBlueprint("explanations", __name__, url_prefix="/v1/jobs", tag="Results")
 
@@ -48,6 +50,7 @@ _RETRY_AFTER_SECONDS = "2"
             },
         },
         304: "The picture has not changed.",
+        503: "Too many by this method are asked for, or a server does not answer.",
         **dict.fromkeys((404, 406, 409), "See the problem document."),
     },
     security="bearer",
@@ -57,18 +60,16 @@ def read_explanation(job_id: uuid.UUID, index: int, query: ExplanationQuery) -> 
     """Asks for the explanation unless somebody did before, and waits for it. Scope `read`."""
     form = _asked_form()
     subject = Subject(job_id, index, query.method)
-    usual = USUAL_WAIT_SECONDS[query.method]
-    state = _wait_for_end(subject, usual if query.wait is None else query.wait)
-    if state.status is ExplanationStatus.FAILED:
-        raise ExplanationFailedError(f"{state.error_code}: {state.error_detail}")
-    if state.status is ExplanationStatus.SUCCEEDED and form == _PNG:
-        response = _picture(state)
-    else:
-        response = Response(explanation_out(state).model_dump_json(), content_type=_JSON)
-        if not state.status.is_final:
-            response.status_code = 202
-            response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
+    seconds = USUAL_WAIT_SECONDS[query.method] if query.wait is None else query.wait
+    state = _wait_for_end(subject, seconds)
+    try:
+        response = _answer(state, form)
+    except ObjectMissingError:  # the store has lost the picture, which can be made again
+        response = _answer(_wait_for_end(subject, seconds, lost=state), form)
     response.headers["Vary"] = "Accept"
+    # It shows a patient's cells: no cache on the way may keep it. The client's may, and asks here
+    # each time whether it may be shown.
+    response.headers["Cache-Control"] = "private, no-cache"
     return response
 
 
@@ -80,24 +81,45 @@ def _asked_form() -> str:
     return form
 
 
-def _wait_for_end(subject: Subject, seconds: float) -> ExplanationState:
+def _wait_for_end(
+    subject: Subject, seconds: float, *, lost: ExplanationState | None = None
+) -> ExplanationState:
     """Ask for it, and read it at its end; earlier if the time is over or too many wait already."""
     ctx = context()
-    state = queue.request(ctx.sessions, subject, actor=f"key:{current_key().id}")
-    if state.status.is_final or not seconds or not ctx.waiting_places.acquire(blocking=False):
-        return state
+    waits = bool(seconds) and ctx.waiting_places.acquire(blocking=False)
     try:
-        return ctx.explanations.wait(subject, seconds)
+        most = ctx.settings.max_queued_explanations
+        actor = f"key:{current_key().id}"
+        state = queue.request(ctx.sessions, subject, actor=actor, most=most, waits=waits, lost=lost)
+        if state is None:
+            raise QueueFullError(f"{most} explanations by {subject.method} are asked for.")
+        if waits and not state.status.is_final:
+            state = ctx.explanations.wait(subject, seconds)
+        return state
     finally:
-        ctx.waiting_places.release()
+        if waits:
+            ctx.waiting_places.release()
 
 
-def _picture(state: ExplanationState) -> BaseResponse:
-    subject = state.subject
-    key = explanation_key(subject.job_id, subject.image_index, subject.method)
-    response = Response(context().storage.get(key), content_type=_PNG)
-    response.set_etag(str(state.png_sha256))
-    # It shows a patient's cells: no cache on the way may keep it.
-    response.headers["Cache-Control"] = "private, no-cache"
+def _answer(state: ExplanationState, form: str) -> Response:
+    if state.status is ExplanationStatus.FAILED:
+        raise ExplanationFailedError(f"{state.error_code}: {state.error_detail}")
+    if state.status is ExplanationStatus.SUCCEEDED and form == _PNG:
+        return _picture(state)
+    response = Response(explanation_out(state).model_dump_json(), content_type=_JSON)
+    if not state.status.is_final:
+        response.status_code = HTTPStatus.ACCEPTED
+        response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
+    return response
+
+
+def _picture(state: ExplanationState) -> Response:
+    subject, sha256 = state.subject, str(state.png_sha256)
+    response = Response(content_type=_PNG)
     response.headers["X-Content-Type-Options"] = "nosniff"
-    return response.make_conditional(request)
+    response.set_etag(sha256)
+    response.make_conditional(request)
+    if response.status_code == HTTPStatus.OK:  # else the client has it
+        key = explanation_key(subject.job_id, subject.image_index, subject.method, sha256)
+        response.data = context().storage.get(key)
+    return response

@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     func,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
@@ -78,7 +79,7 @@ class ReviewRow(Base):
 class ExplanationRow(Base):
     """What is to explain a field's prediction: its own place in the queue of its method.
 
-    Its picture is in the object store, under a key made of the primary key.
+    Its picture is in the object store, under a key made of the primary key and `png_sha256`.
     """
 
     __tablename__ = "explanations"
@@ -103,9 +104,12 @@ class ExplanationRow(Base):
             "(document IS NULL) = (png_sha256 IS NULL)", name="picture_comes_with_document"
         ),
         CheckConstraint("failures BETWEEN 0 AND attempts", name="failures_are_attempts"),
+        CheckConstraint("asked OR wanted_at IS NULL", name="whoever_waits_has_asked"),
         Index(
             "ix_explanations_open",
             "method",
+            text("asked DESC"),
+            text("wanted_at DESC NULLS LAST"),
             "due_at",
             postgresql_where=text("finished_at IS NULL"),
         ),
@@ -120,6 +124,10 @@ class ExplanationRow(Base):
     attempts: Mapped[int] = mapped_column(server_default="0")
     # Attempts that count against it: a crash, a hang, an error that no outage explains.
     failures: Mapped[int] = mapped_column(server_default="0")
+    # False where it is to be made unasked, after all that somebody asked for.
+    asked: Mapped[bool] = mapped_column(server_default=true())
+    # When a client last began to wait for it.
+    wanted_at: Mapped[dt.datetime | None]
     worker: Mapped[str | None]
     lease_expires_at: Mapped[dt.datetime | None]
     requested_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())

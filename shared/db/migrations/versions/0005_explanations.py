@@ -21,6 +21,7 @@ _CHECKS = {
     "answer_is_whole": "(status = 'succeeded') = (document IS NOT NULL)",
     "picture_comes_with_document": "(document IS NULL) = (png_sha256 IS NULL)",
     "failures_are_attempts": "failures BETWEEN 0 AND attempts",
+    "whoever_waits_has_asked": "asked OR wanted_at IS NULL",
 }
 
 
@@ -35,6 +36,8 @@ def upgrade() -> None:
         sa.Column("progress", sa.Double(), server_default="0", nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("asked", sa.Boolean(), server_default=sa.true(), nullable=False),
+        sa.Column("wanted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("worker", sa.Text(), nullable=True),
         sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("requested_at", sa.DateTime(timezone=True), server_default=now, nullable=False),
@@ -59,7 +62,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_explanations_open",
         "explanations",
-        ["method", "due_at"],
+        ["method", sa.text("asked DESC"), sa.text("wanted_at DESC NULLS LAST"), "due_at"],
         postgresql_where=sa.text("finished_at IS NULL"),
     )
     _tell()
@@ -83,7 +86,7 @@ def _tell() -> None:
     )
     op.execute(
         """
-        CREATE TRIGGER tell_explanation AFTER INSERT OR UPDATE OF status ON explanations
+        CREATE TRIGGER tell_explanation AFTER INSERT OR UPDATE OF status, wanted_at ON explanations
         FOR EACH ROW EXECUTE FUNCTION tell_explanation()
         """
     )
