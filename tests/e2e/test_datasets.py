@@ -14,6 +14,8 @@ from shared.triage.labels import LABELS
 from tests.command_line import command_line
 from tests.datasets import field, zipped
 
+pytestmark = [pytest.mark.exhaustive, pytest.mark.slow]
+
 NAME = "Ada Lovelace"
 
 

@@ -19,15 +19,13 @@ def stage() -> Iterator[Stage]:
 
 
 _USUAL = {
-    "worker-killed",
     "api-killed-before-send",
     "postgres-killed",
     "valkey-emptied",
-    "worker-frozen",
     "seaweedfs-cut",
     "nothing-more",
 }
-"""One of most kinds of fault; the others are marked exhaustive."""
+"""One of most kinds of fault; the others are marked exhaustive. A killed worker is in tests/e2e."""
 
 _SHORT_FAULTS = [
     pytest.param(
