@@ -33,6 +33,7 @@ class StubEngine:
     name = "stub"
     precision = FULL
     artefact_sha256 = "0" * 64
+    head = None
 
     def __init__(self) -> None:
         self._rate = float(os.environ.get(STUB_RATE_VARIABLE, STUB_RATE))
@@ -47,5 +48,5 @@ class StubEngine:
 
 
 if __name__ == "__main__":
-    predictor.create_engine = lambda *_: StubEngine()  # type: ignore[assignment]
+    predictor.create_engine = lambda *_, **__: StubEngine()  # type: ignore[assignment]
     sys.exit(main())
