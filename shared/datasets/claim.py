@@ -17,7 +17,7 @@ from shared import audit
 from shared.datasets.states import DatasetClaim, DatasetSource, DatasetStatus, Imported
 from shared.db.models import DatasetRow
 from shared.db.session import Sessions, execute
-from shared.errors import HemotriageError, PermanentError, TransientError
+from shared.verdict import verdict_on
 
 ABANDONED = "import_abandoned"
 """The code of one that was tried as often as allowed."""
@@ -151,22 +151,19 @@ def complete(sessions: Sessions, held: DatasetClaim, found: Imported) -> Complet
 
 
 def give_up(sessions: Sessions, held: DatasetClaim, error: Exception, *, max_attempts: int) -> None:
-    """End an attempt that raised.
-
-    A `PermanentError` fails the import at once. A `TransientError` is an outage of something else:
-    it goes back to the queue. Anything else counts, and with `max_attempts` it is failed.
-    """
-    if isinstance(error, PermanentError):
-        _fail(sessions, held, error.code, str(error), failures=held.failures)
-    elif isinstance(error, TransientError):
-        hand_back(sessions, held, delay_seconds=_BACKOFF_SECONDS)
-    elif held.failures + 1 >= max_attempts:
-        # Of an error that is none of ours the type alone: its text may hold anything.
-        said = str(error) if isinstance(error, HemotriageError) else type(error).__name__
-        _fail(sessions, held, ABANDONED, f"Its last attempt: {said}", failures=held.failures + 1)
-    else:
-        failures = held.failures + 1
+    """End an attempt that raised, as `shared.verdict` has it."""
+    verdict = verdict_on(
+        error, failures=held.failures, max_attempts=max_attempts, abandoned=ABANDONED
+    )
+    failures = held.failures + int(verdict.counts)
+    if verdict.code is None:
         hand_back(sessions, held, delay_seconds=_BACKOFF_SECONDS, failures=failures)
+        return
+    failed = _left(DatasetStatus.FAILED, ended=True)
+    why = {"error_code": verdict.code, "error_detail": verdict.detail, "failures": failures}
+    with sessions.begin() as session:
+        if _change(session, held, **failed, **why):
+            _tell(session, held, "dataset.failed", code=verdict.code)
 
 
 def hand_back(
@@ -177,14 +174,6 @@ def hand_back(
     with sessions.begin() as session:
         back = _left(DatasetStatus.QUEUED, ended=False)
         _change(session, held, **back, due_at=due, **values)
-
-
-def _fail(sessions: Sessions, held: DatasetClaim, code: str, detail: str, *, failures: int) -> None:
-    failed = _left(DatasetStatus.FAILED, ended=True)
-    told = {"error_code": code, "error_detail": detail, "failures": failures}
-    with sessions.begin() as session:
-        if _change(session, held, **failed, **told):
-            _tell(session, held, "dataset.failed", code=code)
 
 
 def _left(status: DatasetStatus, *, ended: bool) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from sqlalchemy import (
 
 from shared.db.models import ExplanationRow, JobImageRow, JobRow, ResultRow
 from shared.db.session import Sessions, execute
-from shared.errors import HemotriageError, PermanentError, TransientError
 from shared.explanations.method import Method
 from shared.explanations.states import KEY, ExplanationClaim, ExplanationStatus, Subject
+from shared.verdict import verdict_on
 
 ABANDONED = "explanation_abandoned"
 """The code of one that was tried as often as allowed."""
@@ -96,23 +96,17 @@ def complete(
 def give_up(
     sessions: Sessions, held: ExplanationClaim, error: Exception, *, max_attempts: int
 ) -> None:
-    """End an attempt that raised.
-
-    A `PermanentError` fails the explanation at once. A `TransientError` is an outage of something
-    else: it goes back to its queue. Anything else counts, and with `max_attempts` it is failed.
-    """
-    if isinstance(error, PermanentError):
-        _fail(sessions, held, error.code, str(error))
-    elif isinstance(error, TransientError):
-        hand_back(sessions, held, delay_seconds=_BACKOFF_SECONDS)
-    elif held.failures + 1 >= max_attempts:
-        # Of an error that is none of ours the type alone: its text may hold anything.
-        text = str(error) if isinstance(error, HemotriageError) else type(error).__name__
-        failures = ExplanationRow.failures + 1
-        _fail(sessions, held, ABANDONED, f"Its last attempt: {text}", failures=failures)
+    """End an attempt that raised, as `shared.verdict` has it."""
+    verdict = verdict_on(
+        error, failures=held.failures, max_attempts=max_attempts, abandoned=ABANDONED
+    )
+    values: dict[str, Any] = {"failures": ExplanationRow.failures + int(verdict.counts)}
+    if verdict.code is None:
+        hand_back(sessions, held, delay_seconds=_BACKOFF_SECONDS, **values)
     else:
-        failures = ExplanationRow.failures + 1
-        hand_back(sessions, held, delay_seconds=_BACKOFF_SECONDS, failures=failures)
+        failed = _left(ExplanationStatus.FAILED, ended=True)
+        why = {"error_code": verdict.code, "error_detail": verdict.detail}
+        _change(sessions, held, **failed, **why, **values)
 
 
 def hand_back(
@@ -122,13 +116,6 @@ def hand_back(
     due = func.clock_timestamp() + dt.timedelta(seconds=delay_seconds)
     back = _left(ExplanationStatus.QUEUED, ended=False)
     _change(sessions, held, **back, progress=0.0, due_at=due, **values)
-
-
-def _fail(
-    sessions: Sessions, held: ExplanationClaim, code: str, detail: str, **values: Any
-) -> None:
-    failed = _left(ExplanationStatus.FAILED, ended=True)
-    _change(sessions, held, **failed, error_code=code, error_detail=detail, **values)
 
 
 def _left(status: ExplanationStatus, *, ended: bool) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 
 from shared.db.models import TrainingRunRow
 from shared.db.session import Sessions
-from shared.errors import HemotriageError, PermanentError, TransientError
 from shared.trainings.rows import held_row, move, tell
 from shared.trainings.states import Told, TrainingClaim, TrainingStatus
+from shared.verdict import verdict_on
 
 ABANDONED = "training_abandoned"
 """The code of one that was tried as often as allowed."""
@@ -85,30 +85,21 @@ def complete(sessions: Sessions, held: TrainingClaim, record: Mapping[str, Any])
 def give_up(
     sessions: Sessions, held: TrainingClaim, error: Exception, *, max_attempts: int
 ) -> None:
-    """End an attempt that raised or crashed.
-
-    A `PermanentError` fails the run at once. A `TransientError` is an outage of something else: it
-    goes back to the queue. Anything else counts, and with `max_attempts` the run is failed.
-    """
-    if isinstance(error, TransientError):
-        hand_back(sessions, held, delay_seconds=_BACKOFF_SECONDS)
-        return
+    """End an attempt that raised or crashed, as `shared.verdict` has it."""
     actor = f"worker:{held.worker}"
     with sessions.begin() as session:
         row = held_row(session, held)
         if row is None:
             return
-        if isinstance(error, PermanentError):
-            _fail(session, row, error.code, str(error), actor=actor)
-            return
-        row.failures += 1
-        if row.failures < max_attempts:
+        verdict = verdict_on(
+            error, failures=row.failures, max_attempts=max_attempts, abandoned=ABANDONED
+        )
+        row.failures += int(verdict.counts)
+        if verdict.code is None:
             due = _in_future(_BACKOFF_SECONDS)
             move(session, row, TrainingStatus.QUEUED, actor=actor, due_at=due)
-            return
-        # Of an error that is none of ours the type alone: its text may hold anything.
-        text = str(error) if isinstance(error, HemotriageError) else type(error).__name__
-        _fail(session, row, ABANDONED, f"Its last attempt: {text}", actor=actor)
+        else:
+            _fail(session, row, verdict.code, verdict.detail, actor=actor)
 
 
 def hand_back(sessions: Sessions, held: TrainingClaim, *, delay_seconds: float = 0) -> None:
@@ -139,7 +130,9 @@ def _taken(
     return TrainingClaim(row.id, worker, row.attempts, row.failures)
 
 
-def _fail(session: Session, row: TrainingRunRow, code: str, detail: str, *, actor: str) -> None:
+def _fail(
+    session: Session, row: TrainingRunRow, code: str, detail: str | None, *, actor: str
+) -> None:
     error = {"error_code": code, "error_detail": detail}
     move(session, row, TrainingStatus.FAILED, actor=actor, **error)
 
