@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test exhaustive lint format bench faults lock clean
+.PHONY: help setup run test exhaustive e2e-trainer lint format bench faults lock clean
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: $(STAMP) ## Make .venv and install everything into it
 
@@ -26,6 +26,9 @@ test: setup ## Run the tests against the real servers
 
 exhaustive: setup ## Run the tests that `make test` leaves out: every fault, every format
 	$(BIN)/python -m pytest -m exhaustive
+
+e2e-trainer: setup ## From an empty registry: train, judge, promote, serve and roll back, over HTTP
+	$(BIN)/python -m pytest tests/e2e/test_retraining.py
 
 lint: setup ## Check style, types, the compose file and the Dockerfiles
 	$(BIN)/ruff check .

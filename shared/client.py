@@ -68,11 +68,11 @@ class Client:
                 for index, path in enumerate(files)
             ]
             response = self._http.post("/v1/jobs", data=fields, files=images, headers=headers)
-        return _body(response)
+        return body_of(response)
 
     def job(self, job_id: str, *, wait: float = 0) -> dict[str, Any]:
         """Read a job, waiting up to `wait` seconds for its end."""
-        return _body(self._http.get(f"/v1/jobs/{job_id}", params={"wait": wait}))
+        return body_of(self._http.get(f"/v1/jobs/{job_id}", params={"wait": wait}))
 
     def wait(self, job_id: str, *, timeout: float = 300) -> dict[str, Any]:
         """Wait for a job's end, in seconds.
@@ -123,7 +123,7 @@ class Client:
             response = self._http.get(path, params=query, headers=headers)
             if response.status_code == HTTPStatus.OK:
                 return response.content
-            progress(float(_body(response)["progress"]))
+            progress(float(body_of(response)["progress"]))
             # A busy service answers before the end of the wait.
             time.sleep(_PAUSE_SECONDS)
         raise NotFinishedError(f"Explanation of job {job_id}.")
@@ -138,13 +138,13 @@ class Client:
         """
         query: dict[str, str | bool] = {"locked": locked, **({"name": name} if name else {})}
         headers = {"Content-Type": "application/zip"}
-        return _body(
+        return body_of(
             self._http.post("/v1/datasets", params=query, content=archive, headers=headers)
         )
 
     def dataset_from_reviews(self, request: dict[str, Any]) -> dict[str, Any]:
         """Ask for a data set of reviewed images, as `POST /v1/datasets` takes it."""
-        return _body(self._http.post("/v1/datasets", json=request))
+        return body_of(self._http.post("/v1/datasets", json=request))
 
     def wait_for_dataset(self, dataset_id: str, *, timeout: float = 3600) -> dict[str, Any]:
         """Wait for the end of a data set's import, in seconds.
@@ -154,7 +154,7 @@ class Client:
         """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            found = _body(self._http.get(f"/v1/datasets/{dataset_id}"))
+            found = body_of(self._http.get(f"/v1/datasets/{dataset_id}"))
             if found["status"] not in ("queued", "running"):
                 return found
             time.sleep(_PROGRESS_SECONDS)
@@ -166,16 +166,16 @@ class Client:
         Raises:
             RefusedError: The service refused it, with the service's own code.
         """
-        return _body(self._http.post("/v1/trainings", json=request))
+        return body_of(self._http.post("/v1/trainings", json=request))
 
     def training(self, run_id: str) -> dict[str, Any]:
         """Read a training run with the figures of its epochs."""
-        return _body(self._http.get(f"/v1/trainings/{run_id}"))
+        return body_of(self._http.get(f"/v1/trainings/{run_id}"))
 
     def trainings(self, *, status: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
         """The newest training runs, of one status or of any."""
         query: dict[str, str | int] = {"limit": limit, **({"status": status} if status else {})}
-        body = _body(self._http.get("/v1/trainings", params=query))
+        body = body_of(self._http.get("/v1/trainings", params=query))
         runs: list[dict[str, Any]] = body["trainings"]
         return runs
 
@@ -195,7 +195,7 @@ class Client:
                     return
                 if response.is_error:
                     response.read()
-                    _body(response)
+                    body_of(response)
                 with suppress(httpx.TransportError):  # the service restarts
                     for line in response.iter_lines():
                         field, _, value = line.partition(": ")
@@ -211,10 +211,15 @@ class Client:
         Raises:
             RefusedError: It has ended.
         """
-        return _body(self._http.delete(f"/v1/trainings/{run_id}"))
+        return body_of(self._http.delete(f"/v1/trainings/{run_id}"))
 
 
-def _body(response: httpx.Response) -> dict[str, Any]:
+def body_of(response: httpx.Response) -> dict[str, Any]:
+    """What an answer says.
+
+    Raises:
+        RefusedError: It is an error, with the service's own code.
+    """
     try:
         body: dict[str, Any] = response.json()
     except ValueError:

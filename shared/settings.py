@@ -137,6 +137,14 @@ class Settings(InferenceSettings):
         default=PROJECT_ROOT / "var" / "trainer",
         description="Folder of a trainer's runs and features; one folder for each device.",
     )
+    registry_dir: Path = Field(
+        default=PROJECT_ROOT / "var" / "registry",
+        description="Folder into which the artefacts of registered model versions are fetched.",
+    )
+    change_control_policy: Path = Field(
+        default=PROJECT_ROOT / "models" / "change-control.toml",
+        description="What a version must reach to be promoted.",
+    )
     relay_interval_seconds: float = Field(
         default=1.0, gt=0, description="Pause between two passes of the relay and the sweeper."
     )

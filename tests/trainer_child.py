@@ -47,7 +47,7 @@ def main() -> int:
     if run.name == "goes on":
         time.sleep(300)
     folder = run_folder(settings.trainer_work, run_id)
-    (folder / RECORD).write_text(json.dumps({"models": run.name}))
+    (folder / RECORD).write_text(json.dumps({"models": {run.name: {}}}))
     return 0
 
 

@@ -15,6 +15,7 @@ from services.api.context import EXTENSION, create_context
 from services.api.routes import (
     datasets,
     explanations,
+    gates,
     health,
     jobs,
     metrics,
@@ -43,7 +44,7 @@ def create_app(settings: Settings) -> APIFlask:
     errors.init_app(app)
     openapi.init_app(app)
     for routes in (
-        *(jobs, results, explanations, reviews, models, datasets, trainings),
+        *(jobs, results, explanations, reviews, models, gates, datasets, trainings),
         *(health, metrics),
     ):
         app.register_blueprint(routes.bp)
@@ -69,7 +70,7 @@ def _drain(response: Response) -> Response:
     A connection that is closed with unread bytes is reset, and the client would see that reset
     in the place of the problem document. What is read is thrown away, and bounded.
     """
-    if response.status_code >= 400 and request.method == "POST":
+    if response.status_code >= 400 and request.method in ("POST", "PUT"):
         stream = request.environ["wsgi.input"]
         length = request.content_length or 0
         usual = current_app.config["MAX_CONTENT_LENGTH"]

@@ -14,9 +14,18 @@ from shared.errors import ForbiddenError, UnauthorizedError
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+SECOND_KEY = "X-Second-Key"
+"""The header of a second person's key."""
+
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key of this service."}
 }
+
+
+class SecondKeyError(ForbiddenError):
+    """The second key must be another one than the first, valid, and have the scope `admin`."""
+
+    code = "second_key_invalid"
 
 
 def requires(scope: Scope) -> Callable[[View], View]:
@@ -44,6 +53,31 @@ def requires(scope: Scope) -> Callable[[View], View]:
 def current_key() -> ApiKey:
     """The key of the running request, in a view behind `requires`."""
     return cast(ApiKey, g.api_key)
+
+
+def actor() -> str:
+    """Who makes the running request, for the audit trail."""
+    return f"key:{current_key().id}"
+
+
+def second_key() -> ApiKey | None:
+    """The key with which a second admin agrees; None: none was sent.
+
+    Raises:
+        SecondKeyError: It may not agree.
+    """
+    text = request.headers.get(SECOND_KEY)
+    if text is None:
+        return None
+    try:
+        key = context().keys.authenticate(text)
+    except UnauthorizedError as error:
+        raise SecondKeyError(f"It is refused: {error.code}.") from error
+    if key.id == current_key().id:
+        raise SecondKeyError("It is the first one.")
+    if Scope.ADMIN not in key.scopes:
+        raise SecondKeyError(f"It lacks the scope {Scope.ADMIN}.")
+    return key
 
 
 def _sent_key() -> ApiKey:

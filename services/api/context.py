@@ -15,9 +15,9 @@ from shared.explanations.watch import ExplanationWatch
 from shared.jobs.admission import Admission
 from shared.jobs.outbox import Outbox
 from shared.jobs.watch import EndWatch
-from shared.models.registry import ModelRegistry
 from shared.queue.app import create_celery
 from shared.queue.send import CelerySender
+from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage import ObjectStore
 from shared.storage.s3 import S3Store
@@ -37,7 +37,7 @@ class Context:
     outbox: Outbox
     keys: KnownKeys
     admission: Admission
-    registry: ModelRegistry
+    registry: Catalogue
     ends: EndWatch
     explanations: ExplanationWatch
     trainings: TrainingWatch
@@ -61,7 +61,7 @@ def create_context(settings: Settings) -> Context:
         outbox=Outbox(sessions, broker),
         keys=KnownKeys(sessions),
         admission=Admission(sessions, settings),
-        registry=ModelRegistry(settings.models_dir),
+        registry=Catalogue(settings, sessions),
         ends=EndWatch(database, sessions),
         explanations=ExplanationWatch(database, sessions),
         trainings=TrainingWatch(database, sessions),

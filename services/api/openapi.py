@@ -8,7 +8,7 @@ from typing import Any
 from apiflask import APIFlask
 
 from services.api import dataset_schemas
-from services.api.auth import SECURITY_SCHEMES
+from services.api.auth import SECOND_KEY, SECURITY_SCHEMES
 from services.api.errors import PROBLEM
 from services.api.schemas import JobFields, Problem
 from shared.imaging.decode import MEDIA_TYPES
@@ -45,6 +45,8 @@ def _complete(spec: dict[str, Any]) -> dict[str, Any]:
     post["requestBody"] = _upload_body(fields)
     post.setdefault("parameters", []).append(_idempotency_header())
     spec["paths"]["/v1/datasets"]["post"]["requestBody"] = dataset_schemas.request_body()
+    put = spec["paths"]["/v1/models/{name}/aliases/{alias}"]["put"]
+    put.setdefault("parameters", []).append(_second_key_header())
     for name in _WORDED:
         spec["paths"][name]["get"].setdefault("parameters", []).append(_language_header())
     for path in spec["paths"].values():
@@ -82,6 +84,15 @@ def _idempotency_header() -> dict[str, Any]:
         "in": "header",
         "description": "The same key and body give the same job; with another body, 409.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    }
+
+
+def _second_key_header() -> dict[str, Any]:
+    return {
+        "name": SECOND_KEY,
+        "in": "header",
+        "description": "A second admin's key, for a version that has not passed its gate.",
+        "schema": {"type": "string"},
     }
 
 

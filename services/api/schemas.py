@@ -49,7 +49,7 @@ class JobFields(BaseModel):
     )
     priority: Priority = Priority.ROUTINE
     model: Reference = Field(
-        "champion", description="`champion`, `ensemble`, `NAME` or `NAME@VERSION`."
+        "champion", description="An alias such as `champion`, `NAME` or `NAME@VERSION`."
     )
     callback_url: CallbackUrl | None = Field(
         None, description="Told of the job's end by a signed POST; its host must be allowed."
@@ -128,23 +128,6 @@ class JobListQuery(BaseModel):
     submitted_to: AwareDatetime | None = Field(None, description="Exclusive, with a time zone.")
     cursor: str | None = Field(None, max_length=256)
     limit: int = Field(50, ge=1, le=200)
-
-
-class ModelVersionOut(BaseModel):
-    """A model version with the aliases that stand for it."""
-
-    name: str
-    version: int
-    aliases: list[str]
-    architecture: str
-    metrics: dict[str, Any]
-
-
-class ModelListOut(BaseModel):
-    """All model versions."""
-
-    models: list[ModelVersionOut]
-    aliases: dict[str, str]
 
 
 class ExplanationQuery(BaseModel):

@@ -39,6 +39,9 @@ class TrainingSummary(BaseModel):
     )
     device: str | None = Field(description="`cpu`, or the name of a GPU.")
     attempts: int
+    registered: str | None = Field(
+        description="The model version that it made, `NAME@VERSION`; null until it has succeeded."
+    )
     error: JobError | None
     requested_at: dt.datetime
     started_at: dt.datetime | None
@@ -52,6 +55,9 @@ class TrainingOut(TrainingSummary):
     epochs: list[dict[str, Any]] = Field(description="The figures of each finished epoch.")
     record: dict[str, Any] | None = Field(
         description="Split, plans, histories and measures; null until it has succeeded."
+    )
+    registration_error: JobError | None = Field(
+        description="Why a run that has succeeded made no version."
     )
 
 
@@ -106,8 +112,12 @@ def training_summary(run: TrainingRun) -> TrainingSummary:
 
 def training_out(run: TrainingRun, epochs: Sequence[TrainingEvent]) -> TrainingOut:
     """A run with the figures of its epochs, in the order in which they were trained."""
+    refusal = (run.record or {}).get("registration_error")
     return TrainingOut(
-        **_values(run), epochs=[event.document for event in epochs], record=run.record
+        **_values(run),
+        epochs=[event.document for event in epochs],
+        record=run.record,
+        registration_error=None if refusal is None else JobError(**refusal),
     )
 
 
@@ -141,12 +151,14 @@ def _values(run: TrainingRun) -> dict[str, Any]:
     error = None
     if run.error_code is not None:
         error = JobError(code=run.error_code, detail=run.error_detail)
-    own = TrainingSummary.model_fields.keys() - {"error", "links", "id", "dataset_id", "seeds"}
+    made = {"error", "links", "id", "dataset_id", "seeds", "registered"}
+    own = TrainingSummary.model_fields.keys() - made
     return {
         **{name: getattr(run, name) for name in own},
         "id": str(run.id),
         "dataset_id": str(run.dataset_id),
         "seeds": list(run.seeds),
+        "registered": (run.record or {}).get("registered"),
         "error": error,
         "links": TrainingLinks(self=base, logs=f"{base}/logs", events=f"{base}/events"),
     }

@@ -26,7 +26,7 @@ COMMANDS = {
     "study": "Train, compare and export models.",
     "train": "Have the service train a model, and follow it.",
     "datasets": "Import, list, show and upload data set versions.",
-    "models": "List, show and export model versions.",
+    "models": "List, show and export model versions; judge and promote them.",
     "jobs": "List jobs, and requeue dead letters.",
     "keys": "Make, list and revoke API keys.",
     "webhooks": "List and resend webhooks, and make a secret for them.",

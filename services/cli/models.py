@@ -1,4 +1,4 @@
-"""`hemotriage models`: the model versions that are installed here."""
+"""`hemotriage models`: the model versions that are installed here, and those of the service."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.cli.explanation_table import explanation_table
+from services.cli.registry import COMMANDS_OF_THE_SERVICE
 from shared.errors import DatasetError, ImageError, UnsupportedMediaTypeError
 from shared.imaging import Pixels
 from shared.imaging.decode import load_model_input, to_model_input
@@ -48,7 +49,16 @@ def _of_version_and_images(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group("models")
 def command() -> None:
-    """List, show and export model versions."""
+    """List, show and export the model versions here; judge and promote those of the service.
+
+    `registered`, `judge`, `promote`, `challenge`, `shadow`, `retire` and `rollback` go to the
+    service of HEMOTRIAGE_URL and HEMOTRIAGE_API_KEY, or to that of `make run`; the key needs the
+    scope `admin`.
+    """
+
+
+for of_service in COMMANDS_OF_THE_SERVICE:
+    command.add_command(of_service)
 
 
 @command.command("list")

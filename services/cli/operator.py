@@ -35,6 +35,11 @@ def service_address(root: Path = LOCAL_ROOT) -> tuple[str, str]:
     return url or local["url"], key or local["api_key"]
 
 
+def second_key() -> str | None:
+    """The key of a second admin, HEMOTRIAGE_SECOND_KEY; never an argument, which others can see."""
+    return os.environ.get("HEMOTRIAGE_SECOND_KEY") or None
+
+
 def operator_settings(root: Path = LOCAL_ROOT) -> Settings:
     """Settings from the environment, or those of the servers that `make run` started."""
     local = root / "environment.json"

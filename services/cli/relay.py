@@ -11,15 +11,15 @@ from shared.db.session import create_database, create_sessions
 from shared.jobs.orphans import run_orphan_sweeps
 from shared.jobs.relay import run_relay
 from shared.logging import configure_logging
-from shared.models.registry import ModelRegistry
 from shared.monitoring.run import run_monitoring
 from shared.queue.app import create_celery
 from shared.queue.send import CelerySender
+from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from shared.webhooks.run import CALLS, run_webhooks
 
-_CONNECTIONS = 4
+_CONNECTIONS = 5
 """Connections to the database without those of webhooks."""
 
 
@@ -45,7 +45,7 @@ def command() -> None:
         ),
         threading.Thread(
             target=run_monitoring,
-            args=(settings, sessions, ModelRegistry(settings.models_dir), stop),
+            args=(settings, sessions, Catalogue(settings, sessions), stop),
             name="monitoring",
             daemon=True,
         ),

@@ -13,9 +13,10 @@ import tensorflow as tf
 
 from services.trainer.dataset import Dataset, read_dataset
 from services.trainer.dataset_store import fetch_dataset
-from services.trainer.finish import RECORD, run_folder
+from services.trainer.finish import RECORD, REFUSED, run_folder
 from services.trainer.groups import write_whole
 from services.trainer.plan import Recipe, make_plan
+from services.trainer.register import make_version
 from services.trainer.reports import Reports
 from services.trainer.siblings import trained_on_validation
 from services.trainer.splits import Protocol, Split, split_dataset
@@ -24,9 +25,10 @@ from services.trainer.tools import make_tools
 from services.trainer.tracking import Tracker, parts_of
 from shared.datasets.queries import get_dataset
 from shared.db.session import create_database, create_sessions
-from shared.errors import DatasetError
-from shared.models.registry import ModelRegistry, ModelVersion
+from shared.errors import DatasetError, PermanentError
+from shared.models.registry import ModelVersion
 from shared.models.restore import restore_keras
+from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from shared.trainings.queue import get_training
@@ -48,7 +50,7 @@ def train_run(run_id: uuid.UUID, settings: Settings, reports: Reports) -> None:
         TrainingDivergedError: The loss is no longer a number.
         HemotriageError: The data set, a base or pretrained weights cannot be had.
     """
-    run, dataset = _fetched(run_id, settings, reports)
+    run, dataset, base = _fetched(run_id, settings, reports)
     split = _split(dataset, Protocol(run.protocol))
     reports.log(f"{len(dataset.samples)} images: {_counts(split)}")
     folder = run_folder(settings.trainer_work, run_id)
@@ -56,22 +58,38 @@ def train_run(run_id: uuid.UUID, settings: Settings, reports: Reports) -> None:
     study = Study(dataset, split, (plan,), run.seeds, folder)
     tracker = Tracker(reports, parts_of(study), plan.max_epochs)
     tracker.retell()
-    base = None if run.base is None else ModelRegistry(settings.models_dir).resolve(run.base)
     tools = replace(
         make_tools(settings, settings.trainer_work, plan.teacher),
         base=None if base is None else partial(restore_keras, base),
         progress_of=tracker.progress_of,
     )
-    report = _without_paths(run_study(study, tools))
+    report = run_study(study, tools)
     reports.log(f"measured on {len(split.test)} images")
     report["base"] = None if base is None else _describe_base(base, split)
-    write_whole(folder / RECORD, json.dumps(report))
+    report |= _registrable(run, report, study, settings, reports)
+    write_whole(folder / RECORD, json.dumps(_without_paths(report)))
+
+
+def _registrable(
+    run: TrainingRun,
+    report: dict[str, Any],
+    study: Study,
+    settings: Settings,
+    reports: Reports,
+) -> dict[str, Any]:
+    """Make the run's version; what the record says where there can be none."""
+    try:
+        make_version(run, report, study, settings, reports.log)
+    except PermanentError as error:  # what was trained and measured is kept all the same
+        reports.log(f"no version: {error}")
+        return {REFUSED: {"code": error.code, "detail": str(error)}}
+    return {}
 
 
 def _fetched(
     run_id: uuid.UUID, settings: Settings, reports: Reports
-) -> tuple[TrainingRun, Dataset]:
-    """The run and its images; training then takes hours, and needs no server."""
+) -> tuple[TrainingRun, Dataset, ModelVersion | None]:
+    """The run, its images and its base; training then takes hours, and needs no server."""
     database = create_database(settings, pool_size=1)
     sessions = create_sessions(database)
     run = get_training(sessions, run_id)
@@ -80,9 +98,17 @@ def _fetched(
     folder = settings.trainer_work / "datasets"
     dataset = read_dataset(fetch_dataset(storage, sessions, run.dataset_id, folder))
     name = get_dataset(sessions, run.dataset_id).name
+    base = _base(run, Catalogue(settings, sessions, storage))
     database.dispose()
     source = {"name": name or "not stated", "dataset_id": str(run.dataset_id)}
-    return run, replace(dataset, source=source)
+    return run, replace(dataset, source=source), base
+
+
+def _base(run: TrainingRun, catalogue: Catalogue) -> ModelVersion | None:
+    if run.base is None:
+        return None
+    found = catalogue.resolve(run.base)
+    return catalogue.fetch(found.name, found.version)
 
 
 def _device() -> str:

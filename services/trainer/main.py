@@ -1,7 +1,7 @@
 """Starts the trainer service: `python -m services.trainer.main`.
 
-It imports data sets in a thread, and trains in a process of its own for each run. It yields to all
-others on its machine: neither slows triage down.
+It imports data sets in one thread and judges versions in another, and trains in a process of its
+own for each run. It yields to all others on its machine: nothing of it slows triage down.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 
+from services.trainer.gating import run_gates
 from services.trainer.imports import run_imports
 from services.trainer.runner import Runner
 from shared.db.listen import Listener
@@ -21,7 +22,8 @@ from shared.storage.s3 import S3Store
 
 _NICENESS = 10
 _GRACE_SECONDS = 10.0
-_CONNECTIONS = 4  # runner, imports with their heartbeat, and the listener's for a moment
+_CONNECTIONS = 6
+"""Runner, imports and gates with their heartbeats, and the listener's for a moment."""
 
 
 def main() -> None:
@@ -32,7 +34,8 @@ def main() -> None:
     stopping = threading.Event()
     database = create_database(settings, pool_size=_CONNECTIONS)
     sessions = create_sessions(database)
-    runner = Runner(settings, sessions, stopping, turned=lambda: beat("trainer"))
+    storage = S3Store(settings, pool_size=_CONNECTIONS)
+    runner = Runner(settings, sessions, storage, stopping, turned=lambda: beat("trainer"))
 
     def stop(*_: object) -> None:
         stopping.set()
@@ -40,15 +43,17 @@ def main() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    storage = S3Store(settings, pool_size=_CONNECTIONS)
-    importing = threading.Thread(
-        target=run_imports, args=(settings, sessions, storage, stopping), daemon=True
-    )
-    importing.start()
+    beside = [
+        threading.Thread(target=run, args=(settings, sessions, storage, stopping), daemon=True)
+        for run in (run_imports, run_gates)
+    ]
+    for thread in beside:
+        thread.start()
     Listener(database, "training_requested", heard=runner.wake).start()
     runner.run()
-    importing.join(_GRACE_SECONDS)
-    # A search for overlaps, whose import was handed back, would be waited for.
+    for thread in beside:
+        thread.join(_GRACE_SECONDS)
+    # A search for overlaps, whose import was handed back, would be waited for; a judgement too.
     os._exit(os.EX_OK)
 
 

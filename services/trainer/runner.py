@@ -16,7 +16,9 @@ from services.trainer.finish import finish, run_folder
 from services.trainer.reports import OUTAGES, Heard
 from shared.db.listen import LOOK_SECONDS
 from shared.db.session import Sessions
+from shared.errors import TransientError
 from shared.settings import Settings
+from shared.storage import ObjectStore
 from shared.trainings.claim import claim, give_up, hand_back, renew
 from shared.trainings.states import TrainingClaim
 
@@ -36,6 +38,7 @@ class Runner:
         self,
         settings: Settings,
         sessions: Sessions,
+        storage: ObjectStore,
         stopping: threading.Event,
         *,
         turned: Callable[[], object] = bool,
@@ -45,11 +48,13 @@ class Runner:
         Args:
             settings: The lease, the number of attempts and the work folder.
             sessions: The database.
+            storage: The object store.
             stopping: Ends what runs; it is handed back.
             turned: Called at each turn of the loop.
         """
         self._settings = settings
         self._sessions = sessions
+        self._storage = storage
         self._stopping = stopping
         self._turned = turned
         self._asked = threading.Event()
@@ -125,8 +130,7 @@ class Runner:
                 due = time.monotonic() + self._settings.lease_seconds / _BEATS_A_LEASE
         if child.exit_code() == 0:
             _log.info("trained", extra=_ids(held))
-            folder = run_folder(self._settings.trainer_work, held.run_id)
-            return partial(finish, self._sessions, held, folder)
+            return partial(finish, self._settings, self._sessions, self._storage, held)
         error = heard.error or child.cause_of_death()
         _log.warning("attempt failed", extra={**_ids(held), "error": str(error)})
         return self._giving_up(held, error)
@@ -158,13 +162,13 @@ class Runner:
         return holds
 
     def _write(self, held: TrainingClaim, heard: Heard, ending: Ending) -> None:
-        """Write an ending. What took hours to train is not lost because the database restarts."""
+        """Write an ending. What took hours to train is not lost because a server restarts."""
         while True:
             try:
                 if self._renew(held, heard):
                     ending()
-            except OUTAGES as error:
-                _log.warning("waiting for the database", extra={"error": type(error).__name__})
+            except (*OUTAGES, TransientError) as error:
+                _log.warning("waiting for a server", extra={"error": type(error).__name__})
             else:
                 return
             self._turned()

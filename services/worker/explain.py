@@ -22,7 +22,7 @@ from shared.models.gradcam import Labels
 from shared.models.precision import FULL
 from shared.models.prediction import Prediction
 from shared.models.predictor import Predictor
-from shared.models.registry import ModelRegistry
+from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage import ObjectStore, explanation_key
 
@@ -55,10 +55,12 @@ class SharedPredictor(Predictor):
 class ExplainableModels:
     """The models of an explainer, in float32 and with their maps; those used last are kept."""
 
-    def __init__(self, settings: Settings, *, most: int = _MOST_MODELS) -> None:
+    def __init__(
+        self, settings: Settings, catalogue: Catalogue, *, most: int = _MOST_MODELS
+    ) -> None:
         self._settings = settings
         self._most = most
-        self._registry = ModelRegistry(settings.models_dir)
+        self._catalogue = catalogue
         self._predictors: OrderedDict[tuple[str, int], Predictor] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -72,7 +74,7 @@ class ExplainableModels:
         key = (name, version)
         with self._lock:
             if key not in self._predictors:
-                found = self._registry.get(name, version)
+                found = self._catalogue.fetch(name, version)
                 while len(self._predictors) >= self._most:
                     self._predictors.popitem(last=False)
                 loaded = SharedPredictor.load_in(FULL, found, self._settings, maps=True)

@@ -29,6 +29,7 @@ from shared.explanations.method import Method, Progress
 from shared.explanations.states import ExplanationClaim
 from shared.heartbeat import beat
 from shared.logging import configure_logging
+from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 
@@ -233,9 +234,10 @@ def main() -> int:
         os.nice(_NICENESS)
     database = create_database(settings, pool_size=len(methods) + _HOUSEKEEPERS)
     sessions = create_sessions(database)
+    storage = S3Store(settings, pool_size=len(methods))
     make = Explain(
-        S3Store(settings, pool_size=len(methods)),
-        ExplainableModels(settings),
+        storage,
+        ExplainableModels(settings, Catalogue(settings, sessions, storage)),
         Patience(seconds=_PATIENCE_SECONDS, stopping=stopping),
         max_pixels=settings.max_pixels,
     )

@@ -22,9 +22,11 @@ from services.worker.patience import Patience
 from services.worker.runtime import Runtime
 from services.worker.triage import Triage
 from services.worker.watchdog import Watchdog, start_last_resort
+from shared.db.session import create_database, create_sessions
 from shared.errors import AttemptCrashedError, AttemptHungError
 from shared.jobs.claim import Claim
 from shared.logging import configure_logging
+from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from shared.triage.result import TriageResult
@@ -161,9 +163,11 @@ def _serve(connection: Connection, settings: Settings) -> None:
         limit_seconds=settings.work_limit_seconds, on_overdue=lambda _: os._exit(HUNG_EXIT_CODE)
     )
     start_last_resort(2 * settings.work_limit_seconds)
+    sessions = create_sessions(create_database(settings, pool_size=1))
+    storage = S3Store(settings, pool_size=1)
     triage = Triage(
-        S3Store(settings, pool_size=1),
-        Runtime(settings),
+        storage,
+        Runtime(settings, Catalogue(settings, sessions, storage)),
         Batcher(watchdog, batch_size=settings.batch_size),
         watchdog,
         Patience(seconds=PATIENCE_SECONDS, stopping=threading.Event()),

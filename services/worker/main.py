@@ -29,13 +29,14 @@ from shared.jobs.claim import Claim
 from shared.jobs.complete import hand_back
 from shared.logging import configure_logging
 from shared.queue.app import create_celery
+from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 
 _log = logging.getLogger(__name__)
 
 _LEAVING_SECONDS = 2.0
-_HOUSEKEEPERS = 2  # threads besides the jobs' that use the database: heartbeat and watchdog
+_HOUSEKEEPERS = 3  # that use the database besides jobs: heartbeat, watchdog, follower of aliases
 
 
 def main() -> int:
@@ -46,7 +47,7 @@ def main() -> int:
     threads = settings.worker_threads
     database = create_database(settings, pool_size=threads + _HOUSEKEEPERS)
     sessions = create_sessions(database)
-    storage = S3Store(settings, pool_size=threads)
+    storage = S3Store(settings, pool_size=threads + 1)
     stopping = threading.Event()
     patience = Patience(seconds=PATIENCE_SECONDS, stopping=stopping)
     hands = Hands()
@@ -54,8 +55,9 @@ def main() -> int:
     watchdog = Watchdog(limit_seconds=settings.work_limit_seconds, on_overdue=leave.hung)
     start_last_resort(2 * settings.work_limit_seconds)
     batcher = Batcher(watchdog, batch_size=settings.batch_size)
-    runtime = Runtime(settings)
+    runtime = Runtime(settings, Catalogue(settings, sessions, storage))
     runtime.warm_up()
+    runtime.follow(stopping)
     together = Triage(storage, runtime, batcher, watchdog, patience, max_pixels=settings.max_pixels)
     isolation = Isolation(settings)
     runner = JobRunner(settings, sessions, hands, patience, together=together, alone=isolation)

@@ -52,6 +52,8 @@ APPLICATIONS = {
     # Whatever engine the workers run: only this one gives the maps that it explains by.
     "explainer": _explainer("gradcam"),
     "explainer-lime": _explainer("lime"),
+    # Looks at what others have answered while there is a challenger, and idles otherwise.
+    "shadow": Application(("services.worker.shadow",)),
     "trainer": Application(("services.trainer.main",)),
     "relay": Application(("services.cli", "relay")),
 }
@@ -66,7 +68,7 @@ _GRACE_SECONDS = 40.0  # longer than API and workers give what they run
 
 
 class LocalService(Startable):
-    """Servers, API, workers, explainers, trainer and relay; what they keep is under one folder.
+    """Servers, and all processes of ours; what they keep is under one folder.
 
     Use it from the main thread.
     """
@@ -144,6 +146,7 @@ class LocalService(Startable):
             **self.servers.environment(),
             "HEMOTRIAGE_S3_SECURE": "false",
             "HEMOTRIAGE_TRAINER_WORK": str(self._root / "trainer"),
+            "HEMOTRIAGE_REGISTRY_DIR": str(self._root / "registry"),
             **self._settings,
         }
 

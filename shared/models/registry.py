@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from shared.errors import ModelArtefactError, UnknownModelError
 from shared.triage.calibration import Calibration
@@ -38,6 +38,8 @@ class ModelVersion:
     name: str
     version: int
     folder: Path
+    described: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+    """Its card, where that does not lie in the folder."""
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
@@ -45,6 +47,8 @@ class ModelVersion:
     @cached_property
     def card(self) -> dict[str, Any]:
         """The model card."""
+        if self.described is not None:
+            return self.described
         card: dict[str, Any] = json.loads((self.folder / CARD).read_text())
         return card
 
@@ -100,6 +104,26 @@ class ModelVersion:
         return artefact
 
 
+class Versions(Protocol):
+    """Whatever has model versions."""
+
+    def get(self, name: str, version: int) -> ModelVersion:
+        """One version; raises UnknownModelError."""
+
+
+def parse_reference(text: str) -> tuple[str, int | None]:
+    """The name and, where there is one, the number in `NAME` or `NAME@VERSION`.
+
+    Raises:
+        UnknownModelError: It is neither.
+    """
+    match = _REFERENCE.fullmatch(text)
+    if match is None:
+        raise UnknownModelError(f"{text!r} is no model's name.")
+    number = match["version"]
+    return match["name"], None if number is None else int(number)
+
+
 class ModelRegistry:
     """Finds model versions in a folder."""
 
@@ -141,12 +165,9 @@ class ModelRegistry:
             UnknownModelError: It names nothing.
         """
         target = self.aliases().get(reference, reference)
-        match = _REFERENCE.fullmatch(target)
-        if match is None:
-            raise UnknownModelError(f"{reference!r} is no model's name.")
-        name, number = match["name"], match["version"]
+        name, number = parse_reference(target)
         if number is not None:
-            return self.get(name, int(number))
+            return self.get(name, number)
         versions = [version for version in self.versions() if version.name == name]
         if not versions:
             known = sorted({version.name for version in self.versions()} | set(self.aliases()))

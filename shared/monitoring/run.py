@@ -8,7 +8,7 @@ import threading
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db.session import Sessions
-from shared.models.registry import ModelRegistry
+from shared.models.registry import Versions
 from shared.monitoring.windows import look
 from shared.settings import Settings
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 def run_monitoring(
-    settings: Settings, sessions: Sessions, registry: ModelRegistry, stop: threading.Event
+    settings: Settings, sessions: Sessions, registry: Versions, stop: threading.Event
 ) -> None:
     """Look once in each interval until `stop` is set; what fails is logged and done later.
 

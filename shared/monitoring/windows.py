@@ -19,7 +19,7 @@ from shared import audit
 from shared.db.models import DriftMeasureRow, DriftWindowRow
 from shared.db.session import Sessions
 from shared.errors import UnknownModelError
-from shared.models.registry import ModelRegistry
+from shared.models.registry import Versions
 from shared.monitoring.drift import Drift, Level, compare
 from shared.monitoring.results import Version, count_results, newest_fields
 from shared.settings import Settings
@@ -55,7 +55,7 @@ class Window:
     findings: tuple[Finding, ...]
 
 
-def look(settings: Settings, sessions: Sessions, registry: ModelRegistry) -> Window | None:
+def look(settings: Settings, sessions: Sessions, registry: Versions) -> Window | None:
     """Look at the window that ends now, if nobody did so within the interval.
 
     Any number of processes may call this; one of them does it. An alert that begins or ends goes to
@@ -98,7 +98,7 @@ def _is_recent(before: Window, now: dt.datetime, settings: Settings) -> bool:
 def _evaluate(
     session: Session,
     settings: Settings,
-    registry: ModelRegistry,
+    registry: Versions,
     now: dt.datetime,
     before: Window | None,
 ) -> Window:
@@ -119,7 +119,7 @@ def _is_on(drift: Drift, was_on: bool) -> bool:
     return drift.level is Level.ALERT or (was_on and not drift.is_calm)
 
 
-def _reference(registry: ModelRegistry, version: Version) -> dict[str, Any] | None:
+def _reference(registry: Versions, version: Version) -> dict[str, Any] | None:
     try:
         reference: dict[str, Any] | None = registry.get(version.name, version.number).card.get(
             "monitoring"

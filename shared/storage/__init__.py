@@ -103,3 +103,8 @@ def dataset_of_key(key: str) -> uuid.UUID | None:
 def training_image_key(sha256: str) -> str:
     """The key of an image of data sets: one object, however many sets have it."""
     return f"datasets/images/{sha256}"
+
+
+def artefact_key(sha256: str) -> str:
+    """The key of a model's artefact: one object, however many versions have it."""
+    return f"models/{sha256}"

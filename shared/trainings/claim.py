@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.models import TrainingRunRow
 from shared.db.session import Sessions
+from shared.registry.versions import register
 from shared.trainings.rows import held_row, move, tell
 from shared.trainings.states import Told, TrainingClaim, TrainingStatus
 from shared.verdict import verdict_on
@@ -71,14 +72,33 @@ def renew(
         return True
 
 
-def complete(sessions: Sessions, held: TrainingClaim, record: Mapping[str, Any]) -> bool:
-    """End a run with its record; False where the claim was lost."""
+def complete(
+    sessions: Sessions,
+    held: TrainingClaim,
+    record: Mapping[str, Any],
+    *,
+    card: Mapping[str, Any] | None = None,
+    above: int = 0,
+) -> bool:
+    """End a run with its record, and register its version; False where the claim was lost.
+
+    Args:
+        sessions: The database.
+        held: The claim.
+        record: Of the run; `registered` is added: the version, or None.
+        card: Of a version whose artefacts are in the object store; None: the run has made none.
+        above: As `shared.registry.versions.register` takes it.
+    """
+    actor = f"worker:{held.worker}"
     with sessions.begin() as session:
         row = held_row(session, held)
         if row is None:
             return False
-        ended = {"record": dict(record), "progress": 1.0}
-        move(session, row, TrainingStatus.SUCCEEDED, actor=f"worker:{held.worker}", **ended)
+        model = None
+        if card is not None:
+            model = register(session, card, training_id=held.run_id, above=above, actor=actor)
+        ended = {"record": {**record, "registered": model}, "progress": 1.0}
+        move(session, row, TrainingStatus.SUCCEEDED, actor=actor, **ended)
         return True
 
 

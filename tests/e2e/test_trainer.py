@@ -18,7 +18,7 @@ from shared.local.service import LocalService
 from shared.storage.s3 import S3Store
 from tests.command_line import command_line
 from tests.conftest import settings_of
-from tests.factories import class_folders
+from tests.factories import class_folders, smear_bytes
 from tests.trainings import a_stored_dataset
 from tests.waiting import eventually
 
@@ -74,7 +74,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 @pytest.mark.slow
 def test_a_run_is_followed_to_its_record_at_the_command_line(
-    service: LocalService, client: Client, dataset_id: uuid.UUID
+    service: LocalService, client: Client, dataset_id: uuid.UUID, tmp_path: Path
 ) -> None:
     where = {"HEMOTRIAGE_URL": service.url, "HEMOTRIAGE_API_KEY": service.api_key}
     options = ["--set=images_per_class=4", f"--dataset={dataset_id}", "--name=drawn"]
@@ -92,7 +92,14 @@ def test_a_run_is_followed_to_its_record_at_the_command_line(
     assert run_id in command_line("train", "list", "--status=succeeded", **where).stdout
     refused = command_line("train", "cancel", run_id, **where)
     assert refused.stderr.startswith("hemotriage: conflict: ")
-    record = client.training(run_id)["record"]
+    ended_run = client.training(run_id)
+    assert ended_run["registered"].startswith("cnn_custom@"), ended_run["registration_error"]
+    field = tmp_path / "field.png"
+    field.write_bytes(smear_bytes())
+    job = client.wait(client.submit([field], fields={"model": ended_run["registered"]})["id"])
+    assert job["model"] == ended_run["registered"]
+    assert job["result"]["similar"] is not None
+    record = ended_run["record"]
     (run,) = record["models"]["cnn_custom"]["runs"]
     assert (record["base"], record["data"]["dataset_id"]) == (None, str(dataset_id))
     work = Path(service.environment()["HEMOTRIAGE_TRAINER_WORK"]) / "runs" / run_id

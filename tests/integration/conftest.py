@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from shared.registry.policy import ChangeControlPolicy, read_policy
 
 from services.api.app import create_app
 from services.worker.batcher import Batcher
@@ -18,6 +20,7 @@ from services.worker.triage import Triage
 from services.worker.watchdog import Watchdog
 from shared.auth.keys import Scope, create_key
 from shared.db.session import Sessions
+from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from tests.integration.posting import authorised
@@ -47,12 +50,27 @@ def runner(
 ) -> JobRunner:
     """What a worker runs jobs with."""
     patience = Patience(seconds=0, stopping=threading.Event())
-    triage = Triage(
-        storage, Runtime(settings), batcher, watchdog, patience, max_pixels=settings.max_pixels
-    )
+    runtime = Runtime(settings, Catalogue(settings, sessions, storage))
+    triage = Triage(storage, runtime, batcher, watchdog, patience, max_pixels=settings.max_pixels)
     return JobRunner(settings, sessions, Hands(), patience, together=triage, alone=triage)
 
 
 @pytest.fixture
 def key_id(sessions: Sessions) -> str:
     return create_key(sessions, "test", [Scope.SUBMIT])[0].id
+
+
+@pytest.fixture
+def own(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings with a folder of its own for what is fetched."""
+    return settings.model_copy(update={"registry_dir": tmp_path / "fetched"})
+
+
+@pytest.fixture
+def catalogue(own: Settings, sessions: Sessions, storage: S3Store) -> Catalogue:
+    return Catalogue(own, sessions, storage)
+
+
+@pytest.fixture
+def policy(settings: Settings) -> ChangeControlPolicy:
+    return read_policy(settings.change_control_policy)

@@ -41,6 +41,14 @@ PROTECTED = [
     ("POST", f"/v1/jobs/{uuid.uuid4()}/review", Scope.REVIEW),
     ("GET", "/v1/models", Scope.READ),
     ("GET", "/v1/models/cnn_custom/versions/1", Scope.READ),
+    ("GET", "/v1/models/cnn_custom/versions/1/shadow", Scope.READ),
+    ("GET", "/v1/models/cnn_custom/versions/1/shadow/disagreements", Scope.READ),
+    ("POST", "/v1/models/cnn_custom/versions/1/gates", Scope.ADMIN),
+    ("PUT", "/v1/models/cnn_custom/aliases/champion", Scope.ADMIN),
+    ("DELETE", "/v1/models/aliases/challenger", Scope.ADMIN),
+    ("POST", "/v1/models/rollback", Scope.ADMIN),
+    ("GET", "/v1/gates", Scope.ADMIN),
+    ("GET", f"/v1/gates/{uuid.uuid4()}", Scope.ADMIN),
     ("POST", "/v1/datasets", Scope.ADMIN),
     ("GET", "/v1/datasets", Scope.ADMIN),
     ("GET", f"/v1/datasets/{uuid.uuid4()}", Scope.ADMIN),
@@ -126,6 +134,8 @@ def test_the_document_describes_the_upload_and_the_errors(client) -> None:
     form_schema = post_operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert {"image", "priority", "model", "accession_number"} <= set(form_schema["properties"])
     assert "application/problem+json" in post_operation["responses"]["415"]["content"]
+    promotion = document["paths"]["/v1/models/{name}/aliases/{alias}"]["put"]
+    assert "X-Second-Key" in {parameter["name"] for parameter in promotion["parameters"]}
     get_operation = document["paths"]["/v1/jobs/{job_id}"]["get"]
     assert "application/problem+json" in get_operation["responses"]["404"]["content"]
     assert post_operation["security"] == [{"bearer": []}]

@@ -31,6 +31,7 @@ from shared.errors import CorruptImageError
 from shared.explanations.claim import claim
 from shared.explanations.method import Method
 from shared.explanations.states import ExplanationClaim
+from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage import explanation_key, image_key
 from shared.storage.s3 import S3Store
@@ -97,9 +98,11 @@ def lose_picture(storage: S3Store, address: str, tag: str) -> None:
 
 
 @pytest.fixture
-def explain(settings: Settings, storage: S3Store) -> Explain:
+def explain(settings: Settings, storage: S3Store, catalogue: Catalogue) -> Explain:
     patience = Patience(seconds=0, stopping=threading.Event())
-    return Explain(storage, ExplainableModels(settings), patience, max_pixels=settings.max_pixels)
+    return Explain(
+        storage, ExplainableModels(settings, catalogue), patience, max_pixels=settings.max_pixels
+    )
 
 
 def test_the_picture_is_made_at_the_first_call_and_kept(
@@ -348,8 +351,8 @@ def test_lime_does_not_keep_grad_cam_of_its_model_waiting_for_its_end(
             lime.result(60)
 
 
-def test_an_explainer_keeps_the_models_that_it_used_last(settings) -> None:
-    models = ExplainableModels(settings, most=2)
+def test_an_explainer_keeps_the_models_that_it_used_last(settings, catalogue) -> None:
+    models = ExplainableModels(settings, catalogue, most=2)
     first, student = models.predictor("cnn_custom", 1), models.predictor("student", 1)
     assert models.predictor("cnn_custom", 1) is first
     models.predictor("student", 2)

@@ -18,6 +18,7 @@ from services.trainer.runner import Runner
 from shared.db.models import TrainingRunRow
 from shared.db.session import Sessions
 from shared.settings import Settings
+from shared.storage.s3 import S3Store
 from shared.trainings.claim import ABANDONED
 from shared.trainings.queue import cancel, events, get_training, request
 from shared.trainings.states import EventKind, TrainingRun, TrainingStatus
@@ -42,11 +43,12 @@ def start(
     for name, value in {**servers.environment(), "HEMOTRIAGE_TRAINER_WORK": str(work)}.items():
         monkeypatch.setenv(name, value)
     own = settings.model_copy(update={"trainer_work": work, "lease_seconds": 2})
+    storage = S3Store(own, pool_size=1)
     running: list[tuple[threading.Event, threading.Thread]] = []
 
     def begin() -> tuple[threading.Event, threading.Thread]:
         stopping = threading.Event()
-        thread = threading.Thread(target=Runner(own, sessions, stopping).run)
+        thread = threading.Thread(target=Runner(own, sessions, storage, stopping).run)
         thread.start()
         running.append((stopping, thread))
         return running[-1]
@@ -80,7 +82,10 @@ def test_what_a_child_reports_is_written_and_its_record_ends_the_run(sessions, s
     for run in runs:
         done = ended(sessions, run)
         assert (done.status, done.attempts) == (TrainingStatus.SUCCEEDED, 1)
-        assert (done.record, done.device) == ({"models": run.name}, "a device")
+        assert (done.record, done.device) == (
+            {"models": {run.name: {}}, "registered": None},
+            "a device",
+        )
         told = events(sessions, run.id, kinds=[EventKind.LOG, EventKind.EPOCH])
         assert [one.document for one in told] == [
             {"text": "attempt 1"},

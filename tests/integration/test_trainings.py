@@ -28,6 +28,7 @@ from tests.waiting import eventually
 
 LIMIT = 3
 RECORD = {"models": {}}
+KEPT = {**RECORD, "registered": None}
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_a_run_ends_with_its_record(sessions, run) -> None:
     assert (running.seconds_left, running.device) == (60, "cpu")
     assert complete(sessions, held, RECORD)
     ended = read(sessions, run)
-    assert (ended.status, ended.progress, ended.record) == (TrainingStatus.SUCCEEDED, 1.0, RECORD)
+    assert (ended.status, ended.progress, ended.record) == (TrainingStatus.SUCCEEDED, 1.0, KEPT)
     assert (ended.seconds_left, ended.device) == (None, "cpu")
     assert ended.finished_at is not None
     assert not renew(sessions, held, lease_seconds=LEASE, progress=0.6)
@@ -176,7 +177,7 @@ def test_a_silent_trainer_loses_its_run_and_can_tell_nothing_more(sessions, run)
     give_up(sessions, silent, DatasetError(), max_attempts=LIMIT)
     hand_back(sessions, silent)
     assert complete(sessions, other, RECORD)
-    assert read(sessions, run).record == RECORD
+    assert read(sessions, run).record == KEPT
     assert events(sessions, run.id, kinds=[EventKind.EPOCH]) == []
 
 

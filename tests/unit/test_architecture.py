@@ -82,6 +82,7 @@ def test_the_lower_domains_know_nothing_of_jobs(domain: str) -> None:
         ("api.main", "api.server", "cli.migrate", "cli.relay", "cli.keys"),
         ("worker.main", "worker.health"),
         ("worker.explainer",),
+        ("worker.shadow",),
         ("cli.submit", "cli.train"),
         ("trainer.main", "trainer.child"),
     ],

@@ -30,7 +30,8 @@ def settings_rows() -> list[str]:
         if field.is_required():
             shown = "required"
         elif isinstance(default, Path):
-            shown = f"`{default.relative_to(PROJECT_ROOT)}/` of the project"
+            ending = "" if default.suffix else "/"
+            shown = f"`{default.relative_to(PROJECT_ROOT)}{ending}` of the project"
         else:
             shown = f"`{default}`"
         rows.append(f"| `HEMOTRIAGE_{name.upper()}` | {shown} | {field.description} |")

@@ -10,7 +10,7 @@ from apiflask import APIBlueprint
 from flask import request
 from pydantic import BaseModel, ValidationError
 
-from services.api.auth import current_key, requires
+from services.api.auth import actor, requires
 from services.api.context import context
 from services.api.dataset_schemas import (
     DatasetListOut,
@@ -81,7 +81,7 @@ def _from_reviews() -> uuid.UUID:
         since=asked.reviews_since,
         base=asked.base,
         name=asked.name,
-        actor=_actor(),
+        actor=actor(),
     )
 
 
@@ -108,7 +108,7 @@ def _from_upload() -> uuid.UUID:
         locked=fields.locked,
         sha256=upload.sha256,
         length=upload.length,
-        actor=_actor(),
+        actor=actor(),
     )
     return dataset_id
 
@@ -159,7 +159,3 @@ def _validated(model: type[Fields], values: Any) -> Fields:
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise FieldError("; ".join(faults)) from error
-
-
-def _actor() -> str:
-    return f"key:{current_key().id}"

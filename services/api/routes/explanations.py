@@ -9,7 +9,7 @@ from apiflask import APIBlueprint
 from flask import Response, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from services.api.auth import current_key, requires
+from services.api.auth import actor, requires
 from services.api.context import context
 from services.api.schemas import (
     USUAL_WAIT_SECONDS,
@@ -89,8 +89,9 @@ def _wait_for_end(
     waits = bool(seconds) and ctx.waiting_places.acquire(blocking=False)
     try:
         most = ctx.settings.max_queued_explanations
-        actor = f"key:{current_key().id}"
-        state = queue.request(ctx.sessions, subject, actor=actor, most=most, waits=waits, lost=lost)
+        state = queue.request(
+            ctx.sessions, subject, actor=actor(), most=most, waits=waits, lost=lost
+        )
         if state is None:
             raise QueueFullError(f"{most} explanations by {subject.method} are asked for.")
         if waits and not state.status.is_final:

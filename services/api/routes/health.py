@@ -11,8 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.context import context
 from shared.errors import HemotriageError
+from shared.registry.states import Alias, NoChampionError
 
 bp = APIBlueprint("health", __name__, tag="Health")
+
+_READY = ("ok", NoChampionError.code)
 
 
 @bp.get("/healthz")
@@ -25,15 +28,19 @@ def healthz() -> dict[str, str]:
 @bp.get("/readyz")
 @bp.doc(summary="Readiness: each server that the API depends on, by name", responses=[503])
 def readyz() -> tuple[dict[str, Any], int]:
-    """503 unless all of them answer."""
+    """503 unless all of them answer.
+
+    No champion is a state of a new service and no outage: data sets are made and models are trained
+    before there is one.
+    """
     ctx = context()
     checks = {
         "database": _check(_ping_database),
         "broker": _check(ctx.broker.ping),
         "object_store": _check(ctx.storage.ping),
-        "models": _check(lambda: ctx.registry.resolve("champion")),
+        "models": _check(lambda: ctx.registry.resolve(Alias.CHAMPION)),
     }
-    ready = all(state == "ok" for state in checks.values())
+    ready = all(state in _READY for state in checks.values())
     return {"status": "ok" if ready else "unavailable", "checks": checks}, 200 if ready else 503
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import uuid
 from typing import Any
 
@@ -12,7 +13,7 @@ from gevent import get_hub
 from pydantic import ValidationError
 from werkzeug.wrappers import Response as BaseResponse
 
-from services.api.auth import current_key, requires
+from services.api.auth import actor, current_key, requires
 from services.api.context import context
 from services.api.language import chosen_language, language_headers
 from services.api.schemas import (
@@ -60,7 +61,7 @@ def post_job() -> tuple[dict[str, Any], int, dict[str, str]]:
     with uploaded_streams(ctx.settings) as streams:
         fields = _fields()
         ctx.admission.admit(current_key(), fields.priority)
-        model = ctx.registry.resolve(fields.model)
+        model = ctx.registry.resolve_for_job(fields.model, random.random())  # noqa: S311 - no secret
         uploads = [_checked(index, stream) for index, stream in enumerate(streams)]
         job_request = _job_request(fields, model, uploads)
         submission = submit(ctx.sessions, ctx.storage, ctx.outbox, job_request, uploads)
@@ -167,5 +168,5 @@ def read_jobs(query: JobListQuery) -> tuple[dict[str, Any], int, dict[str, str]]
 def delete_job(job_id: uuid.UUID) -> dict[str, Any]:
     """Takes a job back that no worker has claimed; 409 afterwards. Scope `submit`."""
     sessions = context().sessions
-    cancel(sessions, job_id, actor=f"key:{current_key().id}")
+    cancel(sessions, job_id, actor=actor())
     return job_out(get_job(sessions, job_id)).model_dump(mode="json")

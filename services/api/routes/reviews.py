@@ -6,22 +6,16 @@ import uuid
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import request
 
 from services.api.auth import current_key, requires
+from services.api.bodies import expect_little
 from services.api.context import context
 from services.api.schemas import ReviewIn, ReviewOut
 from shared.auth.keys import Scope
 from shared.reviews.record import record_review
 
 bp = APIBlueprint("reviews", __name__, url_prefix="/v1/jobs", tag="Results")
-
-_MAX_BODY_BYTES = 64 * 1024
-
-
-@bp.before_request
-def _expect_little() -> None:
-    request.max_content_length = _MAX_BODY_BYTES
+bp.before_request(expect_little)
 
 
 # The key comes first: what a stranger sends is not even looked at.

@@ -13,7 +13,8 @@ from flask import Response, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response as BaseResponse
 
-from services.api.auth import current_key, requires
+from services.api.auth import actor, requires
+from services.api.bodies import expect_little
 from services.api.context import context
 from services.api.training_schemas import (
     EventsQuery,
@@ -34,10 +35,10 @@ from shared.trainings.request import TrainingRequest
 from shared.trainings.states import EventKind, TrainingEvent, TrainingRun
 
 bp = APIBlueprint("trainings", __name__, url_prefix="/v1/trainings", tag="Trainings")
+bp.before_request(expect_little)
 
 _log = logging.getLogger(__name__)
 
-_MAX_BODY_BYTES = 64 * 1024
 _RETRY_MILLISECONDS = 2000
 _EVENT_STREAM = "text/event-stream"
 
@@ -46,11 +47,6 @@ class TooManyListenersError(TransientError):
     """Too many clients listen to trainings already."""
 
     code = "too_many_listeners"
-
-
-@bp.before_request
-def _expect_little() -> None:
-    request.max_content_length = _MAX_BODY_BYTES
 
 
 # The key comes first: what a stranger sends is not even looked at.
@@ -66,7 +62,7 @@ def post_training(asked: TrainingRequest) -> tuple[dict[str, Any], int, dict[str
         base = ctx.registry.resolve(asked.base)
         asked.check_base(base)
         asked = asked.model_copy(update={"base": str(base)})
-    run = queue.request(ctx.sessions, asked, actor=_actor())
+    run = queue.request(ctx.sessions, asked, actor=actor())
     out = training_out(run, [])
     return out.model_dump(mode="json"), 202, {"Location": out.links.self, "Retry-After": "2"}
 
@@ -145,11 +141,7 @@ def read_events(run_id: uuid.UUID, query: EventsQuery) -> BaseResponse:
 @bp.doc(summary="Cancel a training run", responses=[404, 409], security="bearer")
 def delete_training(run_id: uuid.UUID) -> dict[str, Any]:
     """Takes a run back; one that is trained just now is stopped within seconds. Scope `admin`."""
-    return _out(queue.cancel(context().sessions, run_id, actor=_actor()))
-
-
-def _actor() -> str:
-    return f"key:{current_key().id}"
+    return _out(queue.cancel(context().sessions, run_id, actor=actor()))
 
 
 def _out(run: TrainingRun) -> dict[str, Any]:

@@ -34,6 +34,7 @@ OURS = (
     "worker-gpu",
     "explainer",
     "explainer-lime",
+    "shadow",
     "trainer",
     "migrate",
 )

@@ -232,6 +232,7 @@ def test_every_lasting_service_has_a_health_check_and_restarts(services: dict[st
         ("relay", "shared/jobs/relay.py"),
         ("trainer", "services/trainer/main.py"),
         ("explainer", "services/worker/explainer.py"),
+        ("shadow", "services/worker/shadow.py"),
     ],
 )
 def test_a_heartbeat_that_is_asked_for_is_one_that_the_loop_gives(
@@ -259,6 +260,14 @@ def test_every_server_keeps_its_data_in_a_volume_of_its_own(services: dict[str, 
         assert (volume["type"], volume["target"]) == ("volume", target), name
         sources.append(volume["source"])
     assert len(set(sources)) == len(kept)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_is_fetched_is_kept_where_a_container_may_write(
+    services: dict[str, Any], name: str
+) -> None:
+    folder = settings_of(services[name]).registry_dir
+    assert any(folder.is_relative_to(writable) for writable in services[name]["tmpfs"])
 
 
 @pytest.mark.parametrize("name", sorted(ALL))

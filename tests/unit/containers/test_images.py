@@ -67,6 +67,7 @@ def copy_into(folder: Path, image: str) -> None:
         ("api", ("services.cli.migrate", "services.cli.relay")),
         ("api", ("services.cli.keys", "services.cli.models")),
         ("worker", ("services.worker.main", "services.worker.health")),
+        ("worker", ("services.worker.shadow", "shared.heartbeat")),
         ("worker", ("shared.models.engines.openvino_engine",)),
         ("explainer", ("services.worker.explainer", "shared.heartbeat")),
         ("trainer", ("services.trainer.main", "services.cli.study", "services.cli.evaluate")),

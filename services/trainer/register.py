@@ -1,0 +1,63 @@
+"""Makes a version of what a training run has trained, for the registry to take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from services.trainer.cards import update_card
+from services.trainer.finish import drafted
+from services.trainer.release import Release, release_run
+from services.trainer.siblings import Origin
+from services.trainer.study import Study, best_run
+from shared.errors import ConflictError
+from shared.models.registry import CARD
+from shared.registry.versions import check_complete
+from shared.settings import InferenceSettings
+from shared.trainings.states import TrainingRun
+
+
+class NotServableError(ConflictError):
+    """The service shows its models images as they are, and this one was trained on others."""
+
+    code = "representation_not_served"
+
+
+def make_version(
+    run: TrainingRun,
+    report: dict[str, Any],
+    study: Study,
+    settings: InferenceSettings,
+    log: Callable[[str], object],
+) -> None:
+    """Export the best seed of a run, and measure all that must travel with it.
+
+    Nothing is done again where an earlier attempt has made it.
+
+    Args:
+        run: The run.
+        report: What its study found.
+        study: What it trained.
+        settings: Of the engine.
+        log: Told what is done.
+
+    Raises:
+        NotServableError: It was trained on images as the service has none.
+        ModelArtefactError: An exported graph does not agree with Keras.
+        VersionIncompleteError: Something that must travel with it cannot be had.
+    """
+    target = drafted(study.work, run.architecture)
+    if (target.folder / CARD).is_file():
+        return
+    (plan,) = study.plans
+    if plan.representation != "original":
+        raise NotServableError(f"The representation was {plan.representation}.")
+    summary = report["models"][run.architecture]
+    best = best_run(summary)
+    log(f"makes a version of seed {best['plan']['seed']}, and measures it")
+    release = Release(study.dataset, study.split, settings)
+    origin = Origin(study.dataset, study.split, study.work, settings)
+    card = release_run(best, target, release, origin.sibling, seeds=summary["accuracy"])
+    training = {**card["training"], "run": str(run.id), "base": run.base}
+    update_card(target, training=training)
+    check_complete(target.card)

@@ -1,0 +1,1 @@
+"""Model versions that were trained here: registered, judged, promoted, shadowed, rolled back."""

@@ -1,0 +1,187 @@
+"""Versions that training runs make, and how every process finds them."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from shared.registry.policy import ChangeControlPolicy
+
+from services.worker.runtime import Runtime
+from shared.db.session import Sessions
+from shared.errors import ModelArtefactError, UnknownModelError
+from shared.registry.aliases import (
+    promote,
+    rollback,
+)
+from shared.registry.catalogue import Catalogue
+from shared.registry.states import (
+    AliasNotSetError,
+    GateNotPassedError,
+    NoChampionError,
+    VersionIncompleteError,
+)
+from shared.registry.versions import check_complete
+from shared.settings import Settings
+from shared.storage import ObjectMissingError, artefact_key
+from shared.storage.s3 import S3Store
+from tests.registry import SHIPPED, SIGNED, judged, registered_again
+
+Register = Callable[..., str]
+
+
+@pytest.fixture
+def registered(sessions: Sessions, storage: S3Store) -> Register:
+    """Registers a shipped version as if a training run had made it; gives its new reference."""
+    return partial(registered_again, sessions, storage)
+
+
+def empty(settings: Settings, folder: Path) -> Settings:
+    folder.mkdir()
+    return settings.model_copy(update={"models_dir": folder})
+
+
+def test_a_version_gets_the_next_number_of_its_name(registered: Register) -> None:
+    assert registered("student@1") == "student@1"
+    assert registered("student@1", above=7) == "student@8"
+    assert registered("student@1", above=2) == "student@9"
+    assert registered("cnn_custom@1", above=1) == "cnn_custom@2"
+
+
+def test_versions_that_are_registered_at_once_get_numbers_of_their_own(
+    registered: Register,
+) -> None:
+    found: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(registered("student@1"))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [f"student@{number}" for number in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    "part", ["calibration", "conformal", "likeness", "metrics", "precisions", "cases"]
+)
+def test_what_must_travel_with_a_version_is_there_or_there_is_no_version(part: str) -> None:
+    card = SHIPPED.resolve("student@2").card
+    check_complete(card)
+    check_complete(SHIPPED.resolve("ensemble@1").card)
+    with pytest.raises(VersionIncompleteError, match=part):
+        check_complete({name: value for name, value in card.items() if name != part})
+    unreferenced = {name: of for name, of in card["artefacts"].items() if name != "reference"}
+    with pytest.raises(VersionIncompleteError, match=r"artefacts\.reference"):
+        check_complete({**card, "artefacts": unreferenced})
+
+
+def test_a_registered_version_is_fetched_and_predicts_as_the_files_do(
+    own: Settings, catalogue: Catalogue, registered: Register
+) -> None:
+    reference = registered("student@1", above=2)
+    runtime = Runtime(own, catalogue)
+    name, number = reference.split("@")
+    predictor = runtime.predictor(name, int(number))
+    assert (predictor.reference.name, predictor.reference.version) == ("student", 3)
+    assert predictor.reference.sha256 == runtime.predictor("student", 1).reference.sha256
+    assert predictor.cases is not None
+    assert (own.registry_dir / "student" / "3" / "model.onnx").is_file()
+    catalogue.fetch(name, int(number))
+
+
+def test_an_artefact_that_was_altered_or_lost_in_the_store_is_never_run(
+    own: Settings, catalogue: Catalogue, registered: Register, storage: S3Store
+) -> None:
+    registered("student@1", above=2)
+    sha256 = SHIPPED.resolve("student@1").sha256("onnx")
+    key = artefact_key(sha256)
+    content = storage.get(key)
+    storage.put(key, io.BytesIO(content[:-1]), len(content) - 1, "application/octet-stream")
+    with pytest.raises(ModelArtefactError):
+        catalogue.fetch("student", 3)
+    storage.delete(key)
+    with pytest.raises(ObjectMissingError):
+        catalogue.fetch("student", 3)
+    storage.put(key, io.BytesIO(content), len(content), "application/octet-stream")
+    path = catalogue.fetch("student", 3).artefact_path("onnx")
+    path.write_bytes(content[:-1])
+    with pytest.raises(ModelArtefactError):
+        catalogue.fetch("student", 3).artefact_path("onnx")
+
+
+def test_a_bare_name_never_means_a_version_that_has_passed_no_gate(
+    sessions: Sessions, catalogue: Catalogue, registered: Register
+) -> None:
+    newest = registered("student@1", above=2)
+    assert str(catalogue.resolve("student")) == "student@2"
+    assert str(catalogue.resolve(newest)) == "student@3"
+    judged(sessions, "student", 3, "refused")
+    catalogue.refresh()
+    assert str(catalogue.resolve("student")) == "student@2"
+    judged(sessions, "student", 3, "passed")
+    catalogue.refresh()
+    assert str(catalogue.resolve("student")) == "student@3"
+    with pytest.raises(UnknownModelError):
+        catalogue.resolve("student@4")
+
+
+def test_the_first_champion_of_an_empty_registry_is_promoted(
+    own: Settings, sessions: Sessions, registered: Register, policy, tmp_path
+) -> None:
+    bare = Catalogue(empty(own, tmp_path / "none"), sessions)
+    assert (bare.versions(), bare.champion()) == ([], None)
+    with pytest.raises(NoChampionError):
+        bare.resolve("champion")
+    with pytest.raises(UnknownModelError):
+        bare.resolve("student")
+    Runtime(own, bare).warm_up()
+    registered("student@1")
+    bare.refresh()
+    version = bare.get("student", 1)
+    with pytest.raises(GateNotPassedError, match="no gate"):
+        promote(sessions, version, champion=bare.champion(), policy=policy, actor="key:k")
+    judged(sessions, "student", 1, "passed", policy=policy.sha256)
+    promote(sessions, version, champion=None, policy=policy, actor="key:k")
+    bare.refresh()
+    assert str(bare.resolve("champion")) == "student@1"
+    with pytest.raises(AliasNotSetError):
+        rollback(sessions, actor="key:k")
+
+
+def test_a_worker_has_a_new_champion_loaded_within_five_seconds(
+    own: Settings, sessions: Sessions, catalogue: Catalogue, policy: ChangeControlPolicy
+) -> None:
+    runtime = Runtime(own, catalogue)
+    runtime.warm_up()
+    stopping = threading.Event()
+    runtime.follow(stopping)
+    named = {"champion": "ensemble@1", "policy": policy, "actor": "key:k"}
+    promote(sessions, catalogue.get("cnn_custom", 1), override=SIGNED, **named)
+    try:
+        loaded = _loaded_within(runtime, ("cnn_custom", 1), seconds=5)
+    finally:
+        stopping.set()
+    assert loaded
+
+
+def test_a_worker_keeps_the_models_that_it_used_last(own: Settings, catalogue: Catalogue) -> None:
+    runtime = Runtime(own, catalogue, most=2)
+    first, student = runtime.predictor("cnn_custom", 1), runtime.predictor("student", 1)
+    assert runtime.predictor("cnn_custom", 1) is first
+    runtime.predictor("student", 2)
+    assert runtime.predictor("cnn_custom", 1) is first
+    assert runtime.predictor("student", 1) is not student
+
+
+def _loaded_within(runtime: Runtime, key: tuple[str, int], *, seconds: float) -> bool:
+    waited = threading.Event()
+    for _ in range(int(seconds / 0.1)):
+        if key in runtime._predictors:
+            return True
+        waited.wait(0.1)
+    return False
