@@ -64,6 +64,7 @@ def train_run(run_id: uuid.UUID, settings: Settings, reports: Reports) -> None:
         progress_of=tracker.progress_of,
     )
     report = run_study(study, tools)
+    tracker.trained()
     reports.log(f"measured on {len(split.test)} images")
     report["base"] = None if base is None else _describe_base(base, split)
     report |= _registrable(run, report, study, settings, reports)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from importlib.metadata import version as package_version
 
+from shared import __version__
 from shared.settings import PROJECT_ROOT
 
 
@@ -16,7 +16,7 @@ def code_version() -> dict[str, str | None]:
         `package`, and `commit`: the commit's hash, with `-dirty` where a file differs from it or
         is not in it; None where the code lies in no repository of its own.
     """
-    return {"package": package_version("hemotriage"), "commit": _commit()}
+    return {"package": __version__, "commit": _commit()}
 
 
 def _commit() -> str | None:

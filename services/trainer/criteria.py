@@ -126,7 +126,7 @@ def _proportion(
         found += f", the champion's is {other}"
         loss = other.points_above(own)
         allowed = limits.largest_loss_points
-        told = f"it loses {loss:.1f} points to the champion, {allowed:g} are allowed"
+        told = f"it loses {loss:.1f} points to the champion, at most {allowed:g} are allowed"
         objections[told] = loss <= allowed
     return criterion(
         name,
@@ -177,7 +177,7 @@ def _urgency(
     else:
         other = champion.routine
         found += f", by the champion {other}"
-        told = f"{limits.allowed_rise} more than by the champion are allowed"
+        told = f"at most {limits.allowed_rise} more than by the champion are allowed"
         objections = {told: own.count <= other.count + limits.allowed_rise}
     return criterion("urgency", found, objections, candidate=own, champion=other, limits=limits)
 
@@ -189,7 +189,7 @@ def _review(candidate: Figures, champion: Figures | None, policy: ChangeControlP
         other = champion.flagged
         found += f", by the champion {other}"
         rise, allowed = own.points_above(other), limits.largest_rise_points
-        told = f"that is a rise by {rise:.1f} points, {allowed:g} are allowed"
+        told = f"that is a rise by {rise:.1f} points, at most {allowed:g} are allowed"
         objections = {told: rise <= allowed}
     return criterion("review", found, objections, candidate=own, champion=other, limits=limits)
 
@@ -208,7 +208,7 @@ def _speed(candidate: Figures, champion: Figures | None, policy: ChangeControlPo
 
 def _size(candidate: Figures, champion: Figures | None, policy: ChangeControlPolicy) -> Criterion:
     limits, own = policy.size, candidate.artefact_bytes
-    told = f"{limits.largest_bytes / 1e6:.1f} MB are allowed"
+    told = f"at most {limits.largest_bytes / 1e6:.1f} MB are allowed"
     return criterion(
         "size",
         f"Its artefacts have {own / 1e6:.1f} MB",

@@ -9,7 +9,9 @@ import json
 import platform
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from typing import Any
 
@@ -30,6 +32,7 @@ from services.trainer.siblings import Origin
 from services.trainer.splits import Split
 from services.trainer.stored_arrays import remove_unnamed
 from services.trainer.study import describe_split, load_run
+from shared import __version__
 from shared.clock import utc_now
 from shared.models.likeness import REFERENCE
 from shared.models.precision import FULL
@@ -42,7 +45,16 @@ from shared.triage.wording.english import ENGLISH
 
 ENSEMBLE = "ensemble"
 
-_SOFTWARE = ("hemotriage", "tensorflow-cpu", "keras", "onnx", "openvino", "nncf", "pillow", "numpy")
+_SOFTWARE = (
+    "tensorflow-cpu",
+    "tensorflow",
+    "keras",
+    "onnx",
+    "openvino",
+    "nncf",
+    "pillow",
+    "numpy",
+)
 
 
 @dataclass(frozen=True)
@@ -261,9 +273,19 @@ def _describe(target: ModelVersion, release: Release) -> dict[str, Any]:
         "code": code_version(),
         "software": {
             "python": platform.python_version(),
-            **{name: package_version(name) for name in _SOFTWARE},
+            "hemotriage": __version__,
+            **_installed(),
         },
     }
+
+
+def _installed() -> dict[str, str]:
+    """Versions of what made it; TensorFlow goes by one name or the other."""
+    found = {}
+    for name in _SOFTWARE:
+        with suppress(PackageNotFoundError):
+            found[name] = package_version(name)
+    return found
 
 
 def _write(card: dict[str, Any], target: ModelVersion) -> None:

@@ -101,6 +101,10 @@ class Tracker:
         left = (now - began_at) / gained * (total - done) if gained else None
         self._reports.progress(_TRAINED * done / total, left)
 
+    def trained(self) -> None:
+        """Tell that all parts are trained; how long measuring takes is not known."""
+        self._reports.progress(_TRAINED, None)
+
 
 class _Reported(RunProgress):
     """Tells of one part what Keras and the training loop tell it."""

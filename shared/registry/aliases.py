@@ -110,11 +110,14 @@ def set_challenger(
         GateNotPassedError: It is to get jobs, and neither a passed gate nor an override is there.
     """
     with sessions.begin() as session:
-        leading = _leading(_locked(session), champion)
+        present = _locked(session)
+        leading = _leading(present, champion)
         if leading == str(version):
             raise ConflictError(f"{version} is the champion.")
         why = _permission(session, version, leading, policy, override) if canary_percent else {}
-        _put(session, Alias.CHALLENGER, version.name, version.version, canary=canary_percent)
+        if str(present.get(Alias.CHALLENGER)) != str(version):
+            _put(session, Alias.CHALLENGER, version.name, version.version)
+        _share(session, canary_percent)
         told = {"canary_percent": canary_percent, **_given(reason), **why}
         _tell(session, actor, "model.challenger_set", str(version), **told)
 
@@ -158,7 +161,7 @@ def rollback(sessions: Sessions, *, actor: str, reason: str | None = None) -> Al
         _put(session, Alias.PREVIOUS, leading.name, leading.version)
         if str(present.get(Alias.CHALLENGER)) == str(before):
             _remove(session, Alias.CHALLENGER)
-        session.execute(update(ModelAliasRow).values(canary_percent=0))
+        _share(session, 0)
         told = {"previous": str(leading), **_given(reason)}
         _tell(session, actor, "model.rolled_back", str(before), **told)
         return AliasTarget(before.name, before.version, utc_now())
@@ -208,11 +211,16 @@ def _locked(session: Session) -> dict[Alias, AliasTarget]:
     return {Alias(row.alias): _target_of(row) for row in rows}
 
 
-def _put(session: Session, alias: Alias, name: str, version: int, *, canary: int = 0) -> None:
-    values = {"name": name, "version": version, "canary_percent": canary}
-    values["since"] = func.clock_timestamp()
+def _put(session: Session, alias: Alias, name: str, version: int) -> None:
+    values = {"name": name, "version": version, "since": func.clock_timestamp()}
     statement = insert(ModelAliasRow).values(alias=alias, **values)
     session.execute(statement.on_conflict_do_update(index_elements=["alias"], set_=values))
+
+
+def _share(session: Session, canary_percent: int) -> None:
+    """Set the challenger's share; that it is challenger, and since when, stays as it is."""
+    challenger = update(ModelAliasRow).where(ModelAliasRow.alias == Alias.CHALLENGER)
+    session.execute(challenger.values(canary_percent=canary_percent))
 
 
 def _remove(session: Session, alias: Alias) -> None:

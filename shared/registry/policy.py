@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from shared.errors import PermanentError
+from shared.triage.labels import LABELS
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A proportion."""
@@ -80,7 +81,7 @@ class ReviewLimits(_Table):
 class RobustnessLimits(ProportionLimits):
     """Of the mean accuracy on changed images."""
 
-    images: PositiveInt
+    images: Annotated[int, Field(ge=len(LABELS))]
     """The most that are changed, of all classes together."""
 
 

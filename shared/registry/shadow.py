@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Float, Row, Select, Text, column, func, select, true
+from sqlalchemy import Row, Select, func, select
 
 from shared.db.models import JobRow, ResultRow, ReviewRow, ShadowResultRow
 from shared.db.session import Sessions, execute
@@ -141,14 +141,6 @@ def disagreements(
 
 def _compared(name: str, version: int) -> Select[Any]:
     """Results with what a version says of their jobs, which is null where it gives no result."""
-    # One pass over the JSON: `->>` would read all of it anew for each of the three.
-    other = (
-        func.json_to_record(ShadowResultRow.document)
-        .table_valued(
-            column("prediction", Text), column("confidence", Float), column("urgency", Text)
-        )
-        .render_derived("other", with_types=True)
-    )
     review = (
         select(ReviewRow.label)
         .where(ReviewRow.job_id == ShadowResultRow.job_id)
@@ -157,12 +149,12 @@ def _compared(name: str, version: int) -> Select[Any]:
         .scalar_subquery()
     )
     given = (ResultRow.prediction, ResultRow.confidence, ResultRow.urgency)
-    said = (other.c[of.key].label(f"other_{of.key}") for of in given)
+    other = (ShadowResultRow.prediction, ShadowResultRow.confidence, ShadowResultRow.urgency)
+    said = (of.label(f"other_{of.key}") for of in other)
     return (
         select(ShadowResultRow.job_id, ResultRow.created_at, ShadowResultRow.agrees, *given)
         .add_columns(*said, review.label("review"))
         .join(ResultRow, ResultRow.job_id == ShadowResultRow.job_id)
-        .outerjoin(other, true())
         .where(ShadowResultRow.name == name, ShadowResultRow.version == version)
     )
 

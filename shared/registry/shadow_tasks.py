@@ -142,8 +142,13 @@ def keep(sessions: Sessions, task: ShadowTask, said: TriageResult | str) -> None
     else:
         same = (ResultRow.prediction == said.prediction, ResultRow.urgency == said.urgency)
         document = said.model_dump(mode="json")
-        columns["agrees"] = and_(*same)
-        columns["document"] = literal(document, ShadowResultRow.document.type)
+        columns |= {
+            "agrees": and_(*same),
+            "prediction": literal(str(said.prediction)),
+            "confidence": literal(said.confidence),
+            "urgency": literal(str(said.urgency)),
+            "document": literal(document, ShadowResultRow.document.type),
+        }
     rows = select(*columns.values()).where(ResultRow.job_id == task.job_id)
     statement = insert(ShadowResultRow).from_select([*columns], rows)
     execute(sessions, statement.on_conflict_do_nothing())

@@ -90,6 +90,20 @@ def test_one_that_is_killed_comes_back_and_misses_no_job(
     assert all(rows(shadowed)[job_id].document for job_id in jobs)
 
 
+def test_one_that_is_stopped_ends_at_once_and_takes_its_child_with_it(
+    service: LocalService, client: Client, shadowed: Sessions, smears: list[Path]
+) -> None:
+    shadow = service.applications["shadow"]
+    jobs = submit(client, smears)
+    eventually(lambda: jobs & {*rows(shadowed)})
+    (child,) = children(service)
+    shadow.ask_to_stop()
+    eventually(lambda: not shadow.is_running(), 10)
+    assert shadow.exit_code == 0
+    eventually(lambda: is_gone(child), 10)
+    eventually(lambda: jobs <= {*rows(shadowed)}, meanwhile=service.ensure_alive)
+
+
 def test_a_retired_challenger_leaves_nothing_in_memory(
     service: LocalService, client: Client, shadowed: Sessions, smears: list[Path]
 ) -> None:

@@ -6,9 +6,9 @@ import datetime as dt
 import uuid
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 
-from shared.db.models import ModelAliasRow, ResultRow, ShadowResultRow
+from shared.db.models import Base, ModelAliasRow, ResultRow, ShadowResultRow
 from shared.db.session import Sessions
 from shared.jobs.complete import complete
 from shared.registry.shadow_tasks import pending
@@ -74,3 +74,18 @@ def waiting(sessions: Sessions) -> list[uuid.UUID]:
 def rows(sessions: Sessions) -> dict[uuid.UUID, ShadowResultRow]:
     with sessions() as session:
         return {row.job_id: row for row in session.scalars(select(ShadowResultRow))}
+
+
+def answered_at(sessions: Sessions, job_id: uuid.UUID) -> dt.datetime:
+    with sessions() as session:
+        return session.scalars(select(ResultRow.created_at).where(ResultRow.job_id == job_id)).one()
+
+
+def everything_but_shadows(sessions: Sessions) -> dict[str, list[str]]:
+    """All rows of all tables, as text."""
+    tables = [t.name for t in Base.metadata.sorted_tables if t.name != "shadow_results"]
+    with sessions() as session:
+        return {
+            name: sorted(session.scalars(text(f"SELECT t::text FROM {name} AS t")))
+            for name in tables
+        }

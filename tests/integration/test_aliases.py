@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from shared.registry.policy import ChangeControlPolicy
 from sqlalchemy import select
 
 from shared.db.models import AuditRow
@@ -18,6 +17,7 @@ from shared.registry.aliases import (
     set_challenger,
 )
 from shared.registry.catalogue import Catalogue
+from shared.registry.policy import ChangeControlPolicy
 from shared.registry.states import Alias, AliasNotSetError, GateNotPassedError
 from tests.registry import SIGNED, judged
 
@@ -89,6 +89,7 @@ def test_a_canary_gets_its_share_of_the_champions_jobs_and_of_no_others(
     student = catalogue.get("student", 2)
     set_challenger(sessions, student, **named)
     catalogue.refresh()
+    since = read_aliases(sessions)[Alias.CHALLENGER].since
     assert str(catalogue.resolve_for_job("champion", 0.0)) == "ensemble@1"
     set_challenger(sessions, student, canary_percent=20, override=SIGNED, **named)
     catalogue.refresh()
@@ -97,6 +98,7 @@ def test_a_canary_gets_its_share_of_the_champions_jobs_and_of_no_others(
     }
     assert of_chance == {0: "student@2", 0.199: "student@2", 0.2: "ensemble@1"}
     assert str(catalogue.resolve_for_job("ensemble@1", 0.0)) == "ensemble@1"
+    assert read_aliases(sessions)[Alias.CHALLENGER].since == since, "it goes on looking"
 
     promote(sessions, catalogue.get("cnn_custom", 1), override=SIGNED, **named)
     rollback(sessions, actor="key:k")

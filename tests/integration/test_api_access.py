@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-import uuid
 
 import pytest
 from pydantic import SecretStr
@@ -15,9 +14,12 @@ from services.api.app import create_app
 from shared.auth.keys import Scope, create_key, revoke_key
 from shared.clock import utc_now
 
+NOBODY = "00000000-0000-4000-8000-000000000000"
+"""The id of nothing; the same in each process of the tests."""
+
 
 @pytest.mark.parametrize(
-    "path", [f"/v1/jobs/{uuid.uuid4()}", "/v1/jobs/1", "/v1/jobs/x/result", "/nowhere"]
+    "path", [f"/v1/jobs/{NOBODY}", "/v1/jobs/1", "/v1/jobs/x/result", "/nowhere"]
 )
 def test_what_is_not_there_is_a_404_problem(client, path: str) -> None:
     answer = client.get(path)
@@ -32,13 +34,13 @@ def test_a_wrong_method_is_a_405_problem(client) -> None:
 
 PROTECTED = [
     ("POST", "/v1/jobs", Scope.SUBMIT),
-    ("DELETE", f"/v1/jobs/{uuid.uuid4()}", Scope.SUBMIT),
+    ("DELETE", f"/v1/jobs/{NOBODY}", Scope.SUBMIT),
     ("GET", "/v1/jobs", Scope.READ),
-    ("GET", f"/v1/jobs/{uuid.uuid4()}", Scope.READ),
-    ("GET", f"/v1/jobs/{uuid.uuid4()}/result", Scope.READ),
-    ("GET", f"/v1/jobs/{uuid.uuid4()}/images/0", Scope.READ),
-    ("GET", f"/v1/jobs/{uuid.uuid4()}/images/0/explanation", Scope.READ),
-    ("POST", f"/v1/jobs/{uuid.uuid4()}/review", Scope.REVIEW),
+    ("GET", f"/v1/jobs/{NOBODY}", Scope.READ),
+    ("GET", f"/v1/jobs/{NOBODY}/result", Scope.READ),
+    ("GET", f"/v1/jobs/{NOBODY}/images/0", Scope.READ),
+    ("GET", f"/v1/jobs/{NOBODY}/images/0/explanation", Scope.READ),
+    ("POST", f"/v1/jobs/{NOBODY}/review", Scope.REVIEW),
     ("GET", "/v1/models", Scope.READ),
     ("GET", "/v1/models/cnn_custom/versions/1", Scope.READ),
     ("GET", "/v1/models/cnn_custom/versions/1/shadow", Scope.READ),
@@ -48,17 +50,17 @@ PROTECTED = [
     ("DELETE", "/v1/models/aliases/challenger", Scope.ADMIN),
     ("POST", "/v1/models/rollback", Scope.ADMIN),
     ("GET", "/v1/gates", Scope.ADMIN),
-    ("GET", f"/v1/gates/{uuid.uuid4()}", Scope.ADMIN),
+    ("GET", f"/v1/gates/{NOBODY}", Scope.ADMIN),
     ("POST", "/v1/datasets", Scope.ADMIN),
     ("GET", "/v1/datasets", Scope.ADMIN),
-    ("GET", f"/v1/datasets/{uuid.uuid4()}", Scope.ADMIN),
-    ("GET", f"/v1/datasets/{uuid.uuid4()}/manifest", Scope.ADMIN),
+    ("GET", f"/v1/datasets/{NOBODY}", Scope.ADMIN),
+    ("GET", f"/v1/datasets/{NOBODY}/manifest", Scope.ADMIN),
     ("POST", "/v1/trainings", Scope.ADMIN),
     ("GET", "/v1/trainings", Scope.ADMIN),
-    ("GET", f"/v1/trainings/{uuid.uuid4()}", Scope.ADMIN),
-    ("GET", f"/v1/trainings/{uuid.uuid4()}/logs", Scope.ADMIN),
-    ("GET", f"/v1/trainings/{uuid.uuid4()}/events", Scope.ADMIN),
-    ("DELETE", f"/v1/trainings/{uuid.uuid4()}", Scope.ADMIN),
+    ("GET", f"/v1/trainings/{NOBODY}", Scope.ADMIN),
+    ("GET", f"/v1/trainings/{NOBODY}/logs", Scope.ADMIN),
+    ("GET", f"/v1/trainings/{NOBODY}/events", Scope.ADMIN),
+    ("DELETE", f"/v1/trainings/{NOBODY}", Scope.ADMIN),
 ]
 
 

@@ -224,8 +224,8 @@ def test_an_upload_that_is_cut_off_leaves_nothing(client, sessions, storage) -> 
         ("[]", 422, "validation_failed"),
         ('{"base": "x"}', 422, "validation_failed"),
         ('{"locked": true}', 422, "validation_failed"),
-        (json.dumps({"base": str(uuid.uuid4())}), 404, "not_found"),
-        (json.dumps({"reviews_since": str(uuid.uuid4())}), 404, "not_found"),
+        (json.dumps({"base": "00000000-0000-4000-8000-000000000000"}), 404, "not_found"),
+        (json.dumps({"reviews_since": "00000000-0000-4000-8000-000000000000"}), 404, "not_found"),
     ],
 )
 def test_what_asks_for_no_reviews_is_refused(

@@ -7,23 +7,22 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from services.worker import shadow as shadow_module
 from services.worker.batcher import NotNowError
 from services.worker.inference import JobRunner
 from services.worker.isolation import Isolation
 from services.worker.shadow import Shadow
-from shared.db.models import Base, ResultRow
+from shared.db.models import ResultRow
 from shared.db.session import Sessions
 from shared.errors import AttemptCrashedError, CorruptImageError
 from shared.jobs.claim import Claim
 from shared.jobs.queries import get_job
-from shared.registry import shadow_tasks
-from shared.registry.shadow_tasks import keep, pending
 from shared.settings import Settings
 from shared.storage import StorageUnavailableError
 from shared.storage.s3 import S3Store
@@ -32,7 +31,9 @@ from tests.integration.jobs import age, post, take
 from tests.integration.shadows import (
     CHALLENGER,
     CHAMPION,
+    answered_at,
     challenge,
+    everything_but_shadows,
     finished,
     retire,
     rows,
@@ -50,11 +51,7 @@ Run = Callable[..., Shadow]
 @pytest.fixture
 def finish_one(sessions: Sessions, storage: S3Store, key_id: str) -> Callable[..., uuid.UUID]:
     """Finishes a job, as the champion's unless another is named."""
-
-    def finish(*answer: str, **request: object) -> uuid.UUID:
-        return finished(sessions, storage, key_id, *answer, **request)
-
-    return finish
+    return partial(finished, sessions, storage, key_id)
 
 
 @pytest.fixture
@@ -100,8 +97,10 @@ def agreeing(held: Claim) -> TriageResult:
 class Server:
     """Whoever makes results, out of order until it is mended."""
 
-    def __init__(self, error: Exception, broken: set[uuid.UUID] | None = None) -> None:
-        self.error: Exception | None = error
+    def __init__(
+        self, error: Exception | None = None, broken: set[uuid.UUID] | None = None
+    ) -> None:
+        self.error = error
         self.broken = broken
         self.asked: list[uuid.UUID] = []
 
@@ -112,92 +111,8 @@ class Server:
         return agreeing(held)
 
 
-def test_what_others_answered_since_the_challenger_was_set_is_pending_oldest_first(
-    sessions: Sessions, finish_one
-) -> None:
-    finish_one()
-    assert waiting(sessions) == [], "there is no challenger"
-    challenge(sessions)
-    first, second = finish_one(), finish_one(model_name="ensemble", model_version=1)
-    finish_one(model_name=CHALLENGER[0], model_version=CHALLENGER[1])
-    other_version = finish_one(model_name=CHALLENGER[0], model_version=2)
-    assert waiting(sessions) == [first, second, other_version]
-    (task,) = pending(sessions, limit=1)
-    assert (task.job_id, task.name, task.version) == (first, *CHALLENGER)
-    behind = pending(sessions, limit=100, after=task.position)
-    assert [later.job_id for later in behind] == [second, other_version]
-    retire(sessions)
-    assert waiting(sessions) == []
-
-
-@pytest.mark.parametrize("step", [1, 2, 5000])
-def test_results_of_one_moment_are_all_found_a_page_at_a_time(
-    sessions: Sessions, finish_one, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
-    monkeypatch.setattr(shadow_tasks, "_STEP", step)
-    challenge(sessions)
-    jobs = sorted(finish_one() for _ in range(5))
-    with sessions.begin() as session:  # as the results that one statement writes
-        session.execute(text("UPDATE results SET created_at = clock_timestamp()::timestamptz(0)"))
-    set_back(sessions, 1)
-    found, position = [], None
-    while tasks := pending(sessions, limit=2, after=position):
-        found += tasks
-        position = tasks[-1].position
-    assert [task.job_id for task in found] == jobs
-    for task in found[:4]:
-        keep(sessions, task, "corrupt_image")
-    assert waiting(sessions) == jobs[4:], "it is behind many that are done"
-
-
-def test_what_is_kept_first_stays(sessions: Sessions, finish_one) -> None:
-    challenge(sessions)
-    job_id = finish_one("Early", "urgent")
-    (task,) = pending(sessions, limit=1)
-    document = said(job_id, "Early", "urgent")
-    keep(sessions, task, document)
-    keep(sessions, task, said(job_id, "Pre", "urgent"))
-    keep(sessions, task, "corrupt_image")
-    row = rows(sessions)[job_id]
-    assert (row.agrees, row.error_code) == (True, None)
-    assert TriageResult.model_validate(row.document) == document
-    assert waiting(sessions) == []
-
-
-@pytest.mark.parametrize(
-    ("answer", "agrees"),
-    [
-        (("Early", "urgent"), True),
-        (("Pre", "urgent"), False),
-        (("Early", "priority"), False),
-        (("Benign", "routine"), False),
-    ],
-)
-def test_it_agrees_where_prediction_and_urgency_are_the_same(
-    sessions: Sessions, finish_one, answer: tuple[str, str], agrees: bool
-) -> None:
-    challenge(sessions)
-    job_id = finish_one("Early", "urgent")
-    keep(sessions, pending(sessions, limit=1)[0], said(job_id, *answer))
-    assert rows(sessions)[job_id].agrees is agrees
-
-
-def everything_but_shadows(sessions: Sessions) -> dict[str, list[str]]:
-    """All rows of all tables, as text."""
-    tables = [t.name for t in Base.metadata.sorted_tables if t.name != "shadow_results"]
-    with sessions() as session:
-        return {
-            name: sorted(session.scalars(text(f"SELECT t::text FROM {name} AS t")))
-            for name in tables
-        }
-
-
 def test_the_challenger_says_what_it_would_have_answered_and_nothing_else_changes(
-    sessions: Sessions,
-    own_answer: dict[str, Any],
-    isolation: Isolation,
-    run: Run,
-    finish_one,
+    sessions: Sessions, own_answer: dict[str, Any], isolation: Isolation, run: Run, finish_one
 ) -> None:
     challenge(sessions)
     shadowed = finish_one(callback_url="https://lis.example.org/told")
@@ -207,17 +122,11 @@ def test_the_challenger_says_what_it_would_have_answered_and_nothing_else_change
     assert everything_but_shadows(sessions) == before
     (row,) = rows(sessions).values()
     assert (row.job_id, row.name, row.version) == (shadowed, *CHALLENGER)
-    of_its_own = ("job_id", "created_at", "timings_ms")
     assert row.document["job_id"] == str(shadowed)
     assert set(row.document["timings_ms"]) == set(own_answer["timings_ms"])
-    for name in of_its_own:
+    for name in ("job_id", "created_at", "timings_ms"):
         del row.document[name], own_answer[name]
     assert row.document == own_answer
-
-
-def get_created_at(sessions: Sessions, job_id: uuid.UUID) -> dt.datetime:
-    with sessions() as session:
-        return session.scalars(select(ResultRow.created_at).where(ResultRow.job_id == job_id)).one()
 
 
 def test_it_takes_nothing_while_a_live_job_waits(
@@ -357,7 +266,7 @@ def test_a_result_that_is_committed_late_is_found(
             )
         )
     eventually(lambda: late.id in rows(sessions), 10)
-    (before, after) = (get_created_at(sessions, late.id), get_created_at(sessions, between))
+    (before, after) = (answered_at(sessions, late.id), answered_at(sessions, between))
     assert before < after, "it was not late"
 
 
@@ -384,7 +293,7 @@ def test_now_and_then_it_looks_from_the_beginning(
 def test_a_second_process_does_no_harm(sessions: Sessions, run: Run, finish_one) -> None:
     challenge(sessions)
     jobs = [finish_one() for _ in range(6)]
-    servers = [Server(ValueError("never"), set()) for _ in range(2)]
+    servers = [Server() for _ in range(2)]
     for server in servers:
         run(server)
     eventually(lambda: waiting(sessions) == [], 10)

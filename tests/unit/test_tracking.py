@@ -92,6 +92,13 @@ def test_the_time_that_is_left_counts_what_this_attempt_has_done(
     assert heard(pipe).seconds_left == pytest.approx(50)
 
 
+def test_while_it_is_measured_nobody_knows_how_much_time_is_left(study, tracker, pipe) -> None:
+    tracker.at(parts_of(study)[-1], 4, pausing=False)
+    tracker.trained()
+    told = json.loads(pipe.getvalue().splitlines()[-1])
+    assert (told["progress"], told["seconds_left"]) == (0.98, None)
+
+
 def test_finished_parts_are_told_again_under_the_same_keys(study, tracker, pipe) -> None:
     part = parts_of(study)[0]
     part.folder.mkdir()

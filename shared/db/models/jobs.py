@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     String,
@@ -37,6 +38,8 @@ class ApiKeyRow(Base):
             name="scopes_known",
         ),
         CheckConstraint("jobs_per_minute > 0", name="rate_positive"),
+        CheckConstraint("(issuer IS NULL) = (subject IS NULL)", name="identity_is_whole"),
+        UniqueConstraint("issuer", "subject"),
     )
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -47,6 +50,13 @@ class ApiKeyRow(Base):
     jobs_per_minute: Mapped[int | None]
     expires_at: Mapped[dt.datetime | None]
     revoked_at: Mapped[dt.datetime | None]
+    # Networks that it may be used from; null: from anywhere.
+    allowed_hosts: Mapped[list[str] | None]
+    # The key that it takes the place of.
+    successor_of: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
+    # Of somebody who signs in elsewhere: who vouches, and for whom. No secret leads to it.
+    issuer: Mapped[str | None]
+    subject: Mapped[str | None]
 
 
 class JobRow(Base):
@@ -122,6 +132,26 @@ class JobImageRow(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     width: Mapped[int]
     height: Mapped[int]
+
+
+class DicomSourceRow(Base):
+    """The DICOM instance and the frame, counted from 1, that an image of a job was."""
+
+    __tablename__ = "dicom_sources"
+    __table_args__ = (
+        CheckConstraint("frame > 0", name="frame_positive"),
+        ForeignKeyConstraint(["job_id", "index"], ["job_images.job_id", "job_images.index"]),
+        Index("ix_dicom_sources_study_uid", "study_uid"),
+        Index("ix_dicom_sources_instance_uid", "instance_uid"),
+    )
+
+    job_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    index: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    study_uid: Mapped[str]
+    series_uid: Mapped[str]
+    instance_uid: Mapped[str]
+    sop_class_uid: Mapped[str]
+    frame: Mapped[int]
 
 
 class OutboxRow(Base):

@@ -113,7 +113,10 @@ class ShadowResultRow(Base):
     __tablename__ = "shadow_results"
     __table_args__ = (
         CheckConstraint("(document IS NULL) <> (error_code IS NULL)", name="result_or_error"),
-        CheckConstraint("(document IS NULL) = (agrees IS NULL)", name="agreement_of_result"),
+        CheckConstraint(
+            "num_nonnulls(document, agrees, prediction, confidence, urgency) IN (0, 5)",
+            name="result_is_whole",
+        ),
         Index("ix_shadow_results_of_version", "name", "version", "job_id"),
         Index(
             "ix_shadow_results_disagreements",
@@ -129,6 +132,9 @@ class ShadowResultRow(Base):
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     # Whether prediction and urgency are those of the job's result.
     agrees: Mapped[bool | None]
+    prediction: Mapped[str | None]
+    confidence: Mapped[float | None]
+    urgency: Mapped[str | None]
     document: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error_code: Mapped[str | None]
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -28,7 +28,7 @@ _ALIAS_CHECKS = {
 }
 _SHADOW_CHECKS = {
     "result_or_error": "(document IS NULL) <> (error_code IS NULL)",
-    "agreement_of_result": "(document IS NULL) = (agrees IS NULL)",
+    "result_is_whole": "num_nonnulls(document, agrees, prediction, confidence, urgency) IN (0, 5)",
 }
 
 
@@ -104,6 +104,9 @@ def _create_shadow_results() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("agrees", sa.Boolean(), nullable=True),
+        sa.Column("prediction", sa.Text(), nullable=True),
+        sa.Column("confidence", sa.Double(), nullable=True),
+        sa.Column("urgency", sa.Text(), nullable=True),
         sa.Column("document", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=_NOW, nullable=False),
