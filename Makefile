@@ -21,8 +21,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 run: setup ## Start the whole service here, triage the bundled image, stay up until Ctrl-C
 	@exec $(BIN)/hemotriage up
 
-test: setup ## Run the tests against the real servers
-	$(BIN)/python -m pytest -m "not exhaustive"
+test: setup ## Run the tests, in two processes with real servers each
+	$(BIN)/python -m pytest -m "not exhaustive" --numprocesses 2 --dist loadfile
 
 exhaustive: setup ## Run the tests that `make test` leaves out: every fault, every format
 	$(BIN)/python -m pytest -m exhaustive

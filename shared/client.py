@@ -14,6 +14,7 @@ import httpx
 
 from shared.errors import HemotriageError, TransientError
 from shared.explanations.method import Method
+from shared.interop.forms import MEDIA_TYPES, ResultForm
 
 _WAIT_SECONDS = 20
 _PROGRESS_SECONDS = 2
@@ -88,6 +89,18 @@ class Client:
             # A busy service answers before the end of the wait.
             time.sleep(_PAUSE_SECONDS)
         raise NotFinishedError(f"Job {job_id}.")
+
+    def result(self, job_id: str, *, form: ResultForm = ResultForm.JSON) -> bytes:
+        """Read the result of a job, as the bytes of a document in this form.
+
+        Raises:
+            RefusedError: The job has no result, or cannot be written in this form.
+        """
+        headers = {"Accept": MEDIA_TYPES[form]}
+        response = self._http.get(f"/v1/jobs/{job_id}/result", headers=headers)
+        if response.is_error:
+            body_of(response)
+        return response.content
 
     def explanation(
         self,

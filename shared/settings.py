@@ -12,12 +12,20 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.auth.hosts import parse_networks
+from shared.auth.issuers import parse_issuers, parse_scope_map
+from shared.webhooks.destinations import parse_destinations
 from shared.webhooks.hosts import AllowedHosts
 from shared.webhooks.signature import key_of
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 DEFAULT_MAX_PIXELS = 50_000_000
+
+# VR AE of PS3.5, table 6.2-1, less what the list of these separates by.
+AE_TITLE = r"^[A-Za-z0-9_.\- ]{1,16}$"
+CALLING_AES = r"^([A-Za-z0-9_.\- ]{1,16}(@[0-9A-Fa-f.:]+)?(,|$))*$"
+_SECRET_CHARACTERS = 32
 
 EngineName = Literal["openvino", "tensorflow"]
 PrecisionSetting = Literal["best", "f32", "bf16", "int8"]
@@ -103,6 +111,20 @@ class Settings(InferenceSettings):
     key_jobs_per_minute: int = Field(
         default=0, ge=0, description="Jobs a minute of a key without a rate of its own; 0: any."
     )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses and networks of proxies whose `X-Forwarded-For` is believed.",
+    )
+    oidc_issuers: str = Field(
+        default="", description="OpenID providers whose tokens are taken, `URL=AUDIENCE`."
+    )
+    oidc_scope_claim: str = Field(
+        default="scope", min_length=1, description="Claim of a token that tells what it allows."
+    )
+    oidc_scope_map: str = Field(
+        default="",
+        description="Scopes, `VALUE=SCOPE`, of values of that claim besides `hemotriage.SCOPE`.",
+    )
 
     worker_threads: int = Field(default=16, ge=1, description="Jobs that one worker holds at once.")
     worker_queues: str = Field(
@@ -166,6 +188,10 @@ class Settings(InferenceSettings):
     webhook_retry_seconds: float = Field(
         default=5, gt=0, description="Delay of a webhook's first retry; it doubles each time."
     )
+    result_destinations: str = Field(
+        default="",
+        description="Where results are pushed: `mllp[s]://`, `stow+http[s]://`, `dicom://`.",
+    )
 
     monitoring_interval_seconds: float = Field(
         default=300, gt=0, description="Pause between two looks at drift."
@@ -180,6 +206,31 @@ class Settings(InferenceSettings):
         default=30, ge=1, description="Age at which what was found of drift is removed."
     )
 
+    pseudonym_secret: SecretStr | None = Field(
+        default=None,
+        description="Makes pseudonyms of patient ids in DICOM, 32 characters or more; unset: none.",
+    )
+    dicom_allow_burned_in: bool = Field(
+        default=False, description="Take DICOM images that say that text is burned into them."
+    )
+    dicom_host: str = Field(
+        default="127.0.0.1", description="Address that the DICOM gateway listens on."
+    )
+    dicom_port: int = Field(
+        default=0, ge=0, le=65535, description="Port of the DICOM gateway; 0: there is none."
+    )
+    dicom_ae_title: str = Field(
+        default="HEMOTRIAGE", pattern=AE_TITLE, description="AE title of the DICOM gateway."
+    )
+    dicom_calling_aes: str = Field(
+        default="",
+        pattern=CALLING_AES,
+        description="Who may send to the DICOM gateway: `AE` or `AE@ADDRESS`, by comma.",
+    )
+    dicom_api_key_id: str = Field(
+        default="", description="Id of the API key whose jobs those of the DICOM gateway are."
+    )
+
     connect_timeout_seconds: float = Field(
         default=3.0, gt=0, description="Longest wait for a server to take a connection."
     )
@@ -187,10 +238,37 @@ class Settings(InferenceSettings):
         default=5.0, gt=0, description="Longest wait for a server's next answer."
     )
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, proxies: str) -> str:
+        return proxies if parse_networks(proxies) else ""
+
+    @field_validator("oidc_issuers")
+    @classmethod
+    def _issuers_are_well_formed(cls, issuers: str) -> str:
+        return issuers if parse_issuers(issuers) else ""
+
+    @field_validator("oidc_scope_map")
+    @classmethod
+    def _scopes_are_known(cls, scope_map: str) -> str:
+        return scope_map if parse_scope_map(scope_map) else ""
+
     @field_validator("webhook_allowed_hosts")
     @classmethod
     def _hosts_are_well_formed(cls, hosts: str) -> str:
         return hosts if AllowedHosts.parse(hosts).entries else ""
+
+    @field_validator("result_destinations")
+    @classmethod
+    def _destinations_are_well_formed(cls, destinations: str) -> str:
+        return ",".join(parse_destinations(destinations))
+
+    @field_validator("pseudonym_secret")
+    @classmethod
+    def _secret_is_not_guessed(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret and len(secret) < _SECRET_CHARACTERS:
+            raise ValueError(f"it must have {_SECRET_CHARACTERS} characters or more")
+        return secret or None
 
     @field_validator("webhook_secret")
     @classmethod

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import time
-
 from apiflask import APIFlask
-from flask import Response, current_app, g, redirect, request
+from flask import Response, current_app, redirect, request
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.wrappers import Response as BaseResponse
 
-from services.api import errors, openapi
+from services.api import access, errors, openapi
 from services.api.context import EXTENSION, create_context
 from services.api.routes import (
+    audit,
     datasets,
+    dicomweb,
     explanations,
     gates,
     health,
@@ -27,7 +26,6 @@ from services.api.routes import (
 from services.api.uploads import SpoolingRequest
 from shared.settings import Settings
 
-_log = logging.getLogger(__name__)
 _DRAIN_CHUNK = 1024**2
 
 
@@ -45,23 +43,18 @@ def create_app(settings: Settings) -> APIFlask:
     openapi.init_app(app)
     for routes in (
         *(jobs, results, explanations, reviews, models, gates, datasets, trainings),
-        *(health, metrics),
+        *(dicomweb, audit, health, metrics),
     ):
         app.register_blueprint(routes.bp)
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json"), url_prefix="/docs")
     app.add_url_rule("/", "root", app.doc(hide=True)(_to_documentation))
-    app.before_request(_start_clock)
     app.after_request(_drain)
-    app.after_request(_log_request)
+    access.init_app(app)
     return app
 
 
 def _to_documentation() -> BaseResponse:
     return redirect("/docs/")
-
-
-def _start_clock() -> None:
-    g.started = time.perf_counter()
 
 
 def _drain(response: Response) -> Response:
@@ -79,13 +72,4 @@ def _drain(response: Response) -> Response:
             read = 0
             while read < limit and (chunk := stream.read(_DRAIN_CHUNK)):
                 read += len(chunk)
-    return response
-
-
-def _log_request(response: Response) -> Response:
-    """The route's rule is logged and not its address, which may name a patient's accession."""
-    rule = request.url_rule.rule if request.url_rule else None
-    milliseconds = round((time.perf_counter() - g.started) * 1000, 1)
-    fields = {"method": request.method, "route": rule, "status": response.status_code}
-    _log.info("request", extra={**fields, "ms": milliseconds})
     return response

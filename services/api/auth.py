@@ -9,7 +9,8 @@ from typing import Any, TypeVar, cast
 from flask import g, request
 
 from services.api.context import context
-from shared.auth.keys import ApiKey, Scope
+from shared.auth.hosts import HostNotAllowedError, client_address
+from shared.auth.keys import ApiKey, Scope, have_one_holder, refuse_host
 from shared.errors import ForbiddenError, UnauthorizedError
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -18,7 +19,11 @@ SECOND_KEY = "X-Second-Key"
 """The header of a second person's key."""
 
 SECURITY_SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key of this service."}
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key of this service, or a token of an OpenID provider it trusts.",
+    }
 }
 
 
@@ -29,20 +34,22 @@ class SecondKeyError(ForbiddenError):
 
 
 def requires(scope: Scope) -> Callable[[View], View]:
-    """Let a view run only for a valid key that has the scope.
+    """Let a view run only for a valid key, or token, that has the scope.
 
     Raises:
         UnauthorizedError: No valid key was sent.
-        ForbiddenError: The key lacks the scope.
+        ForbiddenError: The key lacks the scope, or may not be used from there.
+        IssuerUnavailableError: The issuer of a token does not give its keys.
     """
 
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            key = _sent_key()
+            # What is refused from here on was asked by somebody who is known.
+            key = g.api_key = _sent_key()
+            _refuse_other_hosts(key)
             if scope not in key.scopes:
                 raise ForbiddenError(f"This call needs the scope {scope}.")
-            g.api_key = key
             return view(*args, **kwargs)
 
         return cast(View, guarded)
@@ -56,8 +63,9 @@ def current_key() -> ApiKey:
 
 
 def actor() -> str:
-    """Who makes the running request, for the audit trail."""
-    return f"key:{current_key().id}"
+    """Who makes the running request, for the audit trail; `anonymous` where nobody is known."""
+    key: ApiKey | None = g.get("api_key")
+    return "anonymous" if key is None else f"key:{key.id}"
 
 
 def second_key() -> ApiKey | None:
@@ -71,10 +79,11 @@ def second_key() -> ApiKey | None:
         return None
     try:
         key = context().keys.authenticate(text)
-    except UnauthorizedError as error:
+        _refuse_other_hosts(key)
+    except (UnauthorizedError, HostNotAllowedError) as error:
         raise SecondKeyError(f"It is refused: {error.code}.") from error
-    if key.id == current_key().id:
-        raise SecondKeyError("It is the first one.")
+    if have_one_holder(context().sessions, key, current_key()):
+        raise SecondKeyError("It is the first one, or one took the other's place.")
     if Scope.ADMIN not in key.scopes:
         raise SecondKeyError(f"It lacks the scope {Scope.ADMIN}.")
     return key
@@ -85,3 +94,9 @@ def _sent_key() -> ApiKey:
     if authorization is None or authorization.type != "bearer" or not authorization.token:
         raise UnauthorizedError
     return context().keys.authenticate(authorization.token)
+
+
+def _refuse_other_hosts(key: ApiKey) -> None:
+    forwarded_for = request.headers.get("X-Forwarded-For", "")
+    proxies = context().trusted_proxies
+    refuse_host(key, client_address(request.remote_addr, forwarded_for, proxies))

@@ -9,7 +9,10 @@ from typing import cast
 
 from flask import current_app
 
+from shared.audit.calls import CallTrail
+from shared.auth.hosts import Networks, parse_networks
 from shared.auth.known import KnownKeys
+from shared.auth.tokens import Tokens
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.explanations.watch import ExplanationWatch
 from shared.jobs.admission import Admission
@@ -36,6 +39,8 @@ class Context:
     broker: CelerySender
     outbox: Outbox
     keys: KnownKeys
+    trusted_proxies: Networks
+    calls: CallTrail
     admission: Admission
     registry: Catalogue
     ends: EndWatch
@@ -59,7 +64,9 @@ def create_context(settings: Settings) -> Context:
         storage=S3Store(settings, pool_size=settings.api_database_connections),
         broker=broker,
         outbox=Outbox(sessions, broker),
-        keys=KnownKeys(sessions),
+        keys=KnownKeys(sessions, Tokens(settings)),
+        trusted_proxies=parse_networks(settings.trusted_proxies),
+        calls=CallTrail(sessions),
         admission=Admission(sessions, settings),
         registry=Catalogue(settings, sessions),
         ends=EndWatch(database, sessions),

@@ -11,7 +11,9 @@ from services.api import dataset_schemas
 from services.api.auth import SECOND_KEY, SECURITY_SCHEMES
 from services.api.errors import PROBLEM
 from services.api.schemas import JobFields, Problem
+from services.api.uploads import DICOM
 from shared.imaging.decode import MEDIA_TYPES
+from shared.interop import forms
 from shared.triage.wording import Language
 from shared.triage.wording.english import ENGLISH
 
@@ -45,8 +47,14 @@ def _complete(spec: dict[str, Any]) -> dict[str, Any]:
     post["requestBody"] = _upload_body(fields)
     post.setdefault("parameters", []).append(_idempotency_header())
     spec["paths"]["/v1/datasets"]["post"]["requestBody"] = dataset_schemas.request_body()
+    for name in ("/dicomweb/studies", "/dicomweb/studies/{study_uid}"):
+        related = {"multipart/related": {"schema": _BINARY}}
+        store = spec["paths"][name]["post"]
+        store["requestBody"] = {"required": True, "content": related}
+        _add_problems(store, {400, 406, 413, 415, 429})
     put = spec["paths"]["/v1/models/{name}/aliases/{alias}"]["put"]
     put.setdefault("parameters", []).append(_second_key_header())
+    _add_result_forms(spec["paths"]["/v1/jobs/{job_id}/result"]["get"])
     for name in _WORDED:
         spec["paths"][name]["get"].setdefault("parameters", []).append(_language_header())
     for path in spec["paths"].values():
@@ -67,6 +75,14 @@ def _add_problems(operation: dict[str, Any], statuses: set[int]) -> None:
         }
 
 
+def _add_result_forms(operation: dict[str, Any]) -> None:
+    content = operation["responses"]["200"]["content"]
+    text = {"schema": {"type": "string"}}
+    content[forms.MEDIA_TYPES[forms.ResultForm.FHIR]] = {"schema": {"type": "object"}}
+    content[forms.MEDIA_TYPES[forms.ResultForm.HL7]] = content[forms.HL7_OVER_HTTP] = text
+    content[forms.MEDIA_TYPES[forms.ResultForm.DICOM]] = {"schema": _BINARY}
+
+
 def _upload_body(fields: dict[str, Any]) -> dict[str, Any]:
     images = {"type": "array", "items": _BINARY, "minItems": 1, "maxItems": 64}
     form = {
@@ -74,7 +90,8 @@ def _upload_body(fields: dict[str, Any]) -> dict[str, Any]:
         "properties": {"image": images, **fields["properties"]},
         "required": ["image"],
     }
-    raw = {media_type: {"schema": _BINARY} for media_type in MEDIA_TYPES.values()}
+    types = (*MEDIA_TYPES.values(), DICOM)
+    raw = {media_type: {"schema": _BINARY} for media_type in types}
     return {"required": True, "content": {"multipart/form-data": {"schema": form}, **raw}}
 
 

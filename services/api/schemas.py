@@ -9,6 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from shared.explanations.method import Method
 from shared.explanations.states import ExplanationState, ExplanationStatus
+from shared.interop.dicom.read import About
+from shared.jobs import reference
 from shared.jobs.entities import Job
 from shared.jobs.states import Priority, Status
 from shared.reviews.record import Decision, ReviewLabel
@@ -20,12 +22,7 @@ from shared.webhooks.hosts import MAX_URL_LENGTH
 MAX_WAIT_SECONDS = 30
 USUAL_WAIT_SECONDS = {Method.GRADCAM: 10, Method.LIME: 0}
 
-Reference = Annotated[
-    str,
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$"
-    ),
-]
+Reference = reference.Reference
 
 Comment = Annotated[
     str,
@@ -54,6 +51,11 @@ class JobFields(BaseModel):
     callback_url: CallbackUrl | None = Field(
         None, description="Told of the job's end by a signed POST; its host must be allowed."
     )
+
+    def completed_by(self, about: About) -> JobFields:
+        """With what the header of DICOM images says, where the client says nothing."""
+        said = {name: value for name, value in vars(about).items() if getattr(self, name) is None}
+        return self.model_copy(update=said)
 
 
 class Links(BaseModel):

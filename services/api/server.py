@@ -17,6 +17,8 @@ from shared.settings import Settings
 
 GRACE_SECONDS = 30
 
+_LOOK_SECONDS = 0.1
+
 
 class Worker(GeventWorker):  # type: ignore[misc]
     """A process that does not wait, when it stops, for clients that ask for nothing.
@@ -39,11 +41,26 @@ class Worker(GeventWorker):  # type: ignore[misc]
         finally:
             self._idle.discard(connection)
 
+    def run(self) -> None:
+        """Serve; what was called is written to the audit trail meanwhile and at the end."""
+        calls = self.wsgi.extensions[EXTENSION].calls
+        calls.start()
+        try:
+            super().run()
+        finally:
+            calls.close()
+
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: close what is idle or listens; what else runs is finished by `run`."""
         super().handle_exit(sig, frame)
-        gevent.spawn(gevent.killall, list(self._idle))
+        gevent.spawn(self._close_idle)
         gevent.spawn(self.wsgi.extensions[EXTENSION].stopping.set)
+
+    def _close_idle(self) -> None:
+        """Until the end: a connection that is being answered is idle only afterwards."""
+        while True:
+            gevent.killall(list(self._idle))
+            gevent.sleep(_LOOK_SECONDS)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]

@@ -1,32 +1,35 @@
 """Takes uploaded images: spooled to disk, hashed, and checked by decoding them.
 
-No more of a file than `SPOOL_BYTES` is held in memory. Whether it is an image, and which, is told
+Whether it is an image, and which, is told
 by its bytes; its name and its stated type are not looked at.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
-from tempfile import SpooledTemporaryFile
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, NamedTuple, TypeVar, cast
 
 from flask import Request, request
+from gevent import get_hub
 
+from services.api.context import context
 from shared.errors import (
     BadRequestError,
-    EmptyFileError,
-    PayloadTooLargeError,
     TooManyFilesError,
     UnsupportedMediaTypeError,
 )
-from shared.imaging.decode import decode_image
+from shared.interop.dicom.frames import uploads_of
+from shared.interop.dicom.read import Instance, is_dicom, read_instance
 from shared.jobs.submit import Upload
+from shared.jobs.uploads import SPOOL_BYTES, check_upload, spool  # noqa: F401 - one place to import from
 from shared.settings import Settings
 
-SPOOL_BYTES = 256 * 1024
+DICOM = "application/dicom"
+
+T = TypeVar("T")
+
 _CHUNK = 64 * 1024
 _FORM = "multipart/form-data"
 
@@ -37,16 +40,18 @@ class NoImageError(BadRequestError):
     code = "no_image"
 
 
+class Taken(NamedTuple):
+    """The checked images of one file, and its header where it was DICOM."""
+
+    uploads: list[Upload]
+    instance: Instance | None
+
+
 class SpoolingRequest(Request):
     """A request whose uploaded files go to disk beyond a small size."""
 
     def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
         return spool()
-
-
-def spool() -> IO[bytes]:
-    """A temporary file that stays in memory while it is small."""
-    return cast("IO[bytes]", SpooledTemporaryFile(max_size=SPOOL_BYTES))
 
 
 def is_form() -> bool:
@@ -61,7 +66,7 @@ def uploaded_streams(settings: Settings) -> Iterator[list[BinaryIO]]:
     Raises:
         NoImageError: There is none, or a file is in another field, where it would be lost.
         TooManyFilesError: There are more than the limit.
-        UnsupportedMediaTypeError: The request is no form, and its type is none of an image.
+        UnsupportedMediaTypeError: The request is no form, and its type is not taken.
     """
     with ExitStack() as stack:
         if is_form():
@@ -80,10 +85,10 @@ def uploaded_streams(settings: Settings) -> Iterator[list[BinaryIO]]:
 
 
 def _raw_body() -> IO[bytes]:
-    if not request.mimetype.startswith("image/"):
+    if not request.mimetype.startswith("image/") and request.mimetype != DICOM:
         raise UnsupportedMediaTypeError(
             f"The request's content type is {request.mimetype or 'not given'}; "
-            "expected multipart/form-data or an image type."
+            f"expected multipart/form-data, an image type or {DICOM}."
         )
     body = spool()
     while chunk := request.stream.read(_CHUNK):
@@ -91,29 +96,22 @@ def _raw_body() -> IO[bytes]:
     return body
 
 
-def check_upload(stream: BinaryIO, settings: Settings) -> Upload:
-    """Hash and decode one file.
+def take_upload(stream: BinaryIO, settings: Settings) -> Taken:
+    """The images of one file: itself, or the frames of a DICOM file.
 
     Raises:
         PayloadTooLargeError: The file has too many bytes.
+        TooManyFilesError: It has more frames than a job may have images.
         ImageError: The file is no usable image.
     """
-    stream.seek(0)
-    digest = hashlib.sha256()
-    size = 0
-    while chunk := stream.read(_CHUNK):
-        digest.update(chunk)
-        size += len(chunk)
-    if size == 0:
-        raise EmptyFileError
-    if size > settings.max_file_bytes:
-        raise PayloadTooLargeError(f"{size} bytes; at most {settings.max_file_bytes} a file.")
-    decoded = decode_image(stream, max_pixels=settings.max_pixels, reduced=True)
-    return Upload(
-        stream=stream,
-        sha256=digest.hexdigest(),
-        media_type=decoded.media_type,
-        bytes=size,
-        width=decoded.width,
-        height=decoded.height,
-    )
+    if not is_dicom(stream):
+        return Taken([check_upload(stream, settings)], None)
+    instance = read_instance(stream, settings)
+    return Taken(uploads_of(instance, settings), instance)
+
+
+def decoding(work: Callable[..., T], *arguments: object) -> T:
+    """Do what decodes in a thread of its own: a large image must not hold up other requests."""
+    with context().decoding_places:
+        result: T = get_hub().threadpool.apply(work, arguments)
+        return result

@@ -20,6 +20,7 @@ from shared.triage.wording.english import ENGLISH
 COMMANDS = {
     "submit": "Post images to the service.",
     "predict": "Classify images in this process, without a service.",
+    "result": "Fetch a job's result as JSON, FHIR, HL7 or DICOM.",
     "explanation": "Fetch what a job's result rests on, as a picture.",
     "explain": "Show what a prediction rests on, in this process.",
     "evaluate": "Measure a model on a folder of labelled images.",

@@ -8,6 +8,7 @@ import threading
 import click
 
 from shared.db.session import create_database, create_sessions
+from shared.interop.push import Pushes
 from shared.jobs.orphans import run_orphan_sweeps
 from shared.jobs.relay import run_relay
 from shared.logging import configure_logging
@@ -32,7 +33,7 @@ def command() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     celery = create_celery(settings, answer_timeout=settings.connect_timeout_seconds)
-    calls_back = bool(settings.webhook_allowed_hosts)
+    calls_back = bool(settings.webhook_allowed_hosts or settings.result_destinations)
     pool_size = _CONNECTIONS + (CALLS + 1 if calls_back else 0)
     sessions = create_sessions(create_database(settings, pool_size=pool_size))
     storage = S3Store(settings, pool_size=1)
@@ -53,7 +54,10 @@ def command() -> None:
     if calls_back:
         threads.append(
             threading.Thread(
-                target=run_webhooks, args=(settings, sessions, stop), name="webhooks", daemon=True
+                target=run_webhooks,
+                args=(settings, sessions, stop, Pushes(settings, sessions)),
+                name="webhooks",
+                daemon=True,
             )
         )
     for thread in threads:

@@ -1,4 +1,4 @@
-"""`hemotriage webhooks`: events that clients are told of."""
+"""`hemotriage webhooks`: events that clients are told of, and results that are pushed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.webhooks.signature import new_secret
 
 @click.group("webhooks")
 def command() -> None:
-    """List and resend webhooks; works on the database of the settings or of `make run`."""
+    """List and resend webhooks and pushes, in the database of the settings or of `make run`."""
 
 
 @command.command("list")
@@ -24,7 +24,7 @@ def command() -> None:
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 def list_all(*, undelivered: bool, limit: int) -> None:
     """List events, newest first, with the reason of the last failure."""
-    titles = ("id", "job", "event", "created", "state", "attempts", "next", "last error")
+    titles = ("id", "job", "event", "to", "created", "state", "attempts", "next", "last error")
     table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles))
     for event in list_events(_sessions(), undelivered=undelivered, limit=limit):
         following = event.next_attempt_at
@@ -32,6 +32,7 @@ def list_all(*, undelivered: bool, limit: int) -> None:
             str(event.id),
             str(event.job_id),
             event.event,
+            event.to,
             event.created_at.isoformat(timespec="seconds"),
             event.state,
             str(event.attempts),

@@ -18,6 +18,7 @@ from shared.jobs.complete import complete, give_up, hand_back
 from shared.outage import is_outage
 from shared.settings import Settings
 from shared.triage.result import TriageResult
+from shared.webhooks.destinations import parse_destinations
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class JobRunner:
         self._settings = settings
         explained_by = settings.explain_results
         self._explained_by = None if explained_by == "off" else Method(explained_by)
+        self._destinations = list(parse_destinations(settings.result_destinations))
         self._sessions = sessions
         self._hands = hands
         self._patience = patience
@@ -98,5 +100,10 @@ class JobRunner:
         return [found.pop(one, None) for one in asked]
 
     def _complete_all(self, results: Sequence[tuple[Claim, TriageResult]]) -> list[bool]:
-        counted = complete(self._sessions, results, explained_by=self._explained_by)
+        counted = complete(
+            self._sessions,
+            results,
+            explained_by=self._explained_by,
+            destinations=self._destinations,
+        )
         return [held in counted for held, _ in results]

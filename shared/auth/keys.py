@@ -1,4 +1,4 @@
-"""API keys: made, checked, revoked. The database keeps a hash, never a key.
+"""API keys: made, checked, succeeded by others, revoked. The database keeps a hash, never a key.
 
 A key reads `ht_ID_SECRET`. The secret has 256 bits of randomness, so a plain SHA-256 of it can be
 stored: there is nothing to guess that a slow hash would have to protect.
@@ -9,35 +9,58 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import hmac
+import ipaddress
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Row, func, select
+from sqlalchemy.orm import Session
 
 from shared import audit
+from shared.auth.hosts import Address, HostNotAllowedError, Networks, is_within
+from shared.auth.scopes import Scope
 from shared.clock import utc_now
 from shared.db.models import ApiKeyRow
 from shared.db.session import Sessions, execute
-from shared.errors import KeyExpiredError, KeyRevokedError, NotFoundError, UnauthorizedError
+from shared.errors import (
+    ConflictError,
+    KeyExpiredError,
+    KeyRevokedError,
+    NotFoundError,
+    UnauthorizedError,
+)
+
+__all__ = [
+    "ApiKey",
+    "Scope",
+    "authenticate",
+    "create_key",
+    "have_one_holder",
+    "key_from_row",
+    "list_keys",
+    "new_key_id",
+    "refuse_ended",
+    "refuse_expired",
+    "refuse_host",
+    "revoke_key",
+    "rotate_key",
+]
 
 _PREFIX = "ht"
 
 
-class Scope(StrEnum):
-    """What a key allows."""
-
-    SUBMIT = "submit"  # post and cancel jobs
-    READ = "read"  # read jobs, results, images and models
-    REVIEW = "review"  # confirm or override results
-    ADMIN = "admin"  # data sets, trainings, model aliases, audit
-
-
 @dataclass(frozen=True)
 class ApiKey:
-    """A key without its secret."""
+    """A key without its secret, or somebody who signs in elsewhere.
+
+    Attributes:
+        allowed_hosts: Networks that it may be used from; None: from anywhere.
+        successor_of: The id of the key that it takes the place of.
+        issuer: Who vouches for `subject`; None for a key of this service.
+        subject: What the issuer calls somebody.
+    """
 
     id: str
     name: str
@@ -46,6 +69,10 @@ class ApiKey:
     created_at: dt.datetime
     expires_at: dt.datetime | None
     revoked_at: dt.datetime | None
+    allowed_hosts: Networks | None = None
+    successor_of: str | None = None
+    issuer: str | None = None
+    subject: str | None = None
 
 
 def create_key(
@@ -55,24 +82,65 @@ def create_key(
     *,
     jobs_per_minute: int | None = None,
     expires_at: dt.datetime | None = None,
+    allowed_hosts: Networks | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key; returns it with its full text, which cannot be had again."""
-    key_id = secrets.token_hex(6)
-    secret = secrets.token_urlsafe(32)
+    row = ApiKeyRow(
+        name=name,
+        scopes=sorted(scopes),
+        jobs_per_minute=jobs_per_minute,
+        expires_at=expires_at,
+        allowed_hosts=None if allowed_hosts is None else [str(each) for each in allowed_hosts],
+    )
     with sessions.begin() as session:
+        made = _add(session, row)
+        audit.record(session, "operator", "key.created", key=row.id, scopes=row.scopes)
+        return made
+
+
+def rotate_key(sessions: Sessions, key_id: str, overlap: dt.timedelta) -> tuple[ApiKey, str]:
+    """Make the successor of a key, which expires once the overlap is over.
+
+    The successor has its name, scopes, rate and hosts. Where the key was made to expire, the
+    successor lives as long as it was to live.
+
+    Returns:
+        The successor and its full text, which cannot be had again.
+
+    Raises:
+        NotFoundError: There is no such key.
+        ConflictError: It is no longer valid, has a successor, or is no key but an identity.
+    """
+    with sessions.begin() as session:
+        old = session.get(ApiKeyRow, key_id, with_for_update=True)
+        if old is None:
+            raise NotFoundError(f"There is no key {key_id}.")
+        now = utc_now()
+        _refuse_rotation(session, old, now)
+        lifetime = old.expires_at and old.expires_at - old.created_at
         row = ApiKeyRow(
-            id=key_id,
-            name=name,
-            secret_sha256=_hash(secret),
-            scopes=sorted(scopes),
-            jobs_per_minute=jobs_per_minute,
-            expires_at=expires_at,
+            name=old.name,
+            scopes=old.scopes,
+            jobs_per_minute=old.jobs_per_minute,
+            expires_at=lifetime and now + lifetime,
+            allowed_hosts=old.allowed_hosts,
+            successor_of=old.id,
         )
-        session.add(row)
-        audit.record(session, "operator", "key.created", key=key_id, scopes=sorted(scopes))
-        session.flush()
-        session.refresh(row)
-        return _key_from_row(row), f"{_PREFIX}_{key_id}_{secret}"
+        made = _add(session, row)
+        old.expires_at = min(filter(None, (old.expires_at, now + overlap)))
+        audit.record(session, "operator", "key.rotated", key=old.id, successor=row.id)
+        return made
+
+
+def have_one_holder(sessions: Sessions, one: ApiKey, other: ApiKey) -> bool:
+    """Whether two keys are the same, or one took the other's place, at once or over others."""
+    newer = select(ApiKeyRow.id, ApiKeyRow.successor_of).where(ApiKeyRow.id.in_([one.id, other.id]))
+    line = newer.add_columns(ApiKeyRow.id.label("origin")).cte("line", recursive=True)
+    older = select(ApiKeyRow.id, ApiKeyRow.successor_of, line.c.origin)
+    line = line.union(older.join(line, ApiKeyRow.id == line.c.successor_of))
+    others = {one.id: other.id, other.id: one.id}
+    found = execute(sessions, select(line.c.id, line.c.origin))
+    return one.id == other.id or any(others[row.origin] == row.id for row in found)
 
 
 def authenticate(sessions: Sessions, text: str) -> ApiKey:
@@ -87,15 +155,22 @@ def authenticate(sessions: Sessions, text: str) -> ApiKey:
     key_id, _, secret = rest.partition("_")
     if prefix != _PREFIX or not key_id or not secret:
         raise UnauthorizedError
-    statement = select(*ApiKeyRow.__table__.columns).where(ApiKeyRow.id == key_id)
+    statement = select(*ApiKeyRow.__table__.columns).where(
+        ApiKeyRow.id == key_id, ApiKeyRow.issuer.is_(None)
+    )
     rows = execute(sessions, statement)
     if not rows or not hmac.compare_digest(rows[0].secret_sha256, _hash(secret)):
         raise UnauthorizedError
-    key = _key_from_row(rows[0])
+    key = key_from_row(rows[0])
+    refuse_ended(key)
+    return key
+
+
+def refuse_ended(key: ApiKey) -> None:
+    """Raise KeyRevokedError or KeyExpiredError if the key may no longer be used."""
     if key.revoked_at is not None:
         raise KeyRevokedError
     refuse_expired(key)
-    return key
 
 
 def refuse_expired(key: ApiKey) -> None:
@@ -104,8 +179,15 @@ def refuse_expired(key: ApiKey) -> None:
         raise KeyExpiredError
 
 
+def refuse_host(key: ApiKey, address: Address | None) -> None:
+    """Raise HostNotAllowedError if the key may not be used from an address; None is an unknown."""
+    networks = key.allowed_hosts
+    if networks is not None and (address is None or not is_within(address, networks)):
+        raise HostNotAllowedError
+
+
 def revoke_key(sessions: Sessions, key_id: str) -> None:
-    """Revoke a key; it is refused from then on.
+    """Revoke a key, or an identity; it is refused from then on.
 
     Raises:
         NotFoundError: There is no such key.
@@ -122,14 +204,43 @@ def list_keys(sessions: Sessions) -> list[ApiKey]:
     """All keys, oldest first."""
     with sessions() as session:
         rows = session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.created_at))
-        return [_key_from_row(row) for row in rows]
+        return [key_from_row(row) for row in rows]
+
+
+def new_key_id() -> str:
+    """A fresh id of a key, 12 hexadecimal digits."""
+    return secrets.token_hex(6)
+
+
+def _add(session: Session, row: ApiKeyRow) -> tuple[ApiKey, str]:
+    """Complete a row with an id and a secret, and write it; returns the key and its text."""
+    row.id = new_key_id()
+    secret = secrets.token_urlsafe(32)
+    row.secret_sha256 = _hash(secret)
+    session.add(row)
+    session.flush()
+    session.refresh(row)
+    return key_from_row(row), f"{_PREFIX}_{row.id}_{secret}"
+
+
+def _refuse_rotation(session: Session, old: ApiKeyRow, now: dt.datetime) -> None:
+    if old.issuer is not None:
+        raise ConflictError("It is an identity: its issuer renews its tokens.")
+    if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+        raise ConflictError("The key is no longer valid.")
+    successor = session.scalar(select(ApiKeyRow.id).where(ApiKeyRow.successor_of == old.id))
+    if successor is not None:
+        raise ConflictError(f"Its successor is {successor}.")
 
 
 def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _key_from_row(row: ApiKeyRow | Row[Any]) -> ApiKey:
+def key_from_row(row: ApiKeyRow | Row[Any]) -> ApiKey:
+    """The key of a row of `api_keys`."""
+    hosts = row.allowed_hosts
+    networks = None if hosts is None else tuple(ipaddress.ip_network(each) for each in hosts)
     return ApiKey(
         id=row.id,
         name=row.name,
@@ -138,4 +249,8 @@ def _key_from_row(row: ApiKeyRow | Row[Any]) -> ApiKey:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        allowed_hosts=networks,
+        successor_of=row.successor_of,
+        issuer=row.issuer,
+        subject=row.subject,
     )

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     Integer,
     Select,
@@ -57,6 +58,7 @@ def complete(
     results: Sequence[tuple[Claim, TriageResult]],
     *,
     explained_by: Method | None = None,
+    destinations: Collection[str] = (),
 ) -> set[Claim]:
     """Write results and end their jobs as succeeded, in one transaction.
 
@@ -64,6 +66,7 @@ def complete(
         sessions: The database.
         results: Each with the claim of its job.
         explained_by: A method by which each of their fields is to be explained, unasked.
+        destinations: URLs that the results are to be pushed to.
 
     Returns:
         The claims whose result counted. The others were lost, and another attempt has the job.
@@ -79,7 +82,9 @@ def complete(
         "job_ids": [held.job_id for held, _ in results],
         "results": [_columns(*one) for one in results],
     }
-    rows = execute(sessions, _COMPLETE[explained_by], values)
+    if destinations:
+        values["destinations"] = list(destinations)
+    rows = execute(sessions, _COMPLETE[explained_by, bool(destinations)], values)
     counted = {held_by[row.job_id, row.attempt] for row in rows}
     for held, _ in results:
         if held not in counted:
@@ -102,7 +107,7 @@ def _columns(held: Claim, result: TriageResult) -> dict[str, object]:
     }
 
 
-def _completion(explained_by: Method | None) -> Select[tuple[uuid.UUID, int]]:
+def _completion(explained_by: Method | None, *, is_pushed: bool) -> Select[tuple[uuid.UUID, int]]:
     """The statement that ends jobs with their results; one, and so a transaction in one trip."""
     keys = [column("job_id", Uuid), column("worker", Text), column("attempt", Integer)]
     of_result = [column(name, ResultRow.__table__.c[name].type) for name in _OF_RESULT]
@@ -135,11 +140,17 @@ def _completion(explained_by: Method | None) -> Select[tuple[uuid.UUID, int]]:
     rows = select(*(ended.c[name] for name in columns))
     kept = insert(ResultRow).from_select(columns, rows).cte("kept")
     asked = [] if explained_by is None else [asked_with(ended, explained_by)]
-    return select(ended.c.job_id, ended.c.attempt).add_cte(kept, *asked, *told(ended))
+    pushed_to = bindparam("destinations", type_=ARRAY(Text)) if is_pushed else None
+    return select(ended.c.job_id, ended.c.attempt).add_cte(kept, *asked, *told(ended, pushed_to))
 
 
-_COMPLETE = {method: _completion(method) for method in (None, *Method)}
-"""By the method that explains the results: a statement that asks for none has no part for it."""
+_COMPLETE = {
+    (method, is_pushed): _completion(method, is_pushed=is_pushed)
+    for method in (None, *Method)
+    for is_pushed in (False, True)
+}
+"""By the method that explains the results, and whether they are pushed: each part is there only
+where it is needed."""
 
 
 def give_up(sessions: Sessions, held: Claim, error: Exception, *, max_attempts: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CTE, Text, literal, select
+from collections.abc import Sequence
+
+from sqlalchemy import CTE, ColumnElement, Text, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -11,16 +13,18 @@ from shared.db.models import JobRow
 from shared.webhooks.events import recorded_ends
 
 
-def told(ended: CTE) -> list[CTE]:
+def told(ended: CTE, destinations: ColumnElement[Sequence[str]] | None = None) -> list[CTE]:
     """The parts of a statement that tell of the ends of jobs.
 
-    They record them in the audit trail, and the events that clients asked to be told of.
+    They record them in the audit trail, the events that clients asked to be told of, and what is
+    to be pushed.
 
     Args:
         ended: A row for each end: `job_id`, the `status` that it came to, the job's `callback_url`,
             and `actor` and `details` as in `audit.record`.
+        destinations: URLs that the results of those which succeeded are pushed to; None: nowhere.
     """
-    return [audit.recorded(ended, "job."), *recorded_ends(ended)]
+    return [audit.recorded(ended, "job."), *recorded_ends(ended, destinations)]
 
 
 def tell_end(session: Session, job: JobRow, actor: str, **details: object) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import BinaryIO
 
 from sqlalchemy import text
@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from shared.db.models import JobRow
 from shared.db.session import Sessions, execute
 from shared.errors import HemotriageError, IdempotencyConflictError
+from shared.interop.sources import DicomSource
 from shared.jobs.entities import Job, JobImage, JobRequest, job_from_row
 from shared.jobs.ids import new_job_id
 from shared.jobs.outbox import RELAY_AFTER_SECONDS, Message, Outbox
@@ -38,6 +39,10 @@ _INSERT = text(
         INSERT INTO job_images
         SELECT (jsonb_populate_record(NULL::job_images, image)).*
         FROM jsonb_array_elements(CAST(:images AS jsonb)) AS image
+    ), sources AS (
+        INSERT INTO dicom_sources
+        SELECT (jsonb_populate_record(NULL::dicom_sources, source)).*
+        FROM jsonb_array_elements(CAST(:sources AS jsonb)) AS source
     ), message AS (
         INSERT INTO outbox (job_id, queue, send_after)
         VALUES (:job_id, :priority, clock_timestamp() + make_interval(secs => :relay_after))
@@ -53,7 +58,10 @@ _INSERT = text(
 
 @dataclass(frozen=True)
 class Upload:
-    """One checked image on its way in; `stream` is seekable. Width and height in pixels."""
+    """One checked image on its way in; `stream` is seekable. Width and height in pixels.
+
+    `source` is where a DICOM frame came from; its index becomes that of the image in its job.
+    """
 
     stream: BinaryIO
     sha256: str
@@ -61,6 +69,7 @@ class Upload:
     bytes: int
     width: int
     height: int
+    source: DicomSource | None = None
 
 
 @dataclass(frozen=True)
@@ -153,10 +162,16 @@ def _insert(
         )
         for index, upload in enumerate(uploads)
     )
+    sources = [
+        {"job_id": str(job_id), **asdict(replace(upload.source, index=index))}
+        for index, upload in enumerate(uploads)
+        if upload.source is not None
+    ]
     values = {
         **vars(request),
         "job_id": str(job_id),
         "images": json.dumps([{"job_id": str(job_id), **vars(image)} for image in images]),
+        "sources": json.dumps(sources),
         "actor": f"key:{request.api_key_id}",
         "relay_after": RELAY_AFTER_SECONDS,
     }

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -58,6 +58,8 @@ APPLICATIONS = {
     "relay": Application(("services.cli", "relay")),
 }
 """Our processes by name."""
+
+_GATEWAY = Application(("services.gateway.main",))
 
 LOCAL_KEY_SCOPES = "submit,read,review,admin"
 _COMMAND_LINE = "services.cli"
@@ -106,6 +108,7 @@ class LocalService(Startable):
             for process in self.applications.values():
                 process.wait_ready()
             self.api_key = self._usable_key(earlier)
+            self._start_gateway(port)
             document = json.dumps({"url": self.url, "api_key": self.api_key})
             write_private(self._root / "local.json", document)
         except BaseException:
@@ -149,6 +152,15 @@ class LocalService(Startable):
             "HEMOTRIAGE_REGISTRY_DIR": str(self._root / "registry"),
             **self._settings,
         }
+
+    def _start_gateway(self, port: int) -> None:
+        """Start the DICOM gateway where a port is set for it; its jobs are the local key's."""
+        given = {**os.environ, **self.environment()}
+        if given.get("HEMOTRIAGE_DICOM_PORT", "0") == "0":
+            return
+        own = given.get("HEMOTRIAGE_DICOM_API_KEY_ID") or self.api_key.split("_")[1]
+        settings = {"HEMOTRIAGE_DICOM_API_KEY_ID": own}
+        self._start_application("gateway", replace(_GATEWAY, settings=settings), port)
 
     def _start_application(self, name: str, application: Application, port: int) -> None:
         ready_url = f"{self.url}/readyz"

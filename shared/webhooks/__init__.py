@@ -1,1 +1,1 @@
-"""Webhooks: clients are told of the end of their jobs."""
+"""Deliveries: webhooks tell clients of the ends of their jobs, pushes bring results out."""

@@ -1,4 +1,4 @@
-"""What an operator sees of webhooks, and does about them."""
+"""What an operator sees of webhooks and pushes, and does about them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from sqlalchemy import func, select, update
 
@@ -27,11 +28,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Event:
-    """An event as it stood when it was read."""
+    """An event as it stood when it was read; `to` is the URL without what may be a secret in it."""
 
     id: uuid.UUID
     job_id: uuid.UUID
     event: str
+    to: str
     created_at: dt.datetime
     attempts: int
     next_attempt_at: dt.datetime | None
@@ -81,6 +83,7 @@ def _event(row: WebhookRow) -> Event:
         id=row.id,
         job_id=row.job_id,
         event=row.event,
+        to="{0.scheme}://{0.netloc}".format(urlsplit(row.url)),
         created_at=row.created_at,
         attempts=row.attempts,
         next_attempt_at=row.next_attempt_at,

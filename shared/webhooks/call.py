@@ -15,11 +15,22 @@ _HEADERS = {"Content-Type": "application/json", "User-Agent": "hemotriage"}
 
 
 class CallFailedError(Exception):
-    """A call got no answer; `code` says why, such as `connect_timeout`."""
+    """A call did not bring about what it was for.
 
-    def __init__(self, code: str) -> None:
+    Attributes:
+        code: Why, such as `connect_timeout`. Never a text of the receiver, which may hold anything.
+        is_final: Whether another call would end in the same way.
+    """
+
+    def __init__(self, code: str, *, is_final: bool = False) -> None:
         self.code = code
+        self.is_final = is_final
         super().__init__(code)
+
+    @classmethod
+    def of(cls, error: httpx.TransportError) -> CallFailedError:
+        """The failure that an error of the connection is, by its name."""
+        return cls(re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower())
 
 
 def post(
@@ -57,8 +68,7 @@ def post(
     except TimeoutError as error:
         raise CallFailedError("call_timeout") from error
     except httpx.TransportError as error:
-        name = type(error).__name__
-        raise CallFailedError(re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()) from error
+        raise CallFailedError.of(error) from error
 
 
 async def _post(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from shared.db.models import JobRow, WebhookRow
 from shared.db.session import Sessions
 from shared.settings import Settings
 from shared.webhooks.call import CallFailedError, post
+from shared.webhooks.destinations import is_push
 from shared.webhooks.events import SUPERSEDED, payload, status_of
 from shared.webhooks.hosts import AllowedHosts, CallbackNotAllowedError
 from shared.webhooks.signature import key_of, sign
@@ -36,6 +37,7 @@ _SETTLE_SECONDS = 10.0
 """What looking up a name and writing an outcome may take, beyond the call itself."""
 
 INTERRUPTED = "interrupted"
+REMOVED = "destination_removed"
 GONE = 410
 
 
@@ -44,11 +46,26 @@ class Delivery:
     """An event in the hands of a relay, for one attempt; `origin` is its URL's host and port."""
 
     event_id: uuid.UUID
+    job_id: uuid.UUID
     attempt: int
     url: str
     origin: str
     body: bytes
     superseded: bool
+
+    @property
+    def is_push(self) -> bool:
+        """Whether it brings a result to a destination, and tells no client of an end."""
+        return is_push(self.url)
+
+
+Push = Callable[[Delivery], None]
+"""Sends a result to its destination; raises `CallFailedError` where it did not arrive."""
+
+
+def push_nowhere(_: Delivery) -> None:
+    """The push of a relay that knows of no destination."""
+    raise CallFailedError(REMOVED, is_final=True)
 
 
 def take_due(
@@ -100,6 +117,7 @@ def take_due(
         event, origin, status, error_code = taken
         return Delivery(
             event_id=event.id,
+            job_id=event.job_id,
             attempt=event.attempts,
             url=event.url,
             origin=origin,
@@ -110,52 +128,68 @@ def take_due(
 
 
 def deliver(
-    sessions: Sessions, settings: Settings, allowed: AllowedHosts, delivery: Delivery
+    sessions: Sessions,
+    settings: Settings,
+    allowed: AllowedHosts,
+    delivery: Delivery,
+    push: Push = push_nowhere,
 ) -> None:
     """Make one attempt and write its outcome.
 
-    A status of 2xx is a delivery. 410 ends the attempts, as do a URL that may no longer be called
-    and a job that was queued again; after anything else there is another, up to `MAX_ATTEMPTS`.
+    Of a webhook, a status of 2xx is a delivery. 410 ends the attempts, as do a URL that may no
+    longer be called and a job that was queued again; after anything else there is another, up to
+    `MAX_ATTEMPTS`. Of a push, its error says whether it is final.
     """
+    what = "push" if delivery.is_push else "webhook"
     told = {"event_id": str(delivery.event_id), "attempt": delivery.attempt}
-    failure, is_final = _attempt(settings, allowed, delivery)
+    failure, is_final = _attempt(settings, allowed, delivery, push)
     if failure is None:
         _settle_delivered(sessions, delivery)
-        _log.info("webhook delivered", extra=told)
+        _log.info(f"{what} delivered", extra=told)
     elif is_final or delivery.attempt >= MAX_ATTEMPTS:
         _settle_failed(sessions, delivery, failure, next_attempt_at=None)
-        _log.warning("webhook given up", extra={**told, "code": failure})
+        _log.warning(f"{what} given up", extra={**told, "code": failure})
     else:
         delay = _delay_seconds(settings, WebhookRow.attempts - 1)
         due = func.clock_timestamp() + _interval(delay)
         _settle_failed(sessions, delivery, failure, next_attempt_at=due)
-        _log.info("webhook failed", extra={**told, "code": failure})
+        _log.info(f"{what} failed", extra={**told, "code": failure})
 
 
 def _attempt(
-    settings: Settings, allowed: AllowedHosts, delivery: Delivery
+    settings: Settings, allowed: AllowedHosts, delivery: Delivery, push: Push
 ) -> tuple[str | None, bool]:
     """Call; returns the code of the failure, if it was one, and whether it is final."""
     if delivery.superseded:
         return SUPERSEDED, True
     if delivery.attempt > MAX_ATTEMPTS:  # the last one was cut off by a crash
         return INTERRUPTED, True
-    if settings.webhook_secret is None:
-        raise ValueError("webhooks need a secret")
-    key = key_of(settings.webhook_secret.get_secret_value())
     try:
-        status = post(
-            allowed.check(delivery.url),
-            sign(key, str(delivery.event_id), int(time.time()), delivery.body),
-            delivery.body,
-            connect_seconds=settings.connect_timeout_seconds,
-            answer_seconds=settings.answer_timeout_seconds,
-        )
+        if delivery.is_push:
+            push(delivery)
+        else:
+            _call_back(settings, allowed, delivery)
     except CallbackNotAllowedError as error:
         return error.code, True
     except CallFailedError as error:
-        return error.code, False
-    return (None, True) if 200 <= status < 300 else (f"status_{status}", status == GONE)
+        return error.code, error.is_final
+    return None, True
+
+
+def _call_back(settings: Settings, allowed: AllowedHosts, delivery: Delivery) -> None:
+    callback = allowed.check(delivery.url)
+    if settings.webhook_secret is None:
+        raise ValueError("webhooks need a secret")
+    key = key_of(settings.webhook_secret.get_secret_value())
+    status = post(
+        callback,
+        sign(key, str(delivery.event_id), int(time.time()), delivery.body),
+        delivery.body,
+        connect_seconds=settings.connect_timeout_seconds,
+        answer_seconds=settings.answer_timeout_seconds,
+    )
+    if not 200 <= status < 300:
+        raise CallFailedError(f"status_{status}", is_final=status == GONE)
 
 
 def _settle_delivered(sessions: Sessions, delivery: Delivery) -> None:

@@ -16,14 +16,14 @@ from shared.errors import PermanentError
 MAX_URL_LENGTH = 2048
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_AUTHORITY = r"(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+AUTHORITY = r"(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
 # Path and query of RFC 3986. Narrower than what other parsers take: userinfo, fragments, spaces,
 # backslashes, control characters and everything beyond ASCII are left out.
 _TARGET = r"(?P<target>(?:[/?](?:[a-z0-9._~!$&'()*+,;=:@/?-]|%[0-9a-f]{2})*)?)"
 # ASCII: otherwise letters such as the Kelvin sign count as a K.
-_FLAGS = re.IGNORECASE | re.ASCII
-_ENTRY = re.compile(_AUTHORITY, _FLAGS)
-_URL = re.compile(rf"(?P<scheme>https?)://{_AUTHORITY}{_TARGET}", _FLAGS)
+FLAGS = re.IGNORECASE | re.ASCII
+_ENTRY = re.compile(AUTHORITY, FLAGS)
+_URL = re.compile(rf"(?P<scheme>https?)://{AUTHORITY}{_TARGET}", FLAGS)
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
@@ -72,7 +72,7 @@ class AllowedHosts:
         if len(url) > MAX_URL_LENGTH:
             raise CallbackNotAllowedError(f"It has more than {MAX_URL_LENGTH} characters.")
         found = _URL.fullmatch(url)
-        place = _place(found) if found else None
+        place = place_of(found) if found else None
         if found is None or place is None:
             raise CallbackNotAllowedError(
                 "It must be an absolute http or https URL in ASCII, without user or fragment."
@@ -88,13 +88,13 @@ class AllowedHosts:
 
 def _parse_entry(entry: str) -> tuple[str, int | None]:
     found = _ENTRY.fullmatch(entry)
-    place = _place(found) if found else None
+    place = place_of(found) if found else None
     if place is None:
         raise ValueError(f"expected NAME or NAME:PORT, received {entry!r}")
     return place
 
 
-def _place(found: re.Match[str]) -> tuple[str, int | None] | None:
+def place_of(found: re.Match[str]) -> tuple[str, int | None] | None:
     """The host in its one form and the port, if one is given; None where either is none."""
     host = _normal_host(found["host"])
     port = None if found["port"] is None else int(found["port"])

@@ -1,4 +1,4 @@
-"""The loop that delivers webhooks; it runs in a thread of the relay."""
+"""The loop that delivers webhooks and pushes; it runs in a thread of the relay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db.session import Sessions
 from shared.settings import Settings
-from shared.webhooks.deliver import deliver, take_due
+from shared.webhooks.deliver import Push, deliver, push_nowhere, take_due
 from shared.webhooks.hosts import AllowedHosts
 
 _log = logging.getLogger(__name__)
@@ -22,7 +22,9 @@ CALLS_AN_ORIGIN = 2
 """Of these, calls to one host and port: one that hangs so leaves threads for the others."""
 
 
-def run_webhooks(settings: Settings, sessions: Sessions, stop: threading.Event) -> None:
+def run_webhooks(
+    settings: Settings, sessions: Sessions, stop: threading.Event, push: Push = push_nowhere
+) -> None:
     """Deliver what is due until `stop` is set; returns when the calls under way have ended.
 
     A database that is down is waited for. An error that nobody foresaw is logged, and the loop
@@ -32,9 +34,10 @@ def run_webhooks(settings: Settings, sessions: Sessions, stop: threading.Event) 
         settings: The allow-list, the secret and the timing.
         sessions: The database, with a connection for each of `CALLS` and one for the loop.
         stop: Ends the loop.
+        push: Sends results to destinations.
     """
     with ThreadPoolExecutor(CALLS, thread_name_prefix="webhook") as pool:
-        calls = _Calls(settings, sessions, pool)
+        calls = _Calls(settings, sessions, pool, push)
         while not stop.is_set():
             try:
                 calls.start_due(stop)
@@ -47,10 +50,13 @@ def run_webhooks(settings: Settings, sessions: Sessions, stop: threading.Event) 
 class _Calls:
     """The calls under way."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, settings: Settings, sessions: Sessions, pool: ThreadPoolExecutor, push: Push
+    ) -> None:
         self._settings = settings
         self._sessions = sessions
         self._pool = pool
+        self._push = push
         self._allowed = AllowedHosts.parse(settings.webhook_allowed_hosts)
         self._origins: dict[Future[None], str] = {}
 
@@ -63,7 +69,7 @@ class _Calls:
             if delivery is None:
                 return
             call = self._pool.submit(
-                deliver, self._sessions, self._settings, self._allowed, delivery
+                deliver, self._sessions, self._settings, self._allowed, delivery, self._push
             )
             self._origins[call] = delivery.origin
 

@@ -61,6 +61,9 @@ PROTECTED = [
     ("GET", f"/v1/trainings/{NOBODY}/logs", Scope.ADMIN),
     ("GET", f"/v1/trainings/{NOBODY}/events", Scope.ADMIN),
     ("DELETE", f"/v1/trainings/{NOBODY}", Scope.ADMIN),
+    ("GET", "/v1/audit", Scope.ADMIN),
+    ("POST", "/dicomweb/studies", Scope.SUBMIT),
+    ("POST", "/dicomweb/studies/1.2.3", Scope.SUBMIT),
 ]
 
 
@@ -93,10 +96,34 @@ def test_a_call_needs_a_key_with_its_scope(
 
 def test_every_route_but_health_metrics_and_documentation_is_protected(client) -> None:
     open_routes = {"/", "/healthz", "/readyz", "/metrics", "/openapi.json"}
-    paths = client.get("/openapi.json").json["paths"]
-    documented = {(path, method) for path, item in paths.items() for method in item}
-    protected = {(path, method) for path, method in documented if path not in open_routes}
-    assert len(protected) == len(PROTECTED)
+    routes = client.application.url_map
+    served = {
+        (method, rule.rule)
+        for rule in routes.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+        if rule.rule not in open_routes and not rule.rule.startswith(("/docs/", "/static/"))
+    }
+    ways = routes.bind("localhost")
+    named = {
+        (method, ways.match(path, method, return_rule=True)[0].rule)
+        for method, path, _ in PROTECTED
+    }
+    assert named == served
+    assert len(named) == len(PROTECTED)
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), PROTECTED)
+def test_of_all_scopes_one_opens_a_call(
+    client, sessions, method: str, path: str, scope: Scope
+) -> None:
+    refusing = set()
+    for held in Scope:
+        _, key = create_key(sessions, str(held), [held])
+        answer = client.open(path, method=method, headers={"Authorization": f"Bearer {key}"})
+        assert answer.status_code != 401
+        if answer.status_code == 403:
+            refusing.add(held)
+    assert refusing == set(Scope) - {scope}
 
 
 def test_keys_are_stored_as_hashes(sessions, database) -> None:

@@ -205,13 +205,6 @@ def test_a_job_whose_object_vanished_fails_with_its_code(client, runner, storage
     assert (job["status"], job["error"]["code"]) == ("failed", "object_missing")
 
 
-def test_the_result_is_json_alone_so_far(client, runner) -> None:
-    accepted = post(client, smear_bytes()).json
-    runner.run(uuid.UUID(accepted["id"]), worker="w")
-    answer = client.get(accepted["links"]["result"], headers={"Accept": "application/dicom"})
-    assert (answer.status_code, answer.json["code"]) == (406, "not_acceptable")
-
-
 def test_lists_are_filtered_and_paged(client) -> None:
     for number in range(3):
         post(client, smear_bytes(), accession_number=f"A-{number}")

@@ -21,6 +21,7 @@ from shared.jobs.claim import claim, renew
 from shared.jobs.complete import complete
 from shared.jobs.outbox import Outbox
 from shared.jobs.states import Priority
+from shared.webhooks.admin import list_events
 from tests.integration.jobs import Recorder, a_result, count, post
 from tests.waiting import eventually
 
@@ -191,3 +192,16 @@ def test_a_heartbeat_and_a_group_of_results_never_wait_in_a_ring(sessions, stora
         for beat in beats:
             assert beat.result(30) <= set(ids)
     assert done == set(claims)
+
+
+def test_a_result_that_is_pushed_is_ended_in_the_same_statement(
+    sessions, storage, key_id, statements
+) -> None:
+    job_id = post(sessions, storage, key_id).job.id
+    claims = claim(sessions, [job_id], worker="w", lease_seconds=60)
+    statements.clear()
+    results = [(held, a_result(held.job_id)) for held in claims.values()]
+    assert complete(sessions, results, destinations=["mllp://lis:2575", "dicom://PACS@pacs:104"])
+    assert len(statements) == 1
+    (pushed,) = list_events(sessions, undelivered=True, limit=10)
+    assert (pushed.job_id, pushed.to) == (job_id, "mllp://lis:2575")

@@ -12,7 +12,7 @@ import pytest
 
 from shared.settings import PROJECT_ROOT
 
-SERVICES = ("api", "worker", "trainer")
+SERVICES = ("api", "gateway", "worker", "trainer")
 HEAVY = {"tensorflow", "keras", "openvino", "sklearn", "psutil", "onnx"}
 
 
@@ -80,6 +80,7 @@ def test_the_lower_domains_know_nothing_of_jobs(domain: str) -> None:
     "modules",
     [
         ("api.main", "api.server", "cli.migrate", "cli.relay", "cli.keys"),
+        ("gateway.main",),
         ("worker.main", "worker.health"),
         ("worker.explainer",),
         ("worker.shadow",),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 import uuid
-from typing import Any
+from typing import Any, BinaryIO
 
 from apiflask import APIBlueprint
 from flask import Response, request
-from gevent import get_hub
 from pydantic import ValidationError
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -26,9 +25,15 @@ from services.api.schemas import (
     job_out,
     links_of,
 )
-from services.api.uploads import check_upload, is_form, uploaded_streams
+from services.api.uploads import Taken, decoding, is_form, take_upload, uploaded_streams
 from shared.auth.keys import Scope
-from shared.errors import BadRequestError, PermanentError
+from shared.errors import (
+    BadRequestError,
+    PayloadTooLargeError,
+    PermanentError,
+    TooManyFilesError,
+)
+from shared.interop.dicom.frames import common
 from shared.jobs.cancel import cancel
 from shared.jobs.entities import Job, JobRequest
 from shared.jobs.queries import JobFilter, get_job, list_jobs
@@ -62,7 +67,7 @@ def post_job() -> tuple[dict[str, Any], int, dict[str, str]]:
         fields = _fields()
         ctx.admission.admit(current_key(), fields.priority)
         model = ctx.registry.resolve_for_job(fields.model, random.random())  # noqa: S311 - no secret
-        uploads = [_checked(index, stream) for index, stream in enumerate(streams)]
+        uploads, fields = _taken(streams, fields)
         job_request = _job_request(fields, model, uploads)
         submission = submit(ctx.sessions, ctx.storage, ctx.outbox, job_request, uploads)
     job = submission.job
@@ -86,13 +91,26 @@ def _fields() -> JobFields:
     return fields
 
 
-def _checked(index: int, stream: Any) -> Upload:
-    ctx = context()
+def _taken(streams: list[BinaryIO], fields: JobFields) -> tuple[list[Upload], JobFields]:
+    """The images of all files, and the fields with what DICOM headers add to them."""
+    settings = context().settings
+    uploads: list[Upload] = []
+    instances = []
+    for index, stream in enumerate(streams):
+        taken = _checked(index, stream)
+        uploads += taken.uploads
+        if taken.instance is not None:
+            instances.append(taken.instance)
+        if len(uploads) > settings.max_files:
+            raise TooManyFilesError(f"{len(uploads)} images; at most {settings.max_files}.")
+        if sum(upload.bytes for upload in uploads) > settings.max_request_bytes:
+            raise PayloadTooLargeError(f"At most {settings.max_request_bytes} bytes of pixels.")
+    return uploads, fields.completed_by(common(instances)) if instances else fields
+
+
+def _checked(index: int, stream: BinaryIO) -> Taken:
     try:
-        with ctx.decoding_places:
-            # In a thread of its own: decoding a large image must not hold up other requests.
-            upload: Upload = get_hub().threadpool.apply(check_upload, (stream, ctx.settings))
-            return upload
+        return decoding(take_upload, stream, context().settings)
     except PermanentError as error:
         raise type(error)(f"Image {index}. {error.detail or ''}".strip()) from error
 

@@ -28,6 +28,7 @@ SECRETS = {
 PREFIX = "HEMOTRIAGE_"
 OURS = (
     "api",
+    "gateway",
     "relay",
     "worker",
     "worker-stat",

@@ -66,6 +66,7 @@ def copy_into(folder: Path, image: str) -> None:
         ("api", ("services.api.main", "services.api.server")),
         ("api", ("services.cli.migrate", "services.cli.relay")),
         ("api", ("services.cli.keys", "services.cli.models")),
+        ("api", ("services.gateway.main",)),
         ("worker", ("services.worker.main", "services.worker.health")),
         ("worker", ("services.worker.shadow", "shared.heartbeat")),
         ("worker", ("shared.models.engines.openvino_engine",)),

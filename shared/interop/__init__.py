@@ -1,0 +1,1 @@
+"""Speaks the hospital's languages: DICOM, FHIR, HL7."""

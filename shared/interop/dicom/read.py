@@ -1,0 +1,263 @@
+"""Reads an uploaded DICOM file: what may be known of it, and then its frames one at a time.
+
+A header may be hostile: values of gigabytes, sequences within sequences, a stream that inflates to
+a thousand times its size. So of each file only `MAX_READS` pieces and `MAX_HEADER_BYTES` are read
+before its pixels, and only the attributes below are looked at.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from pydantic import TypeAdapter, ValidationError
+from pydicom import config, uid
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.tag import BaseTag, Tag
+
+from shared.errors import HemotriageError
+from shared.interop.dicom.deidentify import pseudonym
+from shared.interop.dicom.errors import CorruptDicomError, DicomFieldError
+from shared.jobs.reference import Reference
+from shared.jobs.uploads import spool
+from shared.settings import Settings
+
+MAX_HEADER_BYTES = 4 * 1024**2
+MAX_READS = 100_000
+
+# What pydicom says of a value that it does not like may quote it: a name would get into the log.
+config.settings.reading_validation_mode = config.IGNORE
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module="pydicom")
+
+_MAGIC_AT = 128
+_MAGIC = b"DICM"
+_CHUNK = 64 * 1024
+_PIXEL_DATA = 0x7FE00010
+_PADDING = " \0"
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")  # PS3.5, section 9.1
+_MAX_UID = 64
+_KEYWORDS = (
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("SeriesNumber", "InstanceNumber", "AccessionNumber", "PatientID", "IssuerOfPatientID"),
+    *("SpecimenDescriptionSequence", "ContainerIdentifier", "BurnedInAnnotation"),
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "PixelRepresentation", "PlanarConfiguration"),
+)
+READ_TAGS = frozenset(int(Tag(keyword)) for keyword in _KEYWORDS)
+"""The only attributes that are read, by group and element in one number."""
+
+_REFERENCE: TypeAdapter[str] = TypeAdapter(Reference)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a job may be told of by the header of its images; None: the header does not say."""
+
+    accession_number: str | None
+    specimen_id: str | None
+    patient_ref: str | None
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A DICOM file whose header was read. Rows and columns in pixels; frames are at least 1.
+
+    `stream` is the file, inflated where it was deflated; its pixel data begins at `pixels_at`.
+    """
+
+    study_uid: str
+    series_uid: str
+    instance_uid: str
+    sop_class_uid: str
+    transfer_syntax: uid.UID
+    position: tuple[int, int]
+    about: About
+    burned_in: bool
+    rows: int
+    columns: int
+    frames: int
+    photometric: str
+    planar: int
+    is_8_bit_colour: bool
+    stream: BinaryIO
+    pixels_at: int
+    has_pixels: bool
+
+
+class Frugal(io.RawIOBase):
+    """A stream that ends with an error once too much was read of it."""
+
+    def __init__(self, stream: BinaryIO, *, most_bytes: int) -> None:
+        self._stream = stream
+        self._bytes = most_bytes
+        self._reads = MAX_READS
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes; as many as are left of the budget where it is negative."""
+        self._reads -= 1
+        if self._reads < 0:
+            raise CorruptDicomError("It is made of too many pieces.")
+        data = self._stream.read(size if 0 <= size <= self._bytes else self._bytes + 1)
+        self._bytes -= len(data)
+        if self._bytes < 0:
+            raise CorruptDicomError("Its header is too large.")
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a position."""
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The position."""
+        return self._stream.tell()
+
+
+def is_dicom(stream: BinaryIO) -> bool:
+    """Whether a file says that it is DICOM (PS3.10, section 7.1)."""
+    stream.seek(_MAGIC_AT)
+    return stream.read(len(_MAGIC)) == _MAGIC
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Whatever a reader or decoder raises for a hostile file is the file's fault.
+
+    What it says stays behind: it may quote the header.
+    """
+    try:
+        yield
+    except HemotriageError:
+        raise
+    except Exception as error:
+        raise CorruptDicomError from error
+
+
+def read_instance(stream: BinaryIO, settings: Settings) -> Instance:
+    """Read a header; whether the image is one that is taken is `check_instance`'s to say.
+
+    Args:
+        stream: The file, seekable; it must stay open as long as the instance is used.
+        settings: The most bytes that it may inflate to, and the secret of pseudonyms.
+
+    Raises:
+        CorruptDicomError: It is no DICOM file, or lacks what every image has.
+        DicomFieldError: An identifier is none that a job may have.
+    """
+    with guarded():
+        if not is_dicom(stream):
+            raise CorruptDicomError("It does not begin as a DICOM file.")
+        stream.seek(0)
+        frugal = cast("BinaryIO", Frugal(stream, most_bytes=MAX_HEADER_BYTES))
+        read_preamble(frugal, force=False)
+        meta = read_dataset(frugal, False, True, stop_when=_is_beyond_meta)
+        syntax = uid.UID(_uid(meta, "TransferSyntaxUID"))
+        if syntax == uid.DeflatedExplicitVRLittleEndian:
+            syntax = uid.ExplicitVRLittleEndian
+            stream = _inflated(stream, settings.max_request_bytes)
+            frugal = cast("BinaryIO", Frugal(stream, most_bytes=MAX_HEADER_BYTES))
+            frugal.seek(0)
+        header = read_dataset(
+            frugal,
+            syntax.is_implicit_VR if not syntax.is_private else False,
+            syntax.is_little_endian if not syntax.is_private else True,
+            stop_when=_is_at_pixels,
+            specific_tags=[BaseTag(tag) for tag in READ_TAGS],
+        )
+        return _instance(header, syntax, stream, settings)
+
+
+def _instance(header: Dataset, syntax: uid.UID, stream: BinaryIO, settings: Settings) -> Instance:
+    pixels_at = stream.tell()
+    depth = ("BitsAllocated", "BitsStored", "SamplesPerPixel", "PixelRepresentation")
+    return Instance(
+        study_uid=_uid(header, "StudyInstanceUID"),
+        series_uid=_uid(header, "SeriesInstanceUID"),
+        instance_uid=_uid(header, "SOPInstanceUID"),
+        sop_class_uid=_uid(header, "SOPClassUID"),
+        transfer_syntax=syntax,
+        position=(_number(header, "SeriesNumber"), _number(header, "InstanceNumber")),
+        about=_about(header, settings),
+        burned_in=_text(header, "BurnedInAnnotation") == "YES",
+        rows=_number(header, "Rows"),
+        columns=_number(header, "Columns"),
+        frames=_number(header, "NumberOfFrames", 1),
+        photometric=_text(header, "PhotometricInterpretation"),
+        planar=_number(header, "PlanarConfiguration"),
+        is_8_bit_colour=[_number(header, keyword) for keyword in depth] == [8, 8, 3, 0],
+        stream=stream,
+        pixels_at=pixels_at,
+        has_pixels=bool(stream.read(1)),
+    )
+
+
+def _about(header: Dataset, settings: Settings) -> About:
+    """Identifiers, by the same rules as the fields of a form."""
+    described = header.get("SpecimenDescriptionSequence") or []
+    # Several specimens on one slide share no identifier but that of the slide.
+    specimen = _text(described[0], "SpecimenIdentifier") if len(described) == 1 else ""
+    patient = pseudonym(
+        settings.pseudonym_secret, _text(header, "PatientID"), _text(header, "IssuerOfPatientID")
+    )
+    return About(
+        accession_number=_reference(_text(header, "AccessionNumber"), "AccessionNumber"),
+        specimen_id=_reference(
+            specimen or _text(header, "ContainerIdentifier"), "SpecimenIdentifier"
+        ),
+        patient_ref=patient,
+    )
+
+
+def _reference(text: str, keyword: str) -> str | None:
+    if not text:
+        return None
+    try:
+        return _REFERENCE.validate_python(text)
+    except ValidationError:
+        raise DicomFieldError(f"{keyword}.") from None
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    """A value without its padding (PS3.5, section 6.2); empty where there is none."""
+    value: Any = header.get(keyword)
+    return "" if value is None else str(value).strip(_PADDING)
+
+
+def _number(header: Dataset, keyword: str, default: int = 0) -> int:
+    text = _text(header, keyword)
+    return int(text) if text else default
+
+
+def _uid(header: Dataset, keyword: str) -> str:
+    text = _text(header, keyword)
+    if len(text) > _MAX_UID or not _UID.fullmatch(text):
+        raise CorruptDicomError(f"Its {keyword} is missing or no UID.")
+    return text
+
+
+def _is_beyond_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return tag.group != 2
+
+
+def _is_at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) >= _PIXEL_DATA
+
+
+def _inflated(stream: BinaryIO, most_bytes: int) -> BinaryIO:
+    """The data set of a deflated file (PS3.5, section A.5), from behind its meta information on."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    plain = cast("BinaryIO", spool())
+    while not inflater.eof and (data := inflater.unconsumed_tail or stream.read(_CHUNK)):
+        plain.write(inflater.decompress(data, _CHUNK))
+        if plain.tell() > most_bytes:
+            raise CorruptDicomError(f"It inflates to more than {most_bytes} bytes.")
+    plain.write(inflater.flush())
+    return plain

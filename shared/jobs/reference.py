@@ -1,0 +1,15 @@
+"""What identifiers of orders, specimens and patients may look like, wherever they come from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+Reference = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$"
+    ),
+]
+"""1 to 128 characters, none of them a control character of ASCII."""
