@@ -28,5 +28,7 @@ def configure_logging(level: str, *, service: str) -> None:
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # Task arguments and connection addresses are noise at this level, and may hold secrets.
-    for name in ("celery.worker.strategy", "celery.app.trace", "httpx", "alembic"):
+    for name in ("celery.worker.strategy", "celery.app.trace", "httpx", "alembic", "highdicom"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Its warnings quote what a peer sent; whoever speaks with one tells what became of it.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

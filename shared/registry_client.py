@@ -62,8 +62,14 @@ class RegistryClient(Client):
         return body_of(self._http.delete("/v1/models/aliases/challenger"))
 
     def roll_back(self, *, reason: str | None = None) -> dict[str, Any]:
-        """Make the former champion champion again; returns the aliases from now on."""
-        return body_of(self._http.post("/v1/models/rollback", json={"reason": reason}))
+        """Make the former champion champion again; returns the aliases from now on.
+
+        The champion that is seen now is the one that goes: if somebody else is faster, the call is
+        refused.
+        """
+        champion = self.models()["aliases"].get("champion")
+        request = {"reason": reason, "champion": champion}
+        return body_of(self._http.post("/v1/models/rollback", json=request))
 
     def shadow(self, name: str, version: int) -> dict[str, Any]:
         """How a challenger agrees with the results of the champion."""

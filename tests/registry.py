@@ -20,15 +20,13 @@ SIGNED = Override("a better one is not to be had", "another-key")
 """What stands for a gate."""
 
 
-def registered_again(
-    sessions: Sessions, storage: ObjectStore, shipped: str, *, above: int = 0
-) -> str:
+def registered_again(sessions: Sessions, storage: ObjectStore, shipped: str) -> str:
     """Register a shipped version as if a training run had made it; gives its new reference."""
     version = SHIPPED.resolve(shipped)
     store_artefacts(storage, version)
     run = request(sessions, a_request(a_ready_dataset(sessions)), actor="key:k")
     with sessions.begin() as session:
-        return register(session, version.card, training_id=run.id, above=above, actor="worker:w")
+        return register(session, version.card, training_id=run.id, actor="worker:w")
 
 
 def judged(

@@ -47,6 +47,9 @@ def main() -> int:
     if run.name == "goes on":
         time.sleep(300)
     folder = run_folder(settings.trainer_work, run_id)
+    if run.name == "torn":
+        (folder / RECORD).write_text('{"models": ')
+        return 0
     (folder / RECORD).write_text(json.dumps({"models": {run.name: {}}}))
     return 0
 

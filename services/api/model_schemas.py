@@ -87,6 +87,11 @@ class RollbackIn(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reason: Reason | None = Field(None, description="For the audit trail. Never a patient's data.")
+    champion: str | None = Field(
+        None,
+        max_length=256,
+        description="The version that is to go, NAME@VERSION: repeated, the call is refused.",
+    )
 
 
 class GateIn(BaseModel):

@@ -48,7 +48,6 @@ def main() -> int:
     settings = Settings()
     configure_logging(settings.log_level, service="gateway")
     # Its lines name application entities and addresses; ours say what was taken.
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     if not settings.dicom_port:
         _log.error("HEMOTRIAGE_DICOM_PORT is not set")
         return 2

@@ -60,7 +60,7 @@ def judge(
     own, other = _measure(candidate, champion, part, policy, carry_on)
     others = None if other is None else other.figures
     criteria = [
-        _test_set(part, policy),
+        _test_set(part, policy, test_set.version),
         _training(candidate, policy),
         _complete(candidate),
         _unseen(candidate, champion),
@@ -109,14 +109,17 @@ def _measure(
     return own, other[0] if other else None
 
 
-def _test_set(part: Part, policy: ChangeControlPolicy) -> Criterion:
+def _test_set(part: Part, policy: ChangeControlPolicy, version: str | None) -> Criterion:
     limits, counts = policy.test_set, part.measured_on["counts"]
     images, least = len(part.samples), min(counts.values())
+    groups = len({sample.group for sample in part.samples})
     objections = {
         f"at least {limits.least_images} are asked": images >= limits.least_images,
         f"of each class at least {limits.least_per_class}": least >= limits.least_per_class,
+        f"at least {limits.least_groups} groups": groups >= limits.least_groups,
+        "the policy names others": not limits.versions or version in limits.versions,
     }
-    found = f"The test set has {images} images, {least} of its smallest class"
+    found = f"The test set has {images} images in {groups} groups, {least} of its smallest class"
     return criterion("test_set", found, objections, candidate=images, limits=limits)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.db.session import Sessions
 from shared.errors import PermanentError
-from shared.models.registry import CARD, ModelRegistry, ModelVersion
+from shared.models.registry import CARD, ModelVersion
 from shared.registry.versions import check_complete, store_artefacts
 from shared.settings import Settings
 from shared.storage import ObjectStore
@@ -64,10 +64,8 @@ def finish(
             _log.warning("not registered", extra={"training": str(held.run_id)}, exc_info=error)
             record[REFUSED] = {"code": error.code, "detail": str(error)}
             version = None
-    if version is None:
-        return complete(sessions, held, record)
-    above = _highest_shipped(settings.models_dir, version.name)
-    return complete(sessions, held, record, card=version.card, above=above)
+    card = None if version is None else version.card
+    return complete(sessions, held, record, card=card)
 
 
 def _version(folder: Path, record: dict[str, Any]) -> ModelVersion | None:
@@ -76,8 +74,3 @@ def _version(folder: Path, record: dict[str, Any]) -> ModelVersion | None:
     version = drafted(folder, name)
     is_there = REFUSED not in record and (version.folder / CARD).is_file()
     return version if is_there else None
-
-
-def _highest_shipped(folder: Path, name: str) -> int:
-    versions = ModelRegistry(folder).versions()
-    return max((version.version for version in versions if version.name == name), default=0)

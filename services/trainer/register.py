@@ -47,8 +47,23 @@ def make_version(
         VersionIncompleteError: Something that must travel with it cannot be had.
     """
     target = drafted(study.work, run.architecture)
-    if (target.folder / CARD).is_file():
-        return
+    if not (target.folder / CARD).is_file():
+        _export(run, report, study, settings, log)
+    # Also where an attempt was killed right behind the export: what it was trained from is how a
+    # gate finds leaks.
+    training = {**target.card["training"], "run": str(run.id), "base": run.base}
+    update_card(target, training=training)
+    check_complete(target.card)
+
+
+def _export(
+    run: TrainingRun,
+    report: dict[str, Any],
+    study: Study,
+    settings: InferenceSettings,
+    log: Callable[[str], object],
+) -> None:
+    target = drafted(study.work, run.architecture)
     (plan,) = study.plans
     if plan.representation != "original":
         raise NotServableError(f"The representation was {plan.representation}.")
@@ -57,7 +72,4 @@ def make_version(
     log(f"makes a version of seed {best['plan']['seed']}, and measures it")
     release = Release(study.dataset, study.split, settings)
     origin = Origin(study.dataset, study.split, study.work, settings)
-    card = release_run(best, target, release, origin.sibling, seeds=summary["accuracy"])
-    training = {**card["training"], "run": str(run.id), "base": run.base}
-    update_card(target, training=training)
-    check_complete(target.card)
+    release_run(best, target, release, origin.sibling, seeds=summary["accuracy"])

@@ -163,12 +163,18 @@ class Runner:
 
     def _write(self, held: TrainingClaim, heard: Heard, ending: Ending) -> None:
         """Write an ending. What took hours to train is not lost because a server restarts."""
+        has_failed = False
         while True:
             try:
                 if self._renew(held, heard):
                     ending()
             except (*OUTAGES, TransientError) as error:
                 _log.warning("waiting for a server", extra={"error": type(error).__name__})
+            except Exception as error:  # the trainer must outlive whatever it meets
+                _log.exception("ending failed", extra=_ids(held))
+                if has_failed:
+                    return  # its lease runs out
+                ending, has_failed = self._giving_up(held, error), True
             else:
                 return
             self._turned()

@@ -8,11 +8,10 @@ from collections import OrderedDict
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.errors import HemotriageError, TransientError
+from shared.errors import TransientError, UnknownModelError
 from shared.models.predictor import Predictor
 from shared.outage import is_outage
 from shared.registry.catalogue import Catalogue
-from shared.registry.states import NoChampionError
 from shared.settings import InferenceSettings
 
 _log = logging.getLogger(__name__)
@@ -21,12 +20,6 @@ FOLLOW_SECONDS = 2.0
 """How often a worker looks which version is champion."""
 
 _MOST_MODELS = 4
-
-
-class VersionUnreachableError(TransientError):
-    """Where the model version is described cannot be asked."""
-
-    code = "database_unavailable"
 
 
 class Runtime:
@@ -75,17 +68,32 @@ class Runtime:
     def warm_up(self) -> None:
         """Load whatever new jobs may name that name no version: champion, and canary.
 
-        Without a champion there is nothing to load.
+        Where there is no champion, or nobody can be asked, nothing is loaded. A canary that cannot
+        be loaded keeps no worker from the champion.
+
+        Raises:
+            ModelArtefactError: The champion's artefact is missing or altered.
         """
-        challenger = self._catalogue.challenger()
-        if challenger is not None and challenger.canary_percent:
-            self.predictor(challenger.name, challenger.version)
         try:
             champion = self._catalogue.resolve("champion")
-        except NoChampionError:
-            _log.warning("no champion")
-        else:
             self.predictor(champion.name, champion.version)
+        except (UnknownModelError, TransientError) as error:
+            _log.warning("no champion is loaded", extra={"error": error.code})
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            _log.warning("no champion is loaded", extra={"error": type(error).__name__})
+        else:
+            self._warm_up_canary()
+
+    def _warm_up_canary(self) -> None:
+        challenger = self._catalogue.challenger()
+        if challenger is None or not challenger.canary_percent:
+            return
+        try:
+            self.predictor(challenger.name, challenger.version)
+        except Exception:  # its own jobs will tell
+            _log.exception("no canary is loaded")
 
     def follow(self, stopping: threading.Event) -> None:
         """Load each new champion within seconds, so that no job waits for it; returns at once."""
@@ -95,9 +103,7 @@ class Runtime:
         while not stopping.wait(FOLLOW_SECONDS):
             try:
                 self.warm_up()
-            except (HemotriageError, SQLAlchemyError) as error:  # its jobs will tell what it is
-                _log.warning("no champion is loaded", extra={"error": type(error).__name__})
-            except Exception:  # the thread must outlive whatever it meets
+            except Exception:  # the thread must outlive whatever it meets; its jobs will tell
                 _log.exception("no champion is loaded")
 
     def _used(self, key: tuple[str, int]) -> Predictor | None:
@@ -107,10 +113,4 @@ class Runtime:
             return self._predictors.get(key)
 
     def _load(self, name: str, version: int) -> Predictor:
-        try:
-            found = self._catalogue.fetch(name, version)
-        except SQLAlchemyError as error:
-            if not is_outage(error):
-                raise
-            raise VersionUnreachableError from error
-        return Predictor.load(found, self._settings)
+        return Predictor.load(self._catalogue.fetch(name, version), self._settings)

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.worker.batcher import NotNowError
 from services.worker.isolation import Isolation
 from shared.db.session import Sessions, create_database, create_sessions
-from shared.errors import PermanentError
+from shared.errors import HemotriageError, PermanentError
 from shared.heartbeat import beat
 from shared.jobs.claim import Claim
 from shared.jobs.queries import get_job
@@ -40,6 +41,7 @@ LOOK_SECONDS = 2.0
 """How often it looks who is challenger, and for jobs that have finished."""
 
 _NICENESS = 10
+_MOST_FAILURES = 2
 _LEAVING_SECONDS = 2.0
 _LONGEST_WAIT_SECONDS = 1.0
 _AT_ONCE = 16
@@ -78,6 +80,7 @@ class Shadow:
         self._position: Position | None = None
         self._whole_look_at: dt.datetime | None = None
         self._set_aside: set[ShadowTask] = set()
+        self._failures: Counter[ShadowTask] = Counter()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
 
@@ -152,6 +155,10 @@ class Shadow:
             if self._is_current(task):  # or it was ended in the middle
                 _log.warning("shadow run failed", extra=ids, exc_info=error)
                 self._set_aside.add(task)
+                self._failures[task] += 1
+                if self._failures[task] >= _MOST_FAILURES:
+                    # Or figures would be of those jobs alone that it survives.
+                    keep(self._sessions, task, getattr(error, "code", HemotriageError.code))
 
     def _said(self, task: ShadowTask) -> TriageResult | str:
         """What the challenger says, or the code of the error for which it says nothing."""

@@ -28,6 +28,7 @@ from shared.registry.states import (
     GateNotPassedError,
     GateStatus,
     Override,
+    RolledBackError,
 )
 
 _CHANGES = int.from_bytes(b"aliases\0") >> 1
@@ -54,6 +55,9 @@ def promote(
 ) -> None:
     """Make a version champion; the one that was it becomes `previous`.
 
+    A challenger stays, and gets no share of the jobs any more. The version that is champion
+    already, by what was shipped, is so from now on whatever is shipped later.
+
     Args:
         sessions: The database.
         version: The version.
@@ -70,6 +74,9 @@ def promote(
         present = _locked(session)
         leading = _leading(present, champion)
         if leading == str(version):
+            if Alias.CHAMPION not in present:  # from now on no upgrade brings another
+                _put(session, Alias.CHAMPION, version.name, version.version)
+                _tell(session, actor, "model.promoted", leading, previous=leading, **_given(reason))
             return
         why = _permission(session, version, leading, policy, override)
         _put(session, Alias.CHAMPION, version.name, version.version)
@@ -78,6 +85,7 @@ def promote(
             _put(session, Alias.PREVIOUS, name, number or 0)
         if str(present.get(Alias.CHALLENGER)) == str(version):
             _remove(session, Alias.CHALLENGER)
+        _share(session, 0)  # its verdict was against another champion
         told = {"previous": leading, **_given(reason), **why}
         _tell(session, actor, "model.promoted", str(version), **told)
 
@@ -136,7 +144,13 @@ def retire_challenger(sessions: Sessions, *, actor: str) -> None:
         _tell(session, actor, "model.challenger_retired", str(challenger))
 
 
-def rollback(sessions: Sessions, *, actor: str, reason: str | None = None) -> AliasTarget:
+def rollback(
+    sessions: Sessions,
+    *,
+    actor: str,
+    reason: str | None = None,
+    expected: str | None = None,
+) -> AliasTarget:
     """Make the version champion again that was it before; both change places.
 
     A challenger stays, and gets no share of the jobs any more.
@@ -145,11 +159,14 @@ def rollback(sessions: Sessions, *, actor: str, reason: str | None = None) -> Al
         sessions: The database.
         actor: Who rolls back, as in `audit.record`.
         reason: Why.
+        expected: The champion that is to go, `NAME@VERSION`, so that a call that is repeated does
+            not bring it back; None: whichever it is.
 
     Returns:
         The champion from now on.
 
     Raises:
+        RolledBackError: Another one is champion.
         AliasNotSetError: Nothing was champion before.
     """
     with sessions.begin() as session:
@@ -157,6 +174,8 @@ def rollback(sessions: Sessions, *, actor: str, reason: str | None = None) -> Al
         leading, before = present.get(Alias.CHAMPION), present.get(Alias.PREVIOUS)
         if leading is None or before is None:
             raise AliasNotSetError("No version was champion before.")
+        if expected not in (None, str(leading)):
+            raise RolledBackError(f"It is {leading}.")
         _put(session, Alias.CHAMPION, before.name, before.version)
         _put(session, Alias.PREVIOUS, leading.name, leading.version)
         if str(present.get(Alias.CHALLENGER)) == str(before):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 import uuid
@@ -17,8 +18,14 @@ from shared.errors import ModelArtefactError, UnknownModelError
 from shared.models.registry import ModelRegistry, ModelVersion, parse_reference
 from shared.outage import is_outage
 from shared.registry.aliases import read_aliases
-from shared.registry.states import Alias, AliasTarget, NoChampionError
-from shared.registry.versions import Registered, list_registered, read_card, version_in
+from shared.registry.states import Alias, AliasTarget, NoChampionError, VersionUnreachableError
+from shared.registry.versions import (
+    SHIPPED_NUMBERS,
+    Registered,
+    list_registered,
+    read_card,
+    version_in,
+)
 from shared.settings import Settings
 from shared.storage import ObjectStore, artefact_key
 
@@ -68,11 +75,12 @@ class Catalogue:
             read_aliases(self._sessions),
             {(found.name, found.version): found for found in list_registered(self._sessions)},
         )
-        self._known = known
+        if self._known is None or self._known.at <= known.at:  # or a later reading was faster
+            self._known = known
         return known
 
     def versions(self) -> list[ModelVersion]:
-        """All versions, by name and number; one that is registered hides a shipped one."""
+        """All versions, by name and number."""
         keys = {(v.name, v.version) for v in self._shipped.versions()} | {*self.registered()}
         return [self.get(*key) for key in sorted(keys)]
 
@@ -91,10 +99,6 @@ class Catalogue:
     def challenger(self) -> AliasTarget | None:
         """The challenger and the canary's share; None: there is none."""
         return self._set().get(Alias.CHALLENGER)
-
-    def highest_shipped(self, name: str) -> int:
-        """The highest number of a shipped version; 0: there is none of that name."""
-        return max((v.version for v in self._shipped.versions() if v.name == name), default=0)
 
     def get(self, name: str, version: int) -> ModelVersion:
         """One version; its artefacts may be elsewhere, see `fetch`.
@@ -144,28 +148,36 @@ class Catalogue:
             UnknownModelError: There is no such version.
             ModelArtefactError: An artefact in the object store is not the one of the version.
             ObjectMissingError: An artefact is gone.
-            StorageUnavailableError: The object store does not answer.
+            TransientError: Database or object store do not answer.
         """
-        found = self.get(name, version)
+        try:
+            found = self.get(name, version)
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            raise VersionUnreachableError from error
         if found.described is not None and self._storage is not None:
             for artefact in found.card["artefacts"].values():
                 self._fetch(self._storage, found, artefact)
         return found
 
     def _fetch(self, storage: ObjectStore, version: ModelVersion, artefact: dict[str, Any]) -> None:
-        path = version.folder / artefact["file"]
-        if path.is_file():
+        path, sha256 = version.folder / artefact["file"], artefact["sha256"]
+        # Another installation's, or half of one after a power cut, is fetched anew.
+        if path.is_file() and _sha256(path.read_bytes()) == sha256:
             return
-        content = storage.get(artefact_key(artefact["sha256"]))
-        if hashlib.sha256(content).hexdigest() != artefact["sha256"]:
+        content = storage.get(artefact_key(sha256))
+        if _sha256(content) != sha256:
             raise ModelArtefactError(f"{path.name} of {version} is another one in the store.")
         _write_whole(path, content)
 
     def _found(self, name: str, version: int) -> ModelVersion:
+        if version <= SHIPPED_NUMBERS:
+            return self._shipped.get(name, version)
         card = read_card(self._sessions, name, version)
-        if card is not None:
-            return version_in(self._folder, card)
-        return self._shipped.get(name, version)
+        if card is None:
+            raise UnknownModelError(f"There is no model {name}@{version}.")
+        return version_in(self._folder, card)
 
     def _newest_released(self, name: str) -> int:
         found = [v.version for v in self._shipped.versions() if v.name == name]
@@ -203,5 +215,15 @@ def _write_whole(path: Path, content: bytes) -> None:
     """Write a file that appears when it is whole, whoever else writes it at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    part.write_bytes(content)
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -39,6 +39,10 @@ class LockedSetLimits(_Table):
 
     least_images: PositiveInt
     least_per_class: PositiveInt
+    least_groups: PositiveInt
+    """Of images that show areas of their own: overlapping ones tell the same twice."""
+    versions: tuple[str, ...]
+    """The data set versions that may judge, by their SHA-256; none: any locked one."""
     training_protocols: tuple[Literal["grouped", "random"], ...] = Field(min_length=1)
 
 

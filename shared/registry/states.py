@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from shared.errors import ConflictError, PermanentError, UnknownModelError
+from shared.errors import ConflictError, PermanentError, TransientError, UnknownModelError
 
 
 class Alias(StrEnum):
@@ -61,6 +61,18 @@ class NoLockedTestSetError(ConflictError):
     """There is no locked test set to judge a version on."""
 
     code = "no_locked_test_set"
+
+
+class VersionUnreachableError(TransientError):
+    """Where the model version is described cannot be asked."""
+
+    code = "database_unavailable"
+
+
+class RolledBackError(ConflictError):
+    """Another version is champion than the one that was to go."""
+
+    code = "not_champion"
 
 
 class NoChampionError(UnknownModelError):

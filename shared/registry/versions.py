@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import false, func, select
 from sqlalchemy.orm import Session
 
 from shared import audit
@@ -39,12 +39,15 @@ _OF_CARD = (
 )
 _ARTEFACTS = ("onnx", "reference", "cases")
 _OF_ENSEMBLE = ("reference",)
+SHIPPED_NUMBERS = 1000
+"""Numbers up to this one are those of shipped versions, whatever a later release brings."""
+
 _BINARY = "application/octet-stream"
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A version's row without its card; `released` tells that it has passed a gate."""
+    """A version's row without its card; `released` tells that it has passed its newest gate."""
 
     name: str
     version: int
@@ -85,7 +88,6 @@ def register(
     card: Mapping[str, Any],
     *,
     training_id: uuid.UUID,
-    above: int,
     actor: str,
 ) -> str:
     """Add a version whose artefacts are in the object store, in the transaction of what made it.
@@ -94,7 +96,6 @@ def register(
         session: The open transaction.
         card: The version's card; its number is set here.
         training_id: The run that made it.
-        above: The highest number of a shipped version of that name; 0: there is none.
         actor: Who registers it, as in `audit.record`.
 
     Returns:
@@ -108,8 +109,8 @@ def register(
     row = ModelVersionRow
     # One after the other, or two would take the same number.
     session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"model_versions {name}"))))
-    highest = session.scalar(select(func.max(row.version)).where(row.name == name)) or 0
-    version = max(highest, above) + 1
+    highest = session.scalar(select(func.max(row.version)).where(row.name == name))
+    version = (highest or SHIPPED_NUMBERS) + 1
     described = {**card, "version": version}
     session.add(
         ModelVersionRow(name=name, version=version, card=described, training_id=training_id)
@@ -122,17 +123,16 @@ def register(
 def list_registered(sessions: Sessions) -> list[Registered]:
     """All registered versions, by name and number."""
     row, gate = ModelVersionRow, GateRow
-    released = (
-        select(gate.id)
-        .where(
-            gate.name == row.name,
-            gate.version == row.version,
-            gate.status == GateStatus.PASSED,
-        )
-        .exists()
+    newest = (
+        select(gate.status)
+        .where(gate.name == row.name, gate.version == row.version)
+        .order_by(gate.requested_at.desc(), gate.id.desc())
+        .limit(1)
+        .scalar_subquery()
     )
+    released = func.coalesce(newest == GateStatus.PASSED, false()).label("released")
     statement = select(
-        row.name, row.version, row.training_id, row.registered_at, released.label("released")
+        row.name, row.version, row.training_id, row.registered_at, released
     ).order_by(row.name, row.version)
     return [Registered(**found._mapping) for found in execute(sessions, statement)]
 

@@ -78,7 +78,6 @@ def complete(
     record: Mapping[str, Any],
     *,
     card: Mapping[str, Any] | None = None,
-    above: int = 0,
 ) -> bool:
     """End a run with its record, and register its version; False where the claim was lost.
 
@@ -87,7 +86,6 @@ def complete(
         held: The claim.
         record: Of the run; `registered` is added: the version, or None.
         card: Of a version whose artefacts are in the object store; None: the run has made none.
-        above: As `shared.registry.versions.register` takes it.
     """
     actor = f"worker:{held.worker}"
     with sessions.begin() as session:
@@ -96,7 +94,7 @@ def complete(
             return False
         model = None
         if card is not None:
-            model = register(session, card, training_id=held.run_id, above=above, actor=actor)
+            model = register(session, card, training_id=held.run_id, actor=actor)
         ended = {"record": {**record, "registered": model}, "progress": 1.0}
         move(session, row, TrainingStatus.SUCCEEDED, actor=actor, **ended)
         return True

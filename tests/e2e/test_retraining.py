@@ -33,7 +33,7 @@ TRAINED = {
     "learning_rate": 0.004,
     "precision": "mixed_bfloat16",
 }
-SHUFFLED = {"images_per_class": 50, "max_epochs": 2}
+SHUFFLED = {**TRAINED, "max_epochs": 8}
 _SEED = 2026
 
 
@@ -164,7 +164,7 @@ def test_a_model_is_trained_judged_promoted_served_and_rolled_back(
     service.upload(named(images, TRAINING, LOCKED), locked=True, name="locked")
     training_set = service.upload(named(images, 0, TRAINING), name="training")
     first = service.train(training_set, TRAINED)
-    assert first == "cnn_custom@1"
+    assert first == "cnn_custom@1001"
     assert service.promote(first, 409)["code"] == "gate_not_passed"
     gate = service.gate(first)
     assert (gate["status"], gate["champion"]) == ("passed", None), gate

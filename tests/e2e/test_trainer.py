@@ -98,7 +98,7 @@ def test_a_run_is_followed_to_its_record_at_the_command_line(
     field.write_bytes(smear_bytes())
     job = client.wait(client.submit([field], fields={"model": ended_run["registered"]})["id"])
     assert job["model"] == ended_run["registered"]
-    assert job["result"]["similar"] is not None
+    assert job["result"]["images"][0]["similar"]
     record = ended_run["record"]
     (run,) = record["models"]["cnn_custom"]["runs"]
     assert (record["base"], record["data"]["dataset_id"]) == (None, str(dataset_id))

@@ -18,7 +18,7 @@ from shared.registry.aliases import (
 )
 from shared.registry.catalogue import Catalogue
 from shared.registry.policy import ChangeControlPolicy
-from shared.registry.states import Alias, AliasNotSetError, GateNotPassedError
+from shared.registry.states import Alias, AliasNotSetError, GateNotPassedError, RolledBackError
 from tests.registry import SIGNED, judged
 
 
@@ -100,7 +100,10 @@ def test_a_canary_gets_its_share_of_the_champions_jobs_and_of_no_others(
     assert str(catalogue.resolve_for_job("ensemble@1", 0.0)) == "ensemble@1"
     assert read_aliases(sessions)[Alias.CHALLENGER].since == since, "it goes on looking"
 
-    promote(sessions, catalogue.get("cnn_custom", 1), override=SIGNED, **named)
+    cnn = catalogue.get("cnn_custom", 1)
+    promote(sessions, cnn, override=SIGNED, **named)
+    assert read_aliases(sessions)[Alias.CHALLENGER].canary_percent == 0, "judged by another"
+    set_challenger(sessions, student, canary_percent=20, override=SIGNED, **named)
     rollback(sessions, actor="key:k")
     assert read_aliases(sessions)[Alias.CHALLENGER].canary_percent == 0
     retire_challenger(sessions, actor="key:k")
@@ -116,3 +119,24 @@ def test_a_challenger_that_becomes_champion_is_challenger_no_more(
     set_challenger(sessions, student, **named)
     promote(sessions, student, override=SIGNED, **named)
     assert set(read_aliases(sessions)) == {Alias.CHAMPION, Alias.PREVIOUS}
+
+
+def test_a_rollback_that_is_repeated_brings_nothing_back(
+    sessions: Sessions, catalogue: Catalogue, policy: ChangeControlPolicy
+) -> None:
+    named = {"champion": "ensemble@1", "policy": policy, "actor": "key:k"}
+    promote(sessions, catalogue.get("student", 2), override=SIGNED, **named)
+    rollback(sessions, actor="key:k", expected="student@2")
+    with pytest.raises(RolledBackError, match="ensemble@1"):
+        rollback(sessions, actor="key:k", expected="student@2")
+    assert str(read_aliases(sessions)[Alias.CHAMPION]) == "ensemble@1"
+
+
+def test_a_shipped_champion_that_is_promoted_stays_whatever_is_shipped_later(
+    sessions: Sessions, catalogue: Catalogue, policy: ChangeControlPolicy
+) -> None:
+    version = catalogue.get("ensemble", 1)
+    for _ in range(2):
+        promote(sessions, version, champion="ensemble@1", policy=policy, actor="key:k")
+    assert str(read_aliases(sessions)[Alias.CHAMPION]) == "ensemble@1"
+    assert [action for action, _ in audited(sessions)] == ["model.promoted"]

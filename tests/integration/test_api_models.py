@@ -68,13 +68,13 @@ def model_of_job(client: FlaskClient, **fields: str) -> str:
 def test_versions_are_listed_with_where_they_are_from(
     client: FlaskClient, sessions: Sessions, storage: S3Store
 ) -> None:
-    made = registered_again(sessions, storage, "cnn_custom@1", above=1)
-    judged(sessions, "cnn_custom", 2, "refused", champion="student@1", days_ago=2)
-    judged(sessions, "cnn_custom", 2, "passed", champion="ensemble@1")
+    made = registered_again(sessions, storage, "cnn_custom@1")
+    judged(sessions, "cnn_custom", 1001, "refused", champion="student@1", days_ago=2)
+    judged(sessions, "cnn_custom", 1001, "passed", champion="ensemble@1")
     listed = client.get("/v1/models").json
     assert (listed["aliases"], listed["canary_percent"]) == ({"champion": "ensemble@1"}, 0)
     models = {f"{model['name']}@{model['version']}": model for model in listed["models"]}
-    assert made == "cnn_custom@2"
+    assert made == "cnn_custom@1001"
     new, old = models[made], models["cnn_custom@1"]
     assert (new["origin"], old["origin"]) == ("registered", "shipped")
     assert new["metrics"] == old["metrics"]
@@ -84,8 +84,8 @@ def test_versions_are_listed_with_where_they_are_from(
     assert client.get(f"/v1/gates/{new['gate']['id']}").json["model"] == made
     assert [old[name] for name in ("training_id", "registered_at", "gate")] == [None] * 3
     assert models["ensemble@1"]["aliases"] == ["champion"]
-    card = client.get("/v1/models/cnn_custom/versions/2").json
-    assert (card["version"], card["parameters"]) == (2, 127_300)
+    card = client.get("/v1/models/cnn_custom/versions/1001").json
+    assert (card["version"], card["parameters"]) == (1001, 127_300)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +171,8 @@ def test_two_admins_may_promote_what_no_gate_has_passed_and_roll_it_back(
     back = client.post("/v1/models/rollback", json={"reason": "too many reviews"})
     assert back.json["aliases"] == {"champion": "ensemble@1", "previous": "student@2"}
     assert model_of_job(client) == "ensemble@1"
+    repeated = client.post("/v1/models/rollback", json={"champion": "student@2"})
+    assert (repeated.status_code, repeated.json["code"]) == (409, "not_champion")
     assert client.post("/v1/models/rollback").json["aliases"]["champion"] == "student@2"
 
     (promoted, actor, why), (rolled_back, _, details), _ = told(sessions)
@@ -324,17 +326,17 @@ def test_a_service_without_a_model_is_ready_and_refuses_jobs(
 def test_the_first_champion_of_an_empty_registry_has_none_before_it(
     empty: FlaskClient, sessions: Sessions, storage: S3Store, policy: ChangeControlPolicy
 ) -> None:
-    assert registered_again(sessions, storage, "cnn_custom@1") == "cnn_custom@1"
+    assert registered_again(sessions, storage, "cnn_custom@1") == "cnn_custom@1001"
     a_ready_dataset(sessions, locked=True)
-    gate = empty.post("/v1/models/cnn_custom/versions/1/gates").json
+    gate = empty.post("/v1/models/cnn_custom/versions/1001/gates").json
     assert (gate["champion"], gate["status"]) == (None, "queued")
     path = "/v1/models/cnn_custom/aliases/champion"
-    refused = empty.put(path, json={"version": 1})
+    refused = empty.put(path, json={"version": 1001})
     assert (refused.status_code, refused.json["code"]) == (409, "gate_not_passed")
-    judged(sessions, "cnn_custom", 1, "passed", champion=None, policy=policy.sha256)
-    promoted = empty.put(path, json={"version": 1})
-    assert promoted.json["aliases"] == {"champion": "cnn_custom@1"}
-    assert model_of_job(empty) == "cnn_custom@1"
+    judged(sessions, "cnn_custom", 1001, "passed", champion=None, policy=policy.sha256)
+    promoted = empty.put(path, json={"version": 1001})
+    assert promoted.json["aliases"] == {"champion": "cnn_custom@1001"}
+    assert model_of_job(empty) == "cnn_custom@1001"
     assert empty.get("/readyz").json["checks"]["models"] == "ok"
     back = empty.post("/v1/models/rollback")
     assert (back.status_code, back.json["code"]) == (409, "alias_not_set")

@@ -9,16 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from shared.registry.policy import ChangeControlPolicy
 
 from services.worker.runtime import Runtime
 from shared.db.session import Sessions
 from shared.errors import ModelArtefactError, UnknownModelError
-from shared.registry.aliases import (
-    promote,
-    rollback,
-)
+from shared.registry.aliases import promote, rollback, set_challenger
 from shared.registry.catalogue import Catalogue
+from shared.registry.policy import ChangeControlPolicy
 from shared.registry.states import (
     AliasNotSetError,
     GateNotPassedError,
@@ -46,10 +43,9 @@ def empty(settings: Settings, folder: Path) -> Settings:
 
 
 def test_a_version_gets_the_next_number_of_its_name(registered: Register) -> None:
-    assert registered("student@1") == "student@1"
-    assert registered("student@1", above=7) == "student@8"
-    assert registered("student@1", above=2) == "student@9"
-    assert registered("cnn_custom@1", above=1) == "cnn_custom@2"
+    assert registered("student@1") == "student@1001"
+    assert registered("student@1") == "student@1002"
+    assert registered("cnn_custom@1") == "cnn_custom@1001"
 
 
 def test_versions_that_are_registered_at_once_get_numbers_of_their_own(
@@ -63,7 +59,7 @@ def test_versions_that_are_registered_at_once_get_numbers_of_their_own(
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(found) == [f"student@{number}" for number in (1, 2, 3, 4)]
+    assert sorted(found) == [f"student@{number}" for number in (1001, 1002, 1003, 1004)]
 
 
 @pytest.mark.parametrize(
@@ -83,51 +79,56 @@ def test_what_must_travel_with_a_version_is_there_or_there_is_no_version(part: s
 def test_a_registered_version_is_fetched_and_predicts_as_the_files_do(
     own: Settings, catalogue: Catalogue, registered: Register
 ) -> None:
-    reference = registered("student@1", above=2)
+    reference = registered("student@1")
     runtime = Runtime(own, catalogue)
     name, number = reference.split("@")
     predictor = runtime.predictor(name, int(number))
-    assert (predictor.reference.name, predictor.reference.version) == ("student", 3)
+    assert (predictor.reference.name, predictor.reference.version) == ("student", 1001)
     assert predictor.reference.sha256 == runtime.predictor("student", 1).reference.sha256
     assert predictor.cases is not None
-    assert (own.registry_dir / "student" / "3" / "model.onnx").is_file()
+    assert (own.registry_dir / "student" / "1001" / "model.onnx").is_file()
     catalogue.fetch(name, int(number))
 
 
 def test_an_artefact_that_was_altered_or_lost_in_the_store_is_never_run(
     own: Settings, catalogue: Catalogue, registered: Register, storage: S3Store
 ) -> None:
-    registered("student@1", above=2)
+    registered("student@1")
     sha256 = SHIPPED.resolve("student@1").sha256("onnx")
     key = artefact_key(sha256)
     content = storage.get(key)
     storage.put(key, io.BytesIO(content[:-1]), len(content) - 1, "application/octet-stream")
     with pytest.raises(ModelArtefactError):
-        catalogue.fetch("student", 3)
+        catalogue.fetch("student", 1001)
     storage.delete(key)
     with pytest.raises(ObjectMissingError):
-        catalogue.fetch("student", 3)
+        catalogue.fetch("student", 1001)
     storage.put(key, io.BytesIO(content), len(content), "application/octet-stream")
-    path = catalogue.fetch("student", 3).artefact_path("onnx")
+    path = catalogue.fetch("student", 1001).artefact_path("onnx")
     path.write_bytes(content[:-1])
-    with pytest.raises(ModelArtefactError):
-        catalogue.fetch("student", 3).artefact_path("onnx")
+    assert catalogue.fetch("student", 1001).artefact_path("onnx").read_bytes() == content
+    assert {one.name for one in path.parent.iterdir()} == {
+        artefact["file"] for artefact in SHIPPED.resolve("student@1").card["artefacts"].values()
+    }
 
 
 def test_a_bare_name_never_means_a_version_that_has_passed_no_gate(
     sessions: Sessions, catalogue: Catalogue, registered: Register
 ) -> None:
-    newest = registered("student@1", above=2)
+    newest = registered("student@1")
     assert str(catalogue.resolve("student")) == "student@2"
-    assert str(catalogue.resolve(newest)) == "student@3"
-    judged(sessions, "student", 3, "refused")
+    assert str(catalogue.resolve(newest)) == "student@1001"
+    judged(sessions, "student", 1001, "refused")
     catalogue.refresh()
     assert str(catalogue.resolve("student")) == "student@2"
-    judged(sessions, "student", 3, "passed")
+    judged(sessions, "student", 1001, "passed")
     catalogue.refresh()
-    assert str(catalogue.resolve("student")) == "student@3"
+    assert str(catalogue.resolve("student")) == "student@1001"
+    judged(sessions, "student", 1001, "refused")
+    catalogue.refresh()
+    assert str(catalogue.resolve("student")) == "student@2", "the newest gate counts"
     with pytest.raises(UnknownModelError):
-        catalogue.resolve("student@4")
+        catalogue.resolve("student@1002")
 
 
 def test_the_first_champion_of_an_empty_registry_is_promoted(
@@ -142,13 +143,13 @@ def test_the_first_champion_of_an_empty_registry_is_promoted(
     Runtime(own, bare).warm_up()
     registered("student@1")
     bare.refresh()
-    version = bare.get("student", 1)
+    version = bare.get("student", 1001)
     with pytest.raises(GateNotPassedError, match="no gate"):
         promote(sessions, version, champion=bare.champion(), policy=policy, actor="key:k")
-    judged(sessions, "student", 1, "passed", policy=policy.sha256)
+    judged(sessions, "student", 1001, "passed", policy=policy.sha256)
     promote(sessions, version, champion=None, policy=policy, actor="key:k")
     bare.refresh()
-    assert str(bare.resolve("champion")) == "student@1"
+    assert str(bare.resolve("champion")) == "student@1001"
     with pytest.raises(AliasNotSetError):
         rollback(sessions, actor="key:k")
 
@@ -167,6 +168,22 @@ def test_a_worker_has_a_new_champion_loaded_within_five_seconds(
     finally:
         stopping.set()
     assert loaded
+
+
+def test_a_canary_that_cannot_be_loaded_keeps_no_worker_from_the_champion(
+    own: Settings, sessions: Sessions, catalogue: Catalogue, registered: Register, policy
+) -> None:
+    registered("student@1")
+    version = catalogue.get("student", 1001)
+    named = {"champion": "ensemble@1", "policy": policy, "actor": "key:k"}
+    promote(sessions, catalogue.get("cnn_custom", 1), override=SIGNED, **named)
+    set_challenger(sessions, version, canary_percent=1, override=SIGNED, **named)
+    catalogue.refresh()
+    # The store of these settings has no such bucket.
+    elsewhere = S3Store(own.model_copy(update={"s3_bucket": "none"}), pool_size=1)
+    runtime = Runtime(own, Catalogue(own, sessions, elsewhere))
+    runtime.warm_up()
+    assert set(runtime._predictors) == {("cnn_custom", 1)}
 
 
 def test_a_worker_keeps_the_models_that_it_used_last(own: Settings, catalogue: Catalogue) -> None:

@@ -241,6 +241,18 @@ def test_a_job_that_crashes_the_challenger_keeps_no_other_from_its_turn(
     assert waiting(sessions) == [bad]
 
 
+def test_a_job_that_crashes_the_challenger_twice_is_counted_as_an_error(
+    sessions: Sessions, run: Run, finish_one, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow_module, "_WHOLE_LOOK_EVERY", dt.timedelta(0))
+    challenge(sessions)
+    bad = finish_one()
+    server = Server(AttemptCrashedError(), {bad})
+    run(server)
+    eventually(lambda: bad in rows(sessions), 10)
+    assert (rows(sessions)[bad].error_code, server.asked) == ("attempt_crashed", [bad, bad])
+
+
 def test_a_result_that_is_committed_late_is_found(
     sessions: Sessions, storage: S3Store, key_id: str, run: Run, finish_one
 ) -> None:

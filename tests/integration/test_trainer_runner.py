@@ -99,6 +99,7 @@ def test_what_a_child_reports_is_written_and_its_record_ends_the_run(sessions, s
         ("cannot", (1, "dataset_invalid", "no Pro")),
         ("crashes", (3, ABANDONED, "SIGKILL.")),
         ("bug", (3, ABANDONED, "ValueError")),
+        ("torn", (3, ABANDONED, "JSONDecodeError")),
     ],
 )
 def test_how_a_child_ends_tells_whether_it_is_tried_again(

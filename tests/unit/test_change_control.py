@@ -263,7 +263,8 @@ def judged(
 @pytest.fixture
 def small(policy: ChangeControlPolicy) -> ChangeControlPolicy:
     """The policy for a test set of eight images, of which four are changed."""
-    test_set = policy.test_set.model_copy(update={"least_images": 8, "least_per_class": 2})
+    least = {"least_images": 8, "least_per_class": 2, "least_groups": 8}
+    test_set = policy.test_set.model_copy(update=least)
     robustness = policy.robustness.model_copy(update={"images": 4})
     return policy.model_copy(update={"test_set": test_set, "robustness": robustness})
 
@@ -344,9 +345,16 @@ def test_probabilities_that_are_no_numbers_are_refused(
 def test_a_test_set_that_is_too_small_refuses(policy: ChangeControlPolicy) -> None:
     report = report_on(judged(sure_of(a_part().labels)), None, policy)
     assert report["reasons"] == [
-        "The test set has 8 images, 2 of its smallest class: at least 100 are asked; of each "
-        "class at least 20."
+        "The test set has 8 images in 8 groups, 2 of its smallest class: at least 100 are asked; "
+        "of each class at least 20; at least 80 groups."
     ]
+
+
+def test_only_a_test_set_that_the_policy_names_may_judge(small: ChangeControlPolicy) -> None:
+    named = small.test_set.model_copy(update={"versions": ("f" * 64,)})
+    strict = small.model_copy(update={"test_set": named})
+    report = report_on(judged(sure_of(a_part().labels)), None, strict)
+    assert any("the policy names others" in reason for reason in report["reasons"])
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def post_rollback(asked: RollbackIn) -> dict[str, Any]:
     registry = context().registry
     if (before := registry.aliases().get(Alias.PREVIOUS)) is not None:
         registry.resolve(before)  # a release may have taken it away
-    rollback(context().sessions, actor=actor(), reason=asked.reason)
+    rollback(context().sessions, actor=actor(), reason=asked.reason, expected=asked.champion)
     return _changed()
 
 
