@@ -47,7 +47,6 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     settings = Settings()
     configure_logging(settings.log_level, service="gateway")
-    # Its lines name application entities and addresses; ours say what was taken.
     if not settings.dicom_port:
         _log.error("HEMOTRIAGE_DICOM_PORT is not set")
         return 2
