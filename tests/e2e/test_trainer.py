@@ -141,6 +141,7 @@ def test_the_api_stops_at_once_though_somebody_listens(
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_run_that_was_killed_or_stopped_measures_as_one_that_was_not(
     service: LocalService, client: Client, dataset_id: uuid.UUID
 ) -> None:
