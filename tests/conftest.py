@@ -14,6 +14,7 @@ from shared.client import Client
 from shared.db.migrate import upgrade
 from shared.db.models import Base
 from shared.db.session import Sessions, create_database, create_sessions
+from shared.local.ports import free_ports
 from shared.local.servers import LocalServers
 from shared.local.service import LocalService
 from shared.queue.app import create_celery
@@ -103,7 +104,12 @@ def pretrained_folder() -> Path:
 @pytest.fixture(scope="session")
 def service(service_folder: Path) -> Iterator[LocalService]:
     """Servers, API, worker, trainer and relay; a lost worker's jobs come back within seconds."""
-    settings = {"HEMOTRIAGE_LEASE_SECONDS": "5", "HEMOTRIAGE_REQUEUE_AFTER_SECONDS": "10"}
+    settings = {
+        "HEMOTRIAGE_LEASE_SECONDS": "5",
+        "HEMOTRIAGE_REQUEUE_AFTER_SECONDS": "10",
+        # Two processes of tests that start at once would prefer the same one.
+        "HEMOTRIAGE_API_PORT": str(free_ports(1)[0]),
+    }
     with LocalService(service_folder / "service", settings=settings) as running:
         yield running
 

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.local.ports import free_ports
 from shared.local.service import LocalService
 from shared.triage.labels import LABELS
 from tests.command_line import command_line
@@ -107,7 +108,9 @@ class Service:
         """The version that gives a new job's result."""
         files = {"image": ("image", image)}
         job = self.ask("POST", "/v1/jobs", 202, files=files)
-        result = self.ended(f"/v1/jobs/{job['id']}", seconds=60)["result"]
+        job = self.ended(f"/v1/jobs/{job['id']}", seconds=60)
+        assert job["status"] == "succeeded", job["error"]
+        result = job["result"]
         return f"{result['models'][0]['name']}@{result['models'][0]['version']}"
 
 
@@ -136,7 +139,11 @@ def service(service_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """A service without any model."""
     none = tmp_path_factory.mktemp("models")
     root = service_folder / "retraining"
-    with LocalService(root, settings={"HEMOTRIAGE_MODELS_DIR": str(none)}) as running:
+    settings = {
+        "HEMOTRIAGE_MODELS_DIR": str(none),
+        "HEMOTRIAGE_API_PORT": str(free_ports(1)[0]),
+    }
+    with LocalService(root, settings=settings) as running:
         yield Service(running)
     shutil.rmtree(root, ignore_errors=True)
 
