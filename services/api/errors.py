@@ -11,7 +11,7 @@ from flask import Response, json, request
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from shared.errors import HemotriageError, PayloadTooLargeError, TransientError
+from shared.errors import BadRequestError, HemotriageError, PayloadTooLargeError, TransientError
 
 PROBLEM = "application/problem+json"
 
@@ -29,6 +29,8 @@ def init_app(app: APIFlask) -> None:
     app.register_error_handler(HemotriageError, problem)
     app.register_error_handler(DBAPIError, _database_error)
     app.register_error_handler(PoolTimeoutError, _database_error)
+    # What Python raises for JSON that is nested a thousandfold.
+    app.register_error_handler(RecursionError, lambda _: problem(BadRequestError("Nested JSON.")))
     app.register_error_handler(Exception, _unexpected)
     app.error_processor(_http_error)
 

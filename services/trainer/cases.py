@@ -26,6 +26,9 @@ from shared.settings import InferenceSettings
 
 AXES = 64
 
+_LEAST_UNIT = 1e-6
+"""A network that sees the same in all images has no usual distance, and nothing divides by 0."""
+
 
 def add_cases(
     version: ModelVersion, split: Split, part: Part, settings: InferenceSettings
@@ -78,7 +81,9 @@ def fit_cases(samples: tuple[Sample, ...], features: Rows) -> dict[str, NDArray[
         "mean": mean,
         "axes": axes,
         "places": places,
-        "unit": np.float32(_usual_distance(places, [samples[index].group for index in first])),
+        "unit": np.float32(
+            max(_LEAST_UNIT, _usual_distance(places, [samples[index].group for index in first]))
+        ),
     }
 
 

@@ -17,6 +17,9 @@ FEATURE_AXES = 64
 _RIDGE = 1e-6
 """Of the mean variance, added to each: an axis without any variance has no inverse."""
 
+_LEAST_RIDGE = 1e-15
+"""Of a network that sees the same in all images, whose mean variance is 0."""
+
 
 def fit_gaussians(
     rows: Rows, labels: Labels, *, axes: int = FEATURE_AXES, unit: bool = True
@@ -38,7 +41,7 @@ def fit_gaussians(
     along = values @ basis
     centres = np.stack([along[labels == index].mean(axis=0) for index in range(len(LABELS))])
     spread = np.atleast_2d(np.cov((along - centres[labels]).T))
-    spread += _RIDGE * np.trace(spread) / len(spread) * np.eye(len(spread))
+    spread += max(_RIDGE * np.trace(spread) / len(spread), _LEAST_RIDGE) * np.eye(len(spread))
     rest = ((values**2).sum(axis=1) - (along**2).sum(axis=1)).mean()
     return Gaussians(
         unit=np.array(unit),
@@ -53,7 +56,7 @@ def fit_gaussians(
 
 def with_threshold(fitted: Gaussians, threshold: float) -> Gaussians:
     """The same with a threshold."""
-    return replace(fitted, threshold=np.array(threshold, dtype=np.float32))
+    return replace(fitted, threshold=np.array(max(threshold, _LEAST_RIDGE), dtype=np.float32))
 
 
 def unseen_threshold(fitted: Gaussians, rows: Rows, flagged: float) -> float:

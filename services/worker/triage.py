@@ -64,6 +64,7 @@ class Triage:
             with self._watchdog.watch([held]):
                 predictor = self._runtime.predictor(held.model_name, held.model_version)
             prediction = self._batcher.submit(held, predictor, images).result()
+        prediction.check_numbers()
         fields = [
             field_result(index, prediction.evidence(index, one.quality), predictor.members)
             for index, one in enumerate(seen)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from http import HTTPStatus
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.errors import PermanentError
 from shared.imaging.quality import Quality
 from shared.models.cases import Distances
 from shared.triage.evidence import Evidence
 from shared.triage.labels import LABELS, Label
+
+
+class NoNumberError(PermanentError):
+    """The model answers with something that is no number; its version must be taken out of use."""
+
+    code = "model_gives_no_number"
+    http_status = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,20 @@ class Prediction:
             values = getattr(self, name)
             columns[name] = None if values is None else values[start:end]
         return Prediction(**columns)
+
+    def check_numbers(self) -> None:
+        """Refuse what no policy can decide on, and no result can state.
+
+        Raises:
+            NoNumberError: A probability or a distance is infinite or no number.
+        """
+        stated: list[NDArray[Any] | None] = [
+            *(self.raw, self.calibrated, self.opinions, self.unlikeness)
+        ]
+        if self.similar is not None:
+            stated.append(self.similar["distance"])
+        if not all(np.isfinite(values).all() for values in stated if values is not None):
+            raise NoNumberError
 
     def evidence(self, index: int, quality: Quality | None = None) -> Evidence:
         """All that is known of one image, with its quality where that was measured."""

@@ -171,6 +171,8 @@ def test_two_admins_may_promote_what_no_gate_has_passed_and_roll_it_back(
     back = client.post("/v1/models/rollback", json={"reason": "too many reviews"})
     assert back.json["aliases"] == {"champion": "ensemble@1", "previous": "student@2"}
     assert model_of_job(client) == "ensemble@1"
+    deep = client.post("/v1/models/rollback", data="[" * 60_000, content_type="application/json")
+    assert (deep.status_code, deep.json["code"]) == (400, "bad_request")
     repeated = client.post("/v1/models/rollback", json={"champion": "student@2"})
     assert (repeated.status_code, repeated.json["code"]) == (409, "not_champion")
     assert client.post("/v1/models/rollback").json["aliases"]["champion"] == "student@2"

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from services.trainer.cases import fit_cases
 from services.trainer.dataset import Sample
+from services.trainer.likeness import fit_gaussians, unseen_threshold, with_threshold
 from services.trainer.stored_arrays import store_arrays
 from shared.errors import ModelArtefactError
 from shared.models.cases import CASES, Cases
 from shared.models.precision import FULL
+from shared.models.prediction import NoNumberError, Prediction
 from shared.models.predictor import Predictor
 from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import PROJECT_ROOT, InferenceSettings
@@ -154,3 +156,24 @@ def test_an_ensemble_whose_members_have_other_cases_names_none(registry: ModelRe
     for number, count in ((1, 20), (2, 20), (3, 21)):
         give_cases(registry.resolve(f"efficientnet_lite0@{number}"), count, 1280)
     assert load(registry, "ensemble").predict(drawn(1)).similar is None
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-9])
+def test_a_network_that_sees_the_same_in_all_images_gives_distances_all_the_same(
+    scale: float,
+) -> None:
+    seen = 1 + scale * rows(40)
+    cases = Cases(**fit_cases(samples(40), seen))
+    assert np.isfinite(cases.distances(seen)).all()
+    fitted = fit_gaussians(seen, np.arange(40) % len(LABELS))
+    known = with_threshold(fitted, unseen_threshold(fitted, seen, 0.01))
+    assert np.isfinite(known.unlikeness(seen)).all()
+
+
+@pytest.mark.parametrize("part", ["calibrated", "unlikeness"])
+def test_what_is_no_number_is_refused_before_it_is_a_result(part: str) -> None:
+    values = {"raw": np.full((1, 4), 0.25), "calibrated": np.full((1, 4), 0.25)}
+    Prediction(**values, unlikeness=np.zeros(1)).check_numbers()
+    values = {**values, "unlikeness": np.zeros(1), part: np.array([np.nan])}
+    with pytest.raises(NoNumberError):
+        Prediction(**values).check_numbers()

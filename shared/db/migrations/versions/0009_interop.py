@@ -31,6 +31,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_dicom_sources_study_uid", "dicom_sources", ["study_uid"])
     op.create_index("ix_dicom_sources_instance_uid", "dicom_sources", ["instance_uid"])
+    op.create_index("ix_audit_events_actor", "audit_events", ["actor", "id"])
+    op.create_index("ix_audit_events_action", "audit_events", ["action", "id"])
     op.add_column("api_keys", sa.Column("allowed_hosts", sa.ARRAY(sa.Text()), nullable=True))
     op.add_column("api_keys", sa.Column("successor_of", sa.String(16), nullable=True))
     op.add_column("api_keys", sa.Column("issuer", sa.Text(), nullable=True))
@@ -47,6 +49,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_audit_events_action")
+    op.drop_index("ix_audit_events_actor")
     op.drop_table("dicom_sources")
     op.drop_constraint(op.f("ck_api_keys_identity_is_whole"), "api_keys")
     op.drop_constraint(op.f("uq_api_keys_issuer_subject"), "api_keys")
