@@ -5,14 +5,22 @@ All times are of the database's clock.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import and_, func, or_
 from sqlalchemy.orm import Session
 
 from shared import audit
+from shared.db.leases import (
+    BACKOFF_SECONDS,
+    NOW,
+    in_future,
+    is_due,
+    is_silent,
+    locked,
+    unfinished,
+)
 from shared.db.models import GateRow
 from shared.db.session import Sessions
 from shared.registry.states import GateClaim, GateStatus
@@ -20,9 +28,6 @@ from shared.verdict import verdict_on
 
 ABANDONED = "gate_abandoned"
 """The code of one that was tried as often as allowed."""
-
-_BACKOFF_SECONDS = 5.0
-_NOW = func.clock_timestamp()
 
 
 def claim(
@@ -34,13 +39,13 @@ def claim(
     allowed it is given up as failed.
     """
     with sessions.begin() as session:
-        silent = _is_silent(lease_seconds)
+        silent = is_silent(GateRow, lease_seconds)
         spent = GateRow.failures + 1 >= max_attempts
-        for row in session.scalars(_locked(and_(silent, spent))):
+        for row in session.scalars(unfinished(GateRow, and_(silent, spent))):
             row.failures += 1
             detail = "The trainer of its last attempt fell silent."
             _fail(session, row, ABANDONED, detail, worker=worker)
-        waiting = _locked(or_(_is_due(), and_(silent, ~spent)))
+        waiting = unfinished(GateRow, or_(is_due(GateRow), and_(silent, ~spent)))
         found = session.scalar(waiting.order_by(GateRow.due_at).limit(1))
         return None if found is None else _taken(found, worker, lease_seconds)
 
@@ -51,7 +56,7 @@ def renew(sessions: Sessions, held: GateClaim, *, lease_seconds: float) -> bool:
         row = _held_row(session, held)
         if row is None:
             return False
-        row.lease_expires_at = _in_future(lease_seconds)
+        row.lease_expires_at = in_future(lease_seconds)
         return True
 
 
@@ -85,7 +90,7 @@ def give_up(sessions: Sessions, held: GateClaim, error: Exception, *, max_attemp
         )
         row.failures += int(verdict.counts)
         if verdict.code is None:
-            _leave(row, GateStatus.QUEUED, due_at=_in_future(_BACKOFF_SECONDS))
+            _leave(row, GateStatus.QUEUED, due_at=in_future(BACKOFF_SECONDS))
         else:
             _fail(session, row, verdict.code, verdict.detail, worker=held.worker)
 
@@ -95,7 +100,7 @@ def hand_back(sessions: Sessions, held: GateClaim) -> None:
     with sessions.begin() as session:
         row = _held_row(session, held)
         if row is not None:
-            _leave(row, GateStatus.QUEUED, due_at=_NOW)
+            _leave(row, GateStatus.QUEUED, due_at=NOW)
 
 
 def _taken(row: GateRow, worker: str, lease_seconds: float) -> GateClaim:
@@ -103,8 +108,8 @@ def _taken(row: GateRow, worker: str, lease_seconds: float) -> GateClaim:
     row.attempts += 1
     row.status = GateStatus.RUNNING
     row.worker = worker
-    row.lease_expires_at = _in_future(lease_seconds)
-    row.started_at = func.coalesce(GateRow.started_at, _NOW)
+    row.lease_expires_at = in_future(lease_seconds)
+    row.started_at = func.coalesce(GateRow.started_at, NOW)
     return GateClaim(
         row.id,
         row.name,
@@ -119,15 +124,7 @@ def _taken(row: GateRow, worker: str, lease_seconds: float) -> GateClaim:
 
 def _held_row(session: Session, held: GateClaim) -> GateRow | None:
     """The locked row of a claim; None where the claim was lost."""
-    return session.scalar(
-        select(GateRow)
-        .where(
-            GateRow.id == held.id,
-            GateRow.worker == held.worker,
-            GateRow.attempts == held.attempt,
-        )
-        .with_for_update()
-    )
+    return session.scalar(locked(GateRow, held.id, worker=held.worker, attempt=held.attempt))
 
 
 def _fail(session: Session, row: GateRow, code: str, detail: str | None, *, worker: str) -> None:
@@ -137,7 +134,7 @@ def _fail(session: Session, row: GateRow, code: str, detail: str | None, *, work
 
 def _leave(row: GateRow, status: GateStatus, **values: Any) -> None:
     """Take a gate out of the hands of its trainer."""
-    finished = {"finished_at": _NOW} if status.is_final else {}
+    finished = {"finished_at": NOW} if status.is_final else {}
     left = {"status": status, "worker": None, "lease_expires_at": None, **finished}
     for name, value in {**left, **values}.items():
         setattr(row, name, value)
@@ -146,28 +143,3 @@ def _leave(row: GateRow, status: GateStatus, **values: Any) -> None:
 def _tell(session: Session, row: GateRow, worker: str, **details: object) -> None:
     told = {"gate": str(row.id), "model": f"{row.name}@{row.version}", "champion": row.champion}
     audit.record(session, f"worker:{worker}", f"gate.{row.status}", None, **told, **details)
-
-
-def _in_future(seconds: float) -> Any:
-    return _NOW + dt.timedelta(seconds=seconds)
-
-
-def _is_due() -> ColumnElement[bool]:
-    """A time further ahead than any was written before the clock was set back, and is over too."""
-    over = or_(GateRow.due_at <= _NOW, GateRow.due_at > _in_future(_BACKOFF_SECONDS))
-    return and_(GateRow.status == GateStatus.QUEUED, over)
-
-
-def _is_silent(lease_seconds: float) -> ColumnElement[bool]:
-    until = GateRow.lease_expires_at
-    over = or_(until < _NOW, until > _in_future(2 * lease_seconds))
-    return and_(GateRow.status == GateStatus.RUNNING, over)
-
-
-def _locked(condition: ColumnElement[bool]) -> Select[GateRow]:
-    """The gates of which it holds, with the rows locked that nobody else has."""
-    return (
-        select(GateRow)
-        .where(GateRow.finished_at.is_(None), condition)
-        .with_for_update(skip_locked=True)
-    )

@@ -5,13 +5,13 @@ All times are of the database's clock.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import and_, func, or_
 from sqlalchemy.orm import Session
 
+from shared.db.leases import BACKOFF_SECONDS, NOW, in_future, is_due, is_silent, unfinished
 from shared.db.models import TrainingRunRow
 from shared.db.session import Sessions
 from shared.registry.versions import register
@@ -21,9 +21,6 @@ from shared.verdict import verdict_on
 
 ABANDONED = "training_abandoned"
 """The code of one that was tried as often as allowed."""
-
-_BACKOFF_SECONDS = 5.0
-_NOW = func.clock_timestamp()
 
 
 def claim(
@@ -35,13 +32,13 @@ def claim(
     is allowed it is given up as failed.
     """
     with sessions.begin() as session:
-        silent = _is_silent(lease_seconds)
+        silent = is_silent(TrainingRunRow, lease_seconds)
         spent = TrainingRunRow.failures + 1 >= max_attempts
-        for row in session.scalars(_locked(and_(silent, spent))):
+        for row in session.scalars(unfinished(TrainingRunRow, and_(silent, spent))):
             row.failures += 1
             detail = "The trainer of its last attempt fell silent."
             _fail(session, row, ABANDONED, detail, actor=f"worker:{worker}")
-        waiting = _locked(or_(_is_due(), and_(silent, ~spent)))
+        waiting = unfinished(TrainingRunRow, or_(is_due(TrainingRunRow), and_(silent, ~spent)))
         found = session.scalar(waiting.order_by(TrainingRunRow.due_at).limit(1))
         return None if found is None else _taken(session, found, worker, lease_seconds)
 
@@ -64,7 +61,7 @@ def renew(
         row = held_row(session, held)
         if row is None:
             return False
-        row.lease_expires_at = _in_future(lease_seconds)
+        row.lease_expires_at = in_future(lease_seconds)
         row.progress = progress
         row.seconds_left = seconds_left
         row.device = device or row.device
@@ -114,7 +111,7 @@ def give_up(
         )
         row.failures += int(verdict.counts)
         if verdict.code is None:
-            due = _in_future(_BACKOFF_SECONDS)
+            due = in_future(BACKOFF_SECONDS)
             move(session, row, TrainingStatus.QUEUED, actor=actor, due_at=due)
         else:
             _fail(session, row, verdict.code, verdict.detail, actor=actor)
@@ -125,7 +122,7 @@ def hand_back(sessions: Sessions, held: TrainingClaim, *, delay_seconds: float =
     with sessions.begin() as session:
         row = held_row(session, held)
         if row is not None:
-            due = _in_future(delay_seconds)
+            due = in_future(delay_seconds)
             actor = f"worker:{held.worker}"
             move(session, row, TrainingStatus.QUEUED, actor=actor, due_at=due)
 
@@ -141,8 +138,8 @@ def _taken(
         TrainingStatus.RUNNING,
         actor=f"worker:{worker}",
         worker=worker,
-        lease_expires_at=_in_future(lease_seconds),
-        started_at=func.coalesce(TrainingRunRow.started_at, _NOW),
+        lease_expires_at=in_future(lease_seconds),
+        started_at=func.coalesce(TrainingRunRow.started_at, NOW),
         seconds_left=None,
     )
     return TrainingClaim(row.id, worker, row.attempts, row.failures)
@@ -153,29 +150,3 @@ def _fail(
 ) -> None:
     error = {"error_code": code, "error_detail": detail}
     move(session, row, TrainingStatus.FAILED, actor=actor, **error)
-
-
-def _in_future(seconds: float) -> Any:
-    return _NOW + dt.timedelta(seconds=seconds)
-
-
-def _is_due() -> ColumnElement[bool]:
-    """A time further ahead than any was written before the clock was set back, and is over too."""
-    row = TrainingRunRow
-    over = or_(row.due_at <= _NOW, row.due_at > _in_future(_BACKOFF_SECONDS))
-    return and_(row.status == TrainingStatus.QUEUED, over)
-
-
-def _is_silent(lease_seconds: float) -> ColumnElement[bool]:
-    row = TrainingRunRow
-    over = or_(row.lease_expires_at < _NOW, row.lease_expires_at > _in_future(2 * lease_seconds))
-    return and_(row.status == TrainingStatus.RUNNING, over)
-
-
-def _locked(condition: ColumnElement[bool]) -> Select[TrainingRunRow]:
-    """The runs of which it holds, with the rows locked that nobody else has."""
-    return (
-        select(TrainingRunRow)
-        .where(TrainingRunRow.finished_at.is_(None), condition)
-        .with_for_update(skip_locked=True)
-    )

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from shared import audit
+from shared.db.leases import locked
 from shared.db.models import TrainingEventRow, TrainingRunRow
 from shared.trainings.states import EventKind, Told, TrainingClaim, TrainingRun, TrainingStatus
 
@@ -23,13 +24,7 @@ _SEEN = (TrainingStatus.SUCCEEDED, TrainingStatus.FAILED, TrainingStatus.CANCELL
 def held_row(session: Session, held: TrainingClaim) -> TrainingRunRow | None:
     """The locked row of a claim; None where the claim was lost."""
     return session.scalar(
-        select(TrainingRunRow)
-        .where(
-            TrainingRunRow.id == held.run_id,
-            TrainingRunRow.worker == held.worker,
-            TrainingRunRow.attempts == held.attempt,
-        )
-        .with_for_update()
+        locked(TrainingRunRow, held.run_id, worker=held.worker, attempt=held.attempt)
     )
 
 
