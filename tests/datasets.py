@@ -21,6 +21,7 @@ from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from shared.triage.labels import LABELS
 from tests.factories import encode
+from tests.threads import in_a_thread
 from tests.waiting import eventually
 
 Files = dict[str, bytes]
@@ -67,17 +68,8 @@ def importing(
 ) -> Iterator[threading.Event]:
     """What a trainer imports with, for as long as the block runs; yields what stops it."""
     own = settings.model_copy(update={"trainer_work": work, **changes})
-    stop = threading.Event()
-    thread = threading.Thread(
-        target=run_imports, args=(own, sessions, storage, stop), kwargs={"look_seconds": 0.1}
-    )
-    thread.start()
-    try:
+    with in_a_thread(run_imports, own, sessions, storage) as stop:
         yield stop
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
 
 
 def ended(client: FlaskClient, dataset_id: object) -> dict[str, Any]:

@@ -7,8 +7,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from shared.storage.s3 import S3Store
 from tests.factories import class_folders
 from tests.integration.gates import STUDENT, asked, set_all, taken, told
 from tests.registry import SHIPPED, registered_again
+from tests.threads import in_a_thread
 from tests.trainings import a_ready_dataset, a_stored_dataset
 from tests.waiting import eventually
 
@@ -128,20 +128,11 @@ def test_set(sessions: Sessions, storage: S3Store, images: Path) -> uuid.UUID:
     return dataset_id
 
 
-@contextmanager
-def gating(settings: Settings, sessions: Sessions, storage: S3Store) -> Iterator[threading.Event]:
+def gating(
+    settings: Settings, sessions: Sessions, storage: S3Store
+) -> AbstractContextManager[threading.Event]:
     """What a trainer judges with, for as long as the block runs; yields what stops it."""
-    stop = threading.Event()
-    thread = threading.Thread(
-        target=run_gates, args=(settings, sessions, storage, stop), kwargs={"look_seconds": 0.1}
-    )
-    thread.start()
-    try:
-        yield stop
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
+    return in_a_thread(run_gates, settings, sessions, storage)
 
 
 def ended(sessions: Sessions, gate: Gate) -> Gate:
