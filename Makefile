@@ -31,8 +31,8 @@ e2e-trainer: setup ## From an empty registry: train, judge, promote, serve and r
 	$(BIN)/python -m pytest tests/e2e/test_retraining.py
 
 lint: setup ## Check style, types, the compose file and the Dockerfiles
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/containers
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from shared.registry.policy import ChangeControlPolicy, read_policy
 
 from services.api.app import create_app
 from services.worker.batcher import Batcher
@@ -21,6 +20,7 @@ from services.worker.watchdog import Watchdog
 from shared.auth.keys import Scope, create_key
 from shared.db.session import Sessions
 from shared.registry.catalogue import Catalogue
+from shared.registry.policy import ChangeControlPolicy, read_policy
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from tests.integration.posting import authorised
