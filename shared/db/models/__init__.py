@@ -18,6 +18,7 @@ from shared.db.models.jobs import (
     OutboxRow,
     WebhookRow,
 )
+from shared.db.models.orders import ORDER_STATES, OrderRow
 from shared.db.models.registry import (
     GATE_STATUSES,
     MODEL_ALIASES,
@@ -57,6 +58,7 @@ __all__ = [
     "GATE_STATUSES",
     "LEVELS",
     "MODEL_ALIASES",
+    "ORDER_STATES",
     "PRIORITIES",
     "REVIEW_LABELS",
     "SCOPES",
@@ -79,6 +81,7 @@ __all__ = [
     "JobRow",
     "ModelAliasRow",
     "ModelVersionRow",
+    "OrderRow",
     "OutboxRow",
     "ResultRow",
     "ReviewRow",
