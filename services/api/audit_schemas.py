@@ -6,8 +6,9 @@ import datetime as dt
 import uuid
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
+from services.api.fields import Moment
 from services.api.schemas import Reference
 from shared.audit.queries import AuditEvent
 
@@ -18,12 +19,8 @@ class AuditListQuery(BaseModel):
     actor: Reference | None = Field(None, description="Such as `key:ID`, `operator`, `anonymous`.")
     action: Reference | None = Field(None, description="Such as `job.submitted`, `api.called`.")
     job_id: uuid.UUID | None = None
-    at_from: AwareDatetime | None = Field(
-        None, alias="from", description="Inclusive, with a time zone."
-    )
-    at_to: AwareDatetime | None = Field(
-        None, alias="to", description="Exclusive, with a time zone."
-    )
+    at_from: Moment | None = Field(None, alias="from", description="Inclusive, with a time zone.")
+    at_to: Moment | None = Field(None, alias="to", description="Exclusive, with a time zone.")
     cursor: int | None = Field(None, ge=1, lt=2**63, description="`next_cursor` of a page.")
     limit: int = Field(50, ge=1, le=200)
 

@@ -10,6 +10,8 @@ from apiflask import APIBlueprint
 from flask import request
 from pydantic import BaseModel
 
+from shared.errors import BadRequestError
+
 View = TypeVar("View", bound=Callable[..., Any])
 
 _MAX_BODY_BYTES = 64 * 1024
@@ -33,9 +35,12 @@ def optional_input(bp: APIBlueprint, model: type[BaseModel]) -> Callable[[View],
 
         @wraps(validated)
         def lenient(*args: Any, **kwargs: Any) -> Any:
-            if request.get_data():
-                return validated(*args, **kwargs)
-            return view(*args, asked=model(), **kwargs)
+            if not request.get_data():
+                return view(*args, asked=model(), **kwargs)
+            # APIFlask would take null, 0 and [] for an empty object.
+            if request.is_json and not isinstance(request.get_json(silent=True), dict):
+                raise BadRequestError("The body is no JSON object.")
+            return validated(*args, **kwargs)
 
         return cast(View, lenient)
 

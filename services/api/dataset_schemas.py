@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.api.dataset_uploads import MEDIA_TYPES
+from services.api.fields import FORM, Flag
 from services.api.schemas import JobError, Reference
 from shared.datasets.states import DatasetSource, DatasetStatus, DatasetVersion
 
@@ -16,10 +17,10 @@ from shared.datasets.states import DatasetSource, DatasetStatus, DatasetVersion
 class UploadFields(BaseModel):
     """What may be said of an upload, in its form or in the query."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = FORM
 
     name: Reference | None = Field(None, description="For people; never a patient's.")
-    locked: bool = Field(False, description="A test set: nothing may be trained on it.")
+    locked: Flag = Field(False, description="A test set: nothing may be trained on it.")
 
 
 class ReviewsIn(BaseModel):

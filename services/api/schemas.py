@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from services.api.fields import FORM, Moment
+from shared.db.cursors import CURSOR
 from shared.explanations.method import Method
 from shared.explanations.states import ExplanationState, ExplanationStatus
 from shared.interop.dicom.read import About
@@ -37,7 +39,7 @@ CallbackUrl = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL_
 class JobFields(BaseModel):
     """The form fields of a job, besides its images."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = FORM
 
     accession_number: Reference | None = None
     specimen_id: Reference | None = None
@@ -126,9 +128,9 @@ class JobListQuery(BaseModel):
     priority: Priority | None = None
     accession_number: Reference | None = None
     urgency: Urgency | None = None
-    submitted_from: AwareDatetime | None = Field(None, description="Inclusive, with a time zone.")
-    submitted_to: AwareDatetime | None = Field(None, description="Exclusive, with a time zone.")
-    cursor: str | None = Field(None, max_length=256)
+    submitted_from: Moment | None = Field(None, description="Inclusive, with a time zone.")
+    submitted_to: Moment | None = Field(None, description="Exclusive, with a time zone.")
+    cursor: str | None = Field(None, pattern=CURSOR, description="`next_cursor` of a page.")
     limit: int = Field(50, ge=1, le=200)
 
 

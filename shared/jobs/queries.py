@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
 import uuid
 from dataclasses import dataclass
@@ -11,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import JSON, Select, bindparam, literal_column, select, tuple_
 
+from shared.db.cursors import cursor_of, position_of
 from shared.db.models import JobRow, ResultRow
 from shared.db.session import Sessions, execute
-from shared.errors import BadRequestError, NotFoundError
+from shared.errors import NotFoundError
 from shared.jobs.entities import Job, job_from_row
 from shared.jobs.states import Priority, Status
 
@@ -87,17 +86,20 @@ def list_jobs(
 ) -> JobPage:
     """List jobs, newest first, a page at a time.
 
-    Raises:
-        BadRequestError: The cursor is none that a page gave.
+    Args:
+        sessions: Of the database.
+        criteria: Which jobs.
+        limit: The most on a page.
+        cursor: `next_cursor` of the page before, or another text of the pattern `CURSOR`.
     """
     statement = _filtered(criteria).order_by(JobRow.submitted_at.desc(), JobRow.id.desc())
     if cursor is not None:
         position = tuple_(JobRow.submitted_at, JobRow.id)
-        statement = statement.where(position < tuple_(*_decode_cursor(cursor)))
+        statement = statement.where(position < tuple_(*position_of(cursor)))
     rows = execute(sessions, statement.limit(limit + 1))
     jobs = tuple(job_from_row(row) for row in rows[:limit])
     more = len(rows) > limit
-    return JobPage(jobs, _encode_cursor(jobs[-1]) if more else None)
+    return JobPage(jobs, cursor_of(jobs[-1].submitted_at, jobs[-1].id) if more else None)
 
 
 def _filtered(criteria: JobFilter) -> Select[Any]:
@@ -115,15 +117,3 @@ def _filtered(criteria: JobFilter) -> Select[Any]:
     if criteria.submitted_to is not None:
         statement = statement.where(JobRow.submitted_at < criteria.submitted_to)
     return statement
-
-
-def _encode_cursor(job: Job) -> str:
-    return base64.urlsafe_b64encode(f"{job.submitted_at.isoformat()} {job.id}".encode()).decode()
-
-
-def _decode_cursor(cursor: str) -> tuple[dt.datetime, uuid.UUID]:
-    try:
-        at, job_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        return dt.datetime.fromisoformat(at), uuid.UUID(job_id)
-    except (ValueError, binascii.Error) as error:
-        raise BadRequestError("The cursor is none that a page of jobs gave.") from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from enum import StrEnum
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -33,6 +33,8 @@ MAX_SEEDS = 10
 
 _OF_STUDY = ("patience", "lr_patience")
 _OF_ROBUST = ("weight_decay", "with_validation")
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class BaseMismatchError(PermanentError):
@@ -77,20 +79,40 @@ class Overrides(BaseModel):
     representation: Literal["original", "segmented"] | None = None
 
 
+def _lacking(names: tuple[str, ...]) -> dict[str, Any]:
+    """The schema of a request whose overrides lack these."""
+    none = {name: {"type": "null"} for name in names}
+    return {"properties": {"overrides": {"properties": none}}}
+
+
+_BY_RECIPE: dict[str, Any] = {
+    "if": {"properties": {"recipe": {"const": "study"}}, "required": ["recipe"]},
+    "then": _lacking(_OF_ROBUST),
+    "else": _lacking(_OF_STUDY),
+}
+
+
 class TrainingRequest(BaseModel):
     """A training run as it is asked for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_BY_RECIPE)
 
     architecture: Architecture
     dataset_id: uuid.UUID
     protocol: TrainingProtocol = TrainingProtocol.GROUPED
     recipe: TrainingRecipe = TrainingRecipe.ROBUST
-    seeds: list[int] = Field([1], min_length=1, max_length=MAX_SEEDS, description="A run each.")
+    seeds: list[Seed] = Field(
+        [1],
+        min_length=1,
+        max_length=MAX_SEEDS,
+        description="A run each.",
+        json_schema_extra={"uniqueItems": True},
+    )
     overrides: Overrides = Overrides()
     base: str | None = Field(
         None,
         max_length=128,
+        pattern=r"^[a-z0-9_]+(@[1-9][0-9]{0,8})?$",
         description="Registered version, `NAME@VERSION`, whose weights are trained further.",
     )
     name: str | None = Field(None, min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$")
@@ -99,10 +121,8 @@ class TrainingRequest(BaseModel):
     def _is_possible(self) -> TrainingRequest:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds must differ")
-        if not all(0 <= seed < 2**31 for seed in self.seeds):
-            raise ValueError("a seed is between 0 and 2147483647")
         foreign = _OF_ROBUST if self.recipe is TrainingRecipe.STUDY else _OF_STUDY
-        wrong = sorted(self.overrides.model_fields_set & set(foreign))
+        wrong = [name for name in sorted(foreign) if getattr(self.overrides, name) is not None]
         if wrong:
             raise ValueError(f"the recipe {self.recipe} has no {', '.join(wrong)}")
         return self

@@ -16,6 +16,18 @@ from shared.registry.states import Alias, NoChampionError
 bp = APIBlueprint("health", __name__, tag="Health")
 
 _READY = ("ok", NoChampionError.code)
+_STATES = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "properties": {
+                "status": {"type": "string", "enum": ["ok", "unavailable"]},
+                "checks": {"type": "object", "additionalProperties": {"type": "string"}},
+            },
+            "required": ["status", "checks"],
+        }
+    }
+}
 
 
 @bp.get("/healthz")
@@ -26,7 +38,13 @@ def healthz() -> dict[str, str]:
 
 
 @bp.get("/readyz")
-@bp.doc(summary="Readiness: each server that the API depends on, by name", responses=[503])
+@bp.doc(
+    summary="Readiness: each server that the API depends on, by name",
+    responses={
+        200: {"description": "All of them answer.", "content": _STATES},
+        503: {"description": "Some do not.", "content": _STATES},
+    },
+)
 def readyz() -> tuple[dict[str, Any], int]:
     """503 unless all of them answer.
 

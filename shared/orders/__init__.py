@@ -1,0 +1,1 @@
+"""Orders: cases that are expected, from their placement to their end."""

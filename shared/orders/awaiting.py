@@ -1,0 +1,77 @@
+"""Reads the orders that images are awaited of: what a modality's worklist is made of."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, func, or_, select
+
+from shared.db.session import Sessions, execute
+from shared.jobs.states import Status
+from shared.orders.entities import Order, order_from_row
+from shared.orders.queries import whole_orders
+from shared.orders.states import OrderState
+
+_EACH = whole_orders().subquery()
+_STARTS_AT = func.coalesce(_EACH.c.scheduled_at, _EACH.c.created_at)
+_WILDCARDS = str.maketrans({"\\": "\\\\", "%": r"\%", "_": r"\_", "*": "%", "?": "_"})
+
+
+@dataclass(frozen=True)
+class AwaitedFilter:
+    """Which of these orders; None means any. Texts may have `*` and `?`, as in DICOM.
+
+    `starts_from` is inclusive and `starts_before` exclusive. An order that was scheduled for no
+    time starts when it was placed.
+    """
+
+    accession_numbers: tuple[str, ...] = ()
+    patient_ref: str | None = None
+    starts_from: dt.datetime | None = None
+    starts_before: dt.datetime | None = None
+    longest_number: int | None = None
+
+
+def awaited_orders(sessions: Sessions, criteria: AwaitedFilter, *, limit: int) -> list[Order]:
+    """Orders that are expected and have no result yet, the latest start first.
+
+    One whose job failed is among them: new images can be made of it.
+
+    Args:
+        sessions: The database.
+        criteria: All of `accession_numbers` must hold.
+        limit: The most.
+    """
+    statement = (
+        select(_EACH)
+        .where(*_conditions(criteria))
+        .order_by(_STARTS_AT.desc(), _EACH.c.id.desc())
+        .limit(limit)
+    )
+    return [order_from_row(row) for row in execute(sessions, statement)]
+
+
+def _conditions(criteria: AwaitedFilter) -> list[ColumnElement[bool]]:
+    each = _EACH.c
+    conditions = [
+        each.state == OrderState.EXPECTED,
+        or_(each.job_status.is_(None), each.job_status != Status.SUCCEEDED),
+        *(_matches(each.accession_number, text) for text in criteria.accession_numbers),
+    ]
+    if criteria.patient_ref is not None:
+        conditions.append(_matches(each.patient_ref, criteria.patient_ref))
+    if criteria.starts_from is not None:
+        conditions.append(criteria.starts_from <= _STARTS_AT)
+    if criteria.starts_before is not None:
+        conditions.append(criteria.starts_before > _STARTS_AT)
+    if criteria.longest_number is not None:
+        conditions.append(func.length(each.accession_number) <= criteria.longest_number)
+    return conditions
+
+
+def _matches(column: ColumnElement[str], text: str) -> ColumnElement[bool]:
+    """Wild card matching, or of one value (DICOM PS3.4 sections C.2.2.2.1 and C.2.2.2.4)."""
+    if "*" in text or "?" in text:
+        return column.like(text.translate(_WILDCARDS), escape="\\")
+    return column == text

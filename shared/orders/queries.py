@@ -1,0 +1,117 @@
+"""Reads orders."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import Select, bindparam, select, true, tuple_
+
+from shared.db.cursors import cursor_of, position_of
+from shared.db.models import JobRow, OrderRow
+from shared.db.session import Sessions, execute
+from shared.errors import NotFoundError
+from shared.jobs.states import Priority
+from shared.orders.entities import Order, order_from_row
+from shared.orders.states import OrderState
+
+_NEWEST_JOB = (
+    select(JobRow.id.label("job_id"), JobRow.status.label("job_status"))
+    .where(JobRow.accession_number == OrderRow.accession_number)
+    .order_by(JobRow.submitted_at.desc(), JobRow.id.desc())
+    .limit(1)
+    .lateral()
+)
+# The secret of a claim stays where it is.
+_COLUMNS = [column for column in OrderRow.__table__.c if column.name != "transaction_uid"]
+
+
+def whole_orders() -> Select[Any]:
+    """Orders, each with id and status of the newest job that has its accession number."""
+    newest = _NEWEST_JOB.c
+    return (
+        select(*_COLUMNS, newest.job_id, newest.job_status)
+        .select_from(OrderRow)
+        .outerjoin(_NEWEST_JOB, true())
+    )
+
+
+# Made once: building a statement costs as much as running it.
+_BY_ID = whole_orders().where(OrderRow.id == bindparam("order_id"))
+_BY_NUMBER = whole_orders().where(OrderRow.accession_number == bindparam("number"))
+
+
+@dataclass(frozen=True)
+class OrderFilter:
+    """Which orders to list; None means any. Scheduled from inclusive, to exclusive."""
+
+    state: OrderState | None = None
+    accession_number: str | None = None
+    patient_ref: str | None = None
+    specimen_id: str | None = None
+    priority: Priority | None = None
+    scheduled_from: dt.datetime | None = None
+    scheduled_to: dt.datetime | None = None
+
+
+@dataclass(frozen=True)
+class OrderPage:
+    """A page of orders, newest first; `next_cursor` is None on the last."""
+
+    orders: tuple[Order, ...]
+    next_cursor: str | None
+
+
+def get_order(sessions: Sessions, order_id: uuid.UUID) -> Order:
+    """Read one order.
+
+    Raises:
+        NotFoundError: There is no such order.
+    """
+    rows = execute(sessions, _BY_ID, {"order_id": order_id})
+    if not rows:
+        raise no_order(order_id)
+    return order_from_row(rows[0])
+
+
+def no_order(order_id: uuid.UUID) -> NotFoundError:
+    """What is said of an order that there is not."""
+    return NotFoundError(f"There is no order {order_id}.")
+
+
+def find_order(sessions: Sessions, accession_number: str) -> Order | None:
+    """Read the order with an accession number, whatever its state; None where there is none."""
+    rows = execute(sessions, _BY_NUMBER, {"number": accession_number})
+    return order_from_row(rows[0]) if rows else None
+
+
+def list_orders(
+    sessions: Sessions, criteria: OrderFilter, *, limit: int, cursor: str | None = None
+) -> OrderPage:
+    """List orders, newest first, a page at a time; a cursor is of the pattern `CURSOR`."""
+    statement = _filtered(criteria).order_by(OrderRow.created_at.desc(), OrderRow.id.desc())
+    if cursor is not None:
+        position = tuple_(OrderRow.created_at, OrderRow.id)
+        statement = statement.where(position < tuple_(*position_of(cursor)))
+    rows = execute(sessions, statement.limit(limit + 1))
+    orders = tuple(order_from_row(row) for row in rows[:limit])
+    more = len(rows) > limit
+    return OrderPage(orders, cursor_of(orders[-1].created_at, orders[-1].id) if more else None)
+
+
+def _filtered(criteria: OrderFilter) -> Select[Any]:
+    statement = whole_orders()
+    for field in fields(OrderFilter):
+        value = getattr(criteria, field.name)
+        if value is None:
+            continue
+        if field.name == "scheduled_from":
+            condition = OrderRow.scheduled_at >= value
+        elif field.name == "scheduled_to":
+            condition = OrderRow.scheduled_at < value
+        else:
+            condition = getattr(OrderRow, field.name) == value
+        statement = statement.where(condition)
+    return statement
