@@ -14,6 +14,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.auth.hosts import parse_networks
 from shared.auth.issuers import parse_issuers, parse_scope_map
+from shared.console_settings import ConsoleSettings
+from shared.gateway_settings import GatewaySettings
+from shared.webhooks.credentials import check_credentials, parse_credentials
 from shared.webhooks.destinations import parse_destinations
 from shared.webhooks.hosts import AllowedHosts
 from shared.webhooks.signature import key_of
@@ -22,9 +25,6 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 DEFAULT_MAX_PIXELS = 50_000_000
 
-# VR AE of PS3.5, table 6.2-1, less what the list of these separates by.
-AE_TITLE = r"^[A-Za-z0-9_.\- ]{1,16}$"
-CALLING_AES = r"^([A-Za-z0-9_.\- ]{1,16}(@[0-9A-Fa-f.:]+)?(,|$))*$"
 _SECRET_CHARACTERS = 32
 
 EngineName = Literal["openvino", "tensorflow"]
@@ -66,7 +66,7 @@ class InferenceSettings(BaseSettings):
     )
 
 
-class Settings(InferenceSettings):
+class Settings(ConsoleSettings, GatewaySettings, InferenceSettings):
     """What a service needs: its servers, its limits and its timing."""
 
     database_url: SecretStr = Field(description="PostgreSQL, `postgresql+psycopg2://...`.")
@@ -192,6 +192,11 @@ class Settings(InferenceSettings):
         default="",
         description="Where results are pushed: `mllp[s]://`, `stow+http[s]://`, `dicom://`.",
     )
+    result_credentials: SecretStr = Field(
+        default=SecretStr(""),
+        description="What archives are told by STOW-RS, `HOST[:PORT]=basic:USER:PASSWORD` "
+        "or `=bearer:TOKEN`.",
+    )
 
     monitoring_interval_seconds: float = Field(
         default=300, gt=0, description="Pause between two looks at drift."
@@ -208,27 +213,10 @@ class Settings(InferenceSettings):
 
     pseudonym_secret: SecretStr | None = Field(
         default=None,
-        description="Makes pseudonyms of patient ids in DICOM, 32 characters or more; unset: none.",
+        description="Makes pseudonyms of patient ids, 32 characters or more; unset: none.",
     )
     dicom_allow_burned_in: bool = Field(
         default=False, description="Take DICOM images that say that text is burned into them."
-    )
-    dicom_host: str = Field(
-        default="127.0.0.1", description="Address that the DICOM gateway listens on."
-    )
-    dicom_port: int = Field(
-        default=0, ge=0, le=65535, description="Port of the DICOM gateway; 0: there is none."
-    )
-    dicom_ae_title: str = Field(
-        default="HEMOTRIAGE", pattern=AE_TITLE, description="AE title of the DICOM gateway."
-    )
-    dicom_calling_aes: str = Field(
-        default="",
-        pattern=CALLING_AES,
-        description="Who may send to the DICOM gateway: `AE` or `AE@ADDRESS`, by comma.",
-    )
-    dicom_api_key_id: str = Field(
-        default="", description="Id of the API key whose jobs those of the DICOM gateway are."
     )
 
     connect_timeout_seconds: float = Field(
@@ -262,6 +250,13 @@ class Settings(InferenceSettings):
     @classmethod
     def _destinations_are_well_formed(cls, destinations: str) -> str:
         return ",".join(parse_destinations(destinations))
+
+    @field_validator("result_credentials")
+    @classmethod
+    def _credentials_are_well_formed(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        destinations = parse_destinations(info.data.get("result_destinations", ""))
+        check_credentials(parse_credentials(secret.get_secret_value()), destinations.values())
+        return secret
 
     @field_validator("pseudonym_secret")
     @classmethod

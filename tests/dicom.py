@@ -148,6 +148,11 @@ def _lossless(image: Image.Image) -> bytes:
     return b"\xff\xd8" + head + scan + b"\xff\xd9"
 
 
+def crashing() -> bytes:
+    """A file whose frame ends the process that GDCM 3.2 decodes it in: a table of no length."""
+    return in_syntax(uid.JPEGLosslessSV1, field()).replace(b"\xff\xc4\x00\x1c", b"\xff\xc4\x00\x02")
+
+
 def _coded(difference: int) -> str:
     category = abs(difference).bit_length()
     if category == 0:

@@ -36,13 +36,17 @@ class Orthanc(Startable):
     Use it from the main thread.
     """
 
-    def __init__(self, root: Path, gateway_port: int) -> None:
-        """Prepare an archive that sends to the gateway on a port of this machine."""
+    def __init__(self, root: Path, gateway_port: int, user: tuple[str, str] | None = None) -> None:
+        """Prepare an archive that sends to the gateway on a port of this machine.
+
+        With a user and password it answers no other.
+        """
         self._root = root
+        self._user = user
         self._gateway_port = gateway_port
         self.dicom_port, http_port = free_ports(2)
         self.url = f"http://{HOST}:{http_port}"
-        self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=30, auth=user)
         self._process = LocalProcess(
             ProcessSpec(
                 name="orthanc",
@@ -108,6 +112,8 @@ class Orthanc(Startable):
             "LuaScripts": [str(script)],
             "StorageDirectory": str(self._root / "storage"),
             "IndexDirectory": str(self._root / "storage"),
+            "AuthenticationEnabled": self._user is not None,
+            "RegisteredUsers": dict([self._user] if self._user else []),
         }
         (self._root / "orthanc.json").write_text(json.dumps(configuration))
 

@@ -8,7 +8,8 @@ from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.wrappers import Response as BaseResponse
 
 from services.api import access, errors, openapi
-from services.api.context import EXTENSION, create_context
+from services.api.console import app as console
+from services.api.context import EXTENSION, context, create_context
 from services.api.routes import (
     audit,
     datasets,
@@ -19,9 +20,11 @@ from services.api.routes import (
     jobs,
     metrics,
     models,
+    orders,
     results,
     reviews,
     trainings,
+    workitems,
 )
 from services.api.uploads import SpoolingRequest
 from shared.settings import Settings
@@ -42,19 +45,21 @@ def create_app(settings: Settings) -> APIFlask:
     errors.init_app(app)
     openapi.init_app(app)
     for routes in (
-        *(jobs, results, explanations, reviews, models, gates, datasets, trainings),
-        *(dicomweb, audit, health, metrics),
+        *(jobs, orders, results, explanations, reviews, models, gates, datasets, trainings),
+        *(dicomweb, workitems, audit, health, metrics),
     ):
         app.register_blueprint(routes.bp)
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json"), url_prefix="/docs")
-    app.add_url_rule("/", "root", app.doc(hide=True)(_to_documentation))
+    console.init_app(app, settings)
+    app.add_url_rule("/", "root", app.doc(hide=True)(_to_first_page))
     app.after_request(_drain)
     access.init_app(app)
     return app
 
 
-def _to_documentation() -> BaseResponse:
-    return redirect("/docs/")
+def _to_first_page() -> BaseResponse:
+    has_console = context().settings.console_secret is not None
+    return redirect(f"{console.PREFIX}/" if has_console else "/docs/")
 
 
 def _drain(response: Response) -> Response:

@@ -47,7 +47,7 @@ def requires(scope: Scope) -> Callable[[View], View]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             # What is refused from here on was asked by somebody who is known.
             key = g.api_key = _sent_key()
-            _refuse_other_hosts(key)
+            refuse_other_hosts(key)
             if scope not in key.scopes:
                 raise ForbiddenError(f"This call needs the scope {scope}.")
             return view(*args, **kwargs)
@@ -79,7 +79,7 @@ def second_key() -> ApiKey | None:
         return None
     try:
         key = context().keys.authenticate(text)
-        _refuse_other_hosts(key)
+        refuse_other_hosts(key)
     except (UnauthorizedError, HostNotAllowedError) as error:
         raise SecondKeyError(f"It is refused: {error.code}.") from error
     if have_one_holder(context().sessions, key, current_key()):
@@ -89,14 +89,19 @@ def second_key() -> ApiKey | None:
     return key
 
 
+def refuse_other_hosts(key: ApiKey) -> None:
+    """Refuse a key that may not be used from where the running request comes from.
+
+    Raises:
+        HostNotAllowedError: It may not.
+    """
+    forwarded_for = request.headers.get("X-Forwarded-For", "")
+    proxies = context().trusted_proxies
+    refuse_host(key, client_address(request.remote_addr, forwarded_for, proxies))
+
+
 def _sent_key() -> ApiKey:
     authorization = request.authorization
     if authorization is None or authorization.type != "bearer" or not authorization.token:
         raise UnauthorizedError
     return context().keys.authenticate(authorization.token)
-
-
-def _refuse_other_hosts(key: ApiKey) -> None:
-    forwarded_for = request.headers.get("X-Forwarded-For", "")
-    proxies = context().trusted_proxies
-    refuse_host(key, client_address(request.remote_addr, forwarded_for, proxies))

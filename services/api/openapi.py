@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from apiflask import APIFlask
 
-from services.api import dataset_schemas
+from services.api import dataset_schemas, workitem_spec
 from services.api.auth import SECOND_KEY, SECURITY_SCHEMES
+from services.api.context import EXTENSION
 from services.api.errors import PROBLEM
+from services.api.openapi_links import add_links
+from services.api.routes.dicomweb import DICOM_JSON
 from services.api.schemas import JobFields, Problem
 from services.api.uploads import DICOM
 from shared.imaging.decode import MEDIA_TYPES
@@ -27,31 +31,36 @@ Post images to `/v1/jobs`, then poll the job at its `Location`. Errors are probl
 _BINARY = {"type": "string", "format": "binary"}
 _ANSWERS_OF_EVERY_CALL = {401, 403, 503}
 _ANSWERS_OF_AN_UPLOAD = {400, 409, 413, 415, 422, 429}
+_STORES = ("/dicomweb/studies", "/dicomweb/studies/{study_uid}")
 _WORDED = ("/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/result")
 
 
 def init_app(app: APIFlask) -> None:
     """Complete the document when it is made."""
+    settings = app.extensions[EXTENSION].settings
     app.config["SPEC_FORMAT"] = "json"
     app.description = DESCRIPTION
     app.security_schemes = SECURITY_SCHEMES
-    app.spec_processor(_complete)
+    app.spec_processor(partial(_complete, calls_back=bool(settings.webhook_allowed_hosts)))
 
 
-def _complete(spec: dict[str, Any]) -> dict[str, Any]:
+def _complete(spec: dict[str, Any], *, calls_back: bool) -> dict[str, Any]:
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema()
     post = spec["paths"]["/v1/jobs"]["post"]
     fields = JobFields.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(fields.pop("$defs", {}))
+    if not calls_back:
+        del fields["properties"]["callback_url"]
     post["requestBody"] = _upload_body(fields)
     post.setdefault("parameters", []).append(_idempotency_header())
     spec["paths"]["/v1/datasets"]["post"]["requestBody"] = dataset_schemas.request_body()
-    for name in ("/dicomweb/studies", "/dicomweb/studies/{study_uid}"):
+    for name in _STORES:
         related = {"multipart/related": {"schema": _BINARY}}
         store = spec["paths"][name]["post"]
         store["requestBody"] = {"required": True, "content": related}
         _add_problems(store, {400, 406, 413, 415, 429})
+    workitem_spec.complete(spec["paths"])
     put = spec["paths"]["/v1/models/{name}/aliases/{alias}"]["put"]
     put.setdefault("parameters", []).append(_second_key_header())
     _add_result_forms(spec["paths"]["/v1/jobs/{job_id}/result"]["get"])
@@ -59,11 +68,16 @@ def _complete(spec: dict[str, Any]) -> dict[str, Any]:
         spec["paths"][name]["get"].setdefault("parameters", []).append(_language_header())
     for path in spec["paths"].values():
         for operation in path.values():
+            if isinstance(operation, dict) and "requestBody" in operation:
+                _require_body(operation["requestBody"], schemas)
             if isinstance(operation, dict) and operation.get("security"):
                 refusals = {int(status) for status in operation["responses"] if status >= "400"}
                 _add_problems(operation, refusals | _ANSWERS_OF_EVERY_CALL)
     _add_problems(post, _ANSWERS_OF_AN_UPLOAD)
     _add_problems(spec["paths"]["/metrics"]["get"], {HTTPStatus.SERVICE_UNAVAILABLE})
+    for name in _STORES:
+        _add_documents(spec["paths"][name]["post"])
+    add_links(spec["paths"])
     return spec
 
 
@@ -75,6 +89,20 @@ def _add_problems(operation: dict[str, Any], statuses: set[int]) -> None:
         }
 
 
+def _require_body(body: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """A body must be there unless all in it may be left out."""
+    schema = body["content"].get("application/json", {}).get("schema", {})
+    schema = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
+    body["required"] = body.get("required", False) or "required" in schema
+
+
+def _add_documents(store: dict[str, Any]) -> None:
+    """Which instances were stored, and which were not, is said in DICOM JSON."""
+    for status in ("200", "202", "409"):
+        content = store["responses"][status].setdefault("content", {})
+        content[DICOM_JSON] = {"schema": {"type": "object"}}
+
+
 def _add_result_forms(operation: dict[str, Any]) -> None:
     content = operation["responses"]["200"]["content"]
     text = {"schema": {"type": "string"}}
@@ -84,7 +112,7 @@ def _add_result_forms(operation: dict[str, Any]) -> None:
 
 
 def _upload_body(fields: dict[str, Any]) -> dict[str, Any]:
-    images = {"type": "array", "items": _BINARY, "minItems": 1, "maxItems": 64}
+    images = {"type": "array", "items": _BINARY, "minItems": 1}
     form = {
         **fields,
         "properties": {"image": images, **fields["properties"]},

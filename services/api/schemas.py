@@ -46,7 +46,9 @@ class JobFields(BaseModel):
     patient_ref: Reference | None = Field(
         None, description="A pseudonym; never a name or a hospital number."
     )
-    priority: Priority = Priority.ROUTINE
+    priority: Priority | None = Field(
+        None, description="Left out: that of the order with this accession number, else `routine`."
+    )
     model: Reference = Field(
         "champion", description="An alias such as `champion`, `NAME` or `NAME@VERSION`."
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 from rich.console import Console
@@ -17,8 +16,12 @@ from rich.progress import wrap_file
 from rich.table import Table
 
 from services.cli.operator import service_address
+from services.cli.rendering import json_of
 from services.trainer.dataset import labelled_files
 from shared.client import Client
+from shared.client.answers import Failure
+from shared.client.datasets import Dataset
+from shared.datasets.states import DatasetStatus
 from shared.triage.labels import LABELS
 
 _name = click.option("--name", help="For people; never a patient's.")
@@ -68,7 +71,7 @@ def from_reviews(
     to the service of HEMOTRIAGE_URL and HEMOTRIAGE_API_KEY, or to that of `make run`.
     """
     client = Client(*service_address())
-    asked = client.dataset_from_reviews({"base": base, "reviews_since": since, "name": name})
+    asked = client.dataset_from_reviews(base=base, reviews_since=since, name=name)
     _finish(client, asked, wait, as_json, dict)
 
 
@@ -90,51 +93,51 @@ def _archive(source: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 def _finish(
     client: Client,
-    asked: dict[str, Any],
+    asked: Dataset,
     wait: bool,
     as_json: bool,
     names: Callable[[], dict[str, str]],
 ) -> None:
     """Print a data set, at its end if it is waited for; exit code 1 where it failed."""
-    found = client.wait_for_dataset(asked["id"]) if wait else asked
+    found = client.wait_for_dataset(asked.id) if wait else asked
     if as_json:
-        click.echo(json.dumps(found))
-    elif found["status"] == "ready":
-        _print(found, names() if found["faults"] else {})
+        click.echo(json_of(found))
+    elif found.status is DatasetStatus.READY:
+        _print(found, names() if found.faults else {})
     else:
-        click.echo(f"{found['id']} {found['status']}")
-    if found["status"] == "failed":
-        error = found["error"]
-        click.echo(f"hemotriage: {error['code']}: {error['detail']}", err=True)
+        click.echo(f"{found.id} {found.status}")
+    if found.status is DatasetStatus.FAILED:
+        error = found.error or Failure(code=found.status, detail=None)
+        click.echo(f"hemotriage: {error.code}: {error.detail}", err=True)
         raise click.exceptions.Exit(1)
 
 
-def _print(found: dict[str, Any], names: dict[str, str]) -> None:
+def _print(found: Dataset, names: dict[str, str]) -> None:
     console = Console()
-    statistics = found["statistics"]
-    table = Table("data set", found["id"])
-    table.add_row("version", found["version"])
-    if found["same_as"]:
-        table.add_row("the same version as", found["same_as"])
+    counts, statistics = found.counts or {}, found.statistics or {}
+    table = Table("data set", found.id)
+    table.add_row("version", found.version)
+    if found.same_as:
+        table.add_row("the same version as", found.same_as)
     for label in LABELS:
-        table.add_row(f"{label} images", str(found["counts"][label]))
+        table.add_row(f"{label} images", str(counts[label]))
     for row in ("groups", "overlaps", "duplicates", "passed_over"):
         table.add_row(row.replace("_", " "), str(statistics[row]))
     for code, count in statistics["left_out"].items():
         table.add_row(f"left out: {code}", str(count))
-    for direction in ("leaks_into", "leaks_from"):
-        for leak in found[direction]:
-            shown = f"{leak['images']} images, {leak['name'] or leak['dataset_id']}"
-            table.add_row(direction.replace("_", " "), shown)
-    for reason, count in found["lineage"].get("reviews", {}).get("left_out", {}).items():
+    for direction, leaks in {"into": found.leaks_into, "from": found.leaks_from}.items():
+        for leak in leaks:
+            shown = f"{leak.images} images, {leak.name or leak.dataset_id}"
+            table.add_row(f"leaks {direction}", shown)
+    for reason, count in found.lineage.get("reviews", {}).get("left_out", {}).items():
         table.add_row(f"reviews left out: {reason}", str(count))
     console.print(table)
-    if found["faults"]:
+    if found.faults:
         faults = Table("image", "code", "left out", "detail", title="Faulty images")
-        for fault in found["faults"]:
-            image = names.get(fault["sha256"], f"{fault['label']} {fault['sha256']}")
-            left_out = "yes" if fault["left_out"] else "no"
-            faults.add_row(image, fault["code"], left_out, fault["detail"])
+        for fault in found.faults:
+            image = names.get(fault.sha256, f"{fault.label} {fault.sha256}")
+            left_out = "yes" if fault.left_out else "no"
+            faults.add_row(image, fault.code, left_out, fault.detail)
         console.print(faults)
 
 

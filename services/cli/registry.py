@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -10,10 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from services.cli.operator import second_key, service_address
+from services.cli.rendering import json_of
+from shared.client import Client
+from shared.client.models import Agreement, Aliases, Gate
 from shared.errors import UnknownModelError
 from shared.models.registry import parse_reference
 from shared.registry.states import Alias, GateStatus
-from shared.registry_client import RegistryClient
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -44,19 +45,19 @@ def registered(*, as_json: bool) -> None:
     """List the versions of the service, with their aliases and their newest gates."""
     found = _client().models()
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json_of(found))
         return
     table = Table("model", "aliases", "origin", "accuracy [95 %]", "gate", "training")
-    for model in found["models"]:
-        accuracy = model["metrics"]["accuracy"]
+    for model in found.models:
+        accuracy = model.metrics["accuracy"]
         low, high = accuracy["wilson95"]
         table.add_row(
-            f"{model['name']}@{model['version']}",
-            ", ".join(model["aliases"]),
-            model["origin"],
+            f"{model.name}@{model.version}",
+            ", ".join(model.aliases),
+            model.origin,
             f"{accuracy['value']:.4f} [{low:.4f}, {high:.4f}]",
-            model["gate"]["status"] if model["gate"] else "-",
-            model["training_id"] or "-",
+            model.gate.status if model.gate else "-",
+            model.training_id or "-",
         )
     Console().print(table)
     _print_aliases(found)
@@ -77,12 +78,12 @@ def judge(version: tuple[str, int], *, dataset: object, wait: bool, as_json: boo
     dataset_id = None if dataset is None else str(dataset)
     gate = client.request_gate(*version, dataset_id=dataset_id)
     if wait:
-        gate = client.wait_for_gate(gate["id"])
+        gate = client.wait_for_gate(gate.id)
     if as_json:
-        click.echo(json.dumps(gate))
+        click.echo(json_of(gate))
     else:
         _print_gate(gate)
-    if gate["status"] in (GateStatus.REFUSED, GateStatus.FAILED):
+    if gate.status in (GateStatus.REFUSED, GateStatus.FAILED):
         raise click.exceptions.Exit(1)
 
 
@@ -95,7 +96,7 @@ def promote(version: tuple[str, int], *, reason: str | None, as_json: bool) -> N
 
     A reason and a second admin's key, HEMOTRIAGE_SECOND_KEY, may stand for that.
     """
-    _set(Alias.CHAMPION, version, {"reason": reason}, as_json=as_json)
+    _set(Alias.CHAMPION, version, reason, as_json=as_json)
 
 
 @click.command("challenge")
@@ -111,8 +112,7 @@ def promote(version: tuple[str, int], *, reason: str | None, as_json: bool) -> N
 @_as_json
 def challenge(version: tuple[str, int], *, canary: int, reason: str | None, as_json: bool) -> None:
     """Make NAME@VERSION challenger: it looks at each job that the champion has answered."""
-    request = {"canary_percent": canary, "reason": reason}
-    _set(Alias.CHALLENGER, version, request, as_json=as_json)
+    _set(Alias.CHALLENGER, version, reason, canary_percent=canary, as_json=as_json)
 
 
 @click.command("retire")
@@ -137,7 +137,7 @@ def shadow(version: tuple[str, int], *, as_json: bool) -> None:
     """Show how NAME@VERSION agrees with the results of the jobs that it has looked at."""
     found = _client().shadow(*version)
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json_of(found))
         return
     Console().print(_agreement_table(found))
 
@@ -145,68 +145,73 @@ def shadow(version: tuple[str, int], *, as_json: bool) -> None:
 COMMANDS_OF_THE_SERVICE = (registered, judge, promote, challenge, shadow, retire, rollback)
 
 
-def _client() -> RegistryClient:
-    return RegistryClient(*service_address())
+def _client() -> Client:
+    return Client(*service_address())
 
 
-def _set(alias: Alias, version: tuple[str, int], request: dict[str, Any], *, as_json: bool) -> None:
-    name, number = version
-    given = {key: value for key, value in request.items() if value is not None}
+def _set(
+    alias: Alias,
+    version: tuple[str, int],
+    reason: str | None,
+    *,
+    canary_percent: int | None = None,
+    as_json: bool,
+) -> None:
     changed = _client().set_alias(
-        alias, name, {"version": number, **given}, second_key=second_key()
+        alias, *version, reason=reason, canary_percent=canary_percent, second_key=second_key()
     )
     _tell(changed, as_json=as_json)
 
 
-def _tell(changed: dict[str, Any], *, as_json: bool) -> None:
+def _tell(changed: Aliases, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(changed))
+        click.echo(json_of(changed))
     else:
         _print_aliases(changed)
 
 
-def _print_aliases(standing: dict[str, Any]) -> None:
-    for alias, target in standing["aliases"].items():
-        share = standing["canary_percent"] if alias == Alias.CHALLENGER else 0
+def _print_aliases(standing: Aliases) -> None:
+    for alias, target in standing.aliases.items():
+        share = standing.canary_percent if alias == Alias.CHALLENGER else 0
         click.echo(f"{alias}: {target}" + (f", {share} % of its jobs" if share else ""))
-    if Alias.CHAMPION not in standing["aliases"]:
+    if Alias.CHAMPION not in standing.aliases:
         click.echo("There is no champion.")
 
 
-def _print_gate(gate: dict[str, Any]) -> None:
-    against = gate["champion"] or "nothing"
-    click.echo(f"{gate['id']} {gate['status']} {gate['model']} against {against}")
-    if gate["error"]:
-        click.echo(f"{gate['error']['code']}: {gate['error']['detail']}")
-    if gate["report"] is None:
+def _print_gate(gate: Gate) -> None:
+    against = gate.champion or "nothing"
+    click.echo(f"{gate.id} {gate.status} {gate.model} against {against}")
+    if gate.error:
+        click.echo(f"{gate.error.code}: {gate.error.detail}")
+    if gate.report is None:
         return
     table = Table("criterion", "", "what was found")
-    for criterion in gate["report"]["criteria"]:
+    for criterion in gate.report["criteria"]:
         verdict = "passed" if criterion["passed"] else "refused"
         table.add_row(criterion["name"], verdict, criterion["detail"])
     Console().print(table)
-    for reason in gate["report"]["reasons"]:
+    for reason in gate.report["reasons"]:
         click.echo(f"refused: {reason}")
 
 
-def _agreement_table(found: dict[str, Any]) -> Table:
-    compared = found["compared"]
-    table = Table(f"{found['model']} as challenger", f"of {compared} jobs")
+def _agreement_table(found: Agreement) -> Table:
+    compared = found.compared
+    table = Table(f"{found.model} as challenger", f"of {compared} jobs")
     counted = {
-        "same prediction": "same_prediction",
-        "same urgency": "same_urgency",
-        "both the same": "agreeing",
-        "less urgent than the result": "lowered",
-        "more urgent than the result": "raised",
-        "benign where the result is malignant": "to_benign",
-        "malignant where the result is benign": "to_malignant",
+        "same prediction": found.same_prediction,
+        "same urgency": found.same_urgency,
+        "both the same": found.agreeing,
+        "less urgent than the result": found.lowered,
+        "more urgent than the result": found.raised,
+        "benign where the result is malignant": found.to_benign,
+        "malignant where the result is benign": found.to_malignant,
     }
-    for title, name in counted.items():
-        share = f" ({found[name] / compared:.1%})" if compared else ""
-        table.add_row(title, f"{found[name]}{share}")
-    reviewed = found["reviewed"]
-    of_reviewed = f"of {reviewed['jobs']} reviewed"
-    table.add_row("result right", f"{reviewed['result_right']} {of_reviewed}")
-    table.add_row("challenger right", f"{reviewed['challenger_right']} {of_reviewed}")
-    table.add_row("without a result of its own", f"{found['errors']} of {found['jobs']} looked at")
+    for title, count in counted.items():
+        share = f" ({count / compared:.1%})" if compared else ""
+        table.add_row(title, f"{count}{share}")
+    reviewed = found.reviewed
+    of_reviewed = f"of {reviewed.jobs} reviewed"
+    table.add_row("result right", f"{reviewed.result_right} {of_reviewed}")
+    table.add_row("challenger right", f"{reviewed.challenger_right} {of_reviewed}")
+    table.add_row("without a result of its own", f"{found.errors} of {found.jobs} looked at")
     return table

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
 
 from rich.table import Table
 
+from shared.client.answers import Answer
+from shared.client.results import Result
 
-def result_table(result: dict[str, Any], *, title: str) -> Table:
+
+def json_of(answer: Answer) -> str:
+    """An answer of the service as JSON."""
+    return json.dumps(answer.model_dump(mode="json"))
+
+
+def result_table(result: Result, *, title: str) -> Table:
     """The triage result of a job as a table."""
     table = Table("triage result", "", title=title)
-    probabilities = ", ".join(f"{label} {p:.3f}" for label, p in result["probabilities"].items())
+    probabilities = ", ".join(f"{label} {p:.3f}" for label, p in result.probabilities.items())
     models = ", ".join(
-        f"{model['name']}@{model['version']} ({model['engine']}, {model['precision']})"
-        for model in result["models"]
+        f"{model.name}@{model.version} ({model.engine}, {model.precision})"
+        for model in result.models
     )
     rows = {
-        "prediction": result["display"],
-        "confidence": f"{result['confidence']:.3f}",
-        "P(malignant)": f"{result['p_malignant']:.3f}",
+        "prediction": result.display,
+        "confidence": f"{result.confidence:.3f}",
+        "P(malignant)": f"{result.p_malignant:.3f}",
         "probabilities": probabilities,
-        "urgency": result["urgency"],
-        "recommended action": result["recommended_action"],
-        "timeline": result["timeline"],
-        "requires review": "yes" if result["requires_review"] else "no",
+        "urgency": result.urgency,
+        "recommended action": result.recommended_action,
+        "timeline": result.timeline,
+        "requires review": "yes" if result.requires_review else "no",
         "reasons": "\n".join(_reasons(result)) or "-",
-        "images": str(len(result["images"])),
+        "images": str(len(result.images)),
         "model": models,
-        "policy version": result["policy_version"],
-        "please note": result["disclaimer"],
-        "limits": result["limits"],
+        "policy version": result.policy_version,
+        "please note": result.disclaimer,
+        "limits": result.limits,
     }
     for name, value in rows.items():
         table.add_row(name, value)
     return table
 
 
-def _reasons(result: dict[str, Any]) -> list[str]:
-    texts = zip(result["reasons"], result["reason_texts"], strict=True)
+def _reasons(result: Result) -> list[str]:
+    texts = zip(result.reasons, result.reason_texts, strict=True)
     return [f"{code}: {text}" for code, text in texts]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from services.cli.operator import service_address
-from services.cli.rendering import result_table
+from services.cli.rendering import json_of, result_table
 from shared.client import Client
-from shared.jobs.states import Priority
+from shared.client.answers import Failure
+from shared.client.jobs import Job
+from shared.jobs.states import Priority, Status
+
+_UNSUCCESSFUL = (Status.FAILED, Status.DEAD, Status.CANCELLED)
 
 
 @click.command("submit")
@@ -45,21 +48,23 @@ def command(
 
     Goes to the service of HEMOTRIAGE_URL and HEMOTRIAGE_API_KEY, or to that of `make run`.
     """
-    client = Client(*service_address())
     fields = {"model": model, "priority": priority}
     if accession_number:
         fields["accession_number"] = accession_number
-    accepted = client.submit(files, fields=fields)
-    job = client.wait(accepted["id"]) if wait else accepted
+    with Client(*service_address()) as client:
+        accepted = client.submit(files, fields=fields)
+        job = client.wait(accepted.id) if wait else None
     if as_json:
-        click.echo(json.dumps(job))
-    elif job.get("result"):
-        Console().print(result_table(job["result"], title=f"Job {job['id']}"))
+        click.echo(json_of(job or accepted))
+    elif job and job.result:
+        Console().print(result_table(job.result, title=f"Job {job.id}"))
     else:
-        click.echo(f"{job['id']} {job['status']}")
-    if job["status"] in ("failed", "dead", "cancelled"):
-        error = job.get("error") or {}
-        click.echo(
-            f"hemotriage: {error.get('code', job['status'])}: {error.get('detail')}", err=True
-        )
-        raise click.exceptions.Exit(1)
+        click.echo(f"{accepted.id} {(job or accepted).status}")
+    if job and job.status in _UNSUCCESSFUL:
+        _fail(job)
+
+
+def _fail(job: Job) -> None:
+    error = job.error or Failure(code=job.status, detail=None)
+    click.echo(f"hemotriage: {error.code}: {error.detail}", err=True)
+    raise click.exceptions.Exit(1)

@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from services.cli.operator import service_address
+from services.cli.rendering import json_of
 from shared.client import Client
+from shared.client.trainings import Training, TrainingEvent, TrainingSummary
 from shared.trainings.request import ARCHITECTURES, TrainingProtocol, TrainingRecipe
-from shared.trainings.states import TrainingStatus
+from shared.trainings.states import EventKind, TrainingStatus
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _UNSUCCESSFUL = (TrainingStatus.FAILED, TrainingStatus.CANCELLED)
@@ -79,12 +81,12 @@ def start(
     request = {name: value for name, value in given.items() if value is not None}
     run = client.train({**request, "dataset_id": dataset_id, "overrides": chosen})
     if wait:
-        for told in client.follow_training(run["id"]):
+        for event in client.follow_training(run.id):
             if not as_json:
-                click.echo(_told_line(told))
-        run = client.training(run["id"])
-    click.echo(json.dumps(run) if as_json else _line(run))
-    if run["status"] in _UNSUCCESSFUL:
+                click.echo(_told_line(event))
+        run = client.training(run.id)
+    click.echo(json_of(run) if as_json else _line(run))
+    if run.status in _UNSUCCESSFUL:
         raise click.exceptions.Exit(1)
 
 
@@ -96,7 +98,7 @@ def list_all(status: str | None, limit: int, *, as_json: bool) -> None:
     """List runs, newest first."""
     runs = Client(*service_address()).trainings(status=status, limit=limit)
     if as_json:
-        click.echo(json.dumps(runs))
+        click.echo(json.dumps([run.model_dump(mode="json") for run in runs]))
         return
     for run in runs:
         click.echo(_line(run))
@@ -109,11 +111,11 @@ def show(run_id: object, *, as_json: bool) -> None:
     """Show a run: where it stands, its epochs, and at last how it measured."""
     run = Client(*service_address()).training(str(run_id))
     if as_json:
-        click.echo(json.dumps(run))
+        click.echo(json_of(run))
         return
     click.echo(_line(run))
     table = Table("seed", "epoch", "loss", "accuracy", "validation loss", "validation accuracy")
-    for epoch in run["epochs"]:
+    for epoch in run.epochs:
         seed = f"{epoch['seed']}{' (sibling)' if epoch['sibling'] else ''}"
         names = ("loss", "accuracy", "val_loss", "val_accuracy")
         figures = (f"{epoch[name]:.4f}" for name in names)
@@ -140,10 +142,10 @@ def _value_of(override: str) -> tuple[str, Any]:
         return name, text  # a word, such as mixed_bfloat16
 
 
-def _told_line(told: dict[str, Any]) -> str:
-    if told["kind"] == "log":
-        return str(told["text"])
-    kept = {name: value for name, value in told.items() if name not in ("kind", "at", "error")}
+def _told_line(event: TrainingEvent) -> str:
+    if event.kind is EventKind.LOG:
+        return str(event.told["text"])
+    kept = {name: value for name, value in event.told.items() if name != "error"}
     shown = (
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in kept.items()
@@ -151,22 +153,22 @@ def _told_line(told: dict[str, Any]) -> str:
     return " ".join(shown)
 
 
-def _line(run: dict[str, Any]) -> str:
-    shown = [run["id"], run["status"], run["architecture"], f"attempts={run['attempts']}"]
-    shown.append(f"progress={run['progress']:.0%}")
-    if run["seconds_left"] is not None:
-        shown.append(f"left={run['seconds_left']:.0f}s")
-    if run["name"]:
-        shown.append(f"name={run['name']}")
-    if run["error"]:
-        shown.append(f"{run['error']['code']}: {run['error']['detail']}")
+def _line(run: TrainingSummary) -> str:
+    shown = [run.id, run.status, run.architecture, f"attempts={run.attempts}"]
+    shown.append(f"progress={run.progress:.0%}")
+    if run.seconds_left is not None:
+        shown.append(f"left={run.seconds_left:.0f}s")
+    if run.name:
+        shown.append(f"name={run.name}")
+    if run.error:
+        shown.append(f"{run.error.code}: {run.error.detail}")
     return " ".join(shown)
 
 
-def _measured(run: dict[str, Any]) -> list[str]:
+def _measured(run: Training) -> list[str]:
     """A line a seed: how it did on the part that was held out."""
-    if run["record"] is None:
+    if run.record is None:
         return []
-    runs = run["record"]["models"][run["architecture"]]["runs"]
+    runs = run.record["models"][run.architecture]["runs"]
     accuracies = ((one["plan"]["seed"], one["metrics"]["accuracy"]) for one in runs)
     return [f"seed {seed}: {right['count']} of {right['of']} right" for seed, right in accuracies]

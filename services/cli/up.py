@@ -61,18 +61,19 @@ def command(root: Path, *, once: bool) -> None:
 
 
 def _show_first_result(service: LocalService, console: Console) -> None:
-    client = Client(service.url, service.api_key)
-    accepted = client.submit([SYNTHETIC_SMEAR], fields={"priority": "stat"})
-    job = client.wait(accepted["id"], timeout=_FIRST_RESULT_SECONDS)
-    if job["status"] != "succeeded":
-        raise DemonstrationError(f"Job {job['id']} is {job['status']}: {job['error']}.")
+    with Client(service.url, service.api_key) as client:
+        accepted = client.submit([SYNTHETIC_SMEAR], fields={"priority": "stat"})
+        job = client.wait(accepted.id, timeout=_FIRST_RESULT_SECONDS)
+    if job.result is None:
+        raise DemonstrationError(f"Job {job.id} is {job.status}: {job.error}.")
     title = "A SYNTHETIC image, drawn by hemotriage: its result means nothing"
-    console.print(result_table(job["result"], title=title))
+    console.print(result_table(job.result, title=title))
 
 
 def _show_address(service: LocalService, console: Console) -> None:
     console.print(
-        f"\nThe service is up: {service.url} (interactive documentation: {service.url}/docs/)\n"
+        f"\nThe service is up. Look at it: {service.url}/console/sign-in#key={service.api_key}\n"
+        f"Address of the API: {service.url} (interactive documentation: {service.url}/docs/)\n"
         f"API key, with every scope: {service.api_key}\n\n"
         "Send an image of your own:\n"
         f"  curl -H 'Authorization: Bearer {service.api_key}' "

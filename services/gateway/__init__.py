@@ -1,1 +1,1 @@
-"""The DICOM gateway: takes images by C-STORE, as the API does over HTTP."""
+"""The gateway: images by C-STORE, a worklist by C-FIND, and orders by HL7 over MLLP."""

@@ -1,4 +1,4 @@
-"""Starts the DICOM gateway: `python -m services.gateway.main`."""
+"""Starts the gateway, for DICOM, HL7 orders or both: `python -m services.gateway.main`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import logging
 import signal
 import sys
 import threading
+from contextlib import ExitStack
 
-from services.gateway.scp import MAX_ASSOCIATIONS, Gateway
-from shared.db.session import create_database, create_sessions
+from services.gateway.keys import GatewayKey
+from services.gateway.orders import OrderIntake
+from services.gateway.scp import MAX_ASSOCIATIONS, Gateway, NoCallersError
+from services.gateway.tls import server_tls
+from shared.auth.hosts import parse_networks
+from shared.db.session import Sessions, create_database, create_sessions
 from shared.errors import HemotriageError
 from shared.heartbeat import beat
 from shared.interop.dicom.intake import DicomIntake
+from shared.interop.hl7.listen import Limits, MllpListener
 from shared.jobs.admission import Admission
 from shared.jobs.outbox import Outbox
 from shared.logging import configure_logging
@@ -29,7 +35,8 @@ _BEAT_SECONDS = 5.0
 def create_intake(settings: Settings) -> DicomIntake:
     """What makes jobs, with connections for every association."""
     celery = create_celery(settings, answer_timeout=settings.connect_timeout_seconds)
-    sessions = create_sessions(create_database(settings, pool_size=MAX_ASSOCIATIONS))
+    pool_size = MAX_ASSOCIATIONS + Limits.threads
+    sessions = create_sessions(create_database(settings, pool_size=pool_size))
     return DicomIntake(
         settings=settings,
         sessions=sessions,
@@ -40,6 +47,26 @@ def create_intake(settings: Settings) -> DicomIntake:
     )
 
 
+def create_listener(
+    settings: Settings, sessions: Sessions, *, limits: Limits | None = None
+) -> MllpListener:
+    """What takes HL7 orders; nothing listens yet.
+
+    Raises:
+        GatewayKeyError: Its orders would be nobody's.
+        NoCallersError: Nobody may send.
+        GatewayTlsError: TLS is set wrongly.
+    """
+    allowed = parse_networks(settings.hl7_allowed_hosts)
+    if not allowed:
+        raise NoCallersError("See HEMOTRIAGE_HL7_ALLOWED_HOSTS.")
+    key = GatewayKey(sessions, settings.hl7_api_key_id, "HEMOTRIAGE_HL7_API_KEY_ID")
+    key.now()
+    tls = server_tls(settings.hl7_tls_certificate, settings.hl7_tls_key, settings.hl7_tls_client_ca)
+    answer = OrderIntake(settings, sessions, key).answer
+    return MllpListener(answer, allowed=allowed, tls=tls, limits=limits)
+
+
 def main() -> int:
     """Serve until SIGTERM."""
     stopping = threading.Event()
@@ -47,20 +74,33 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     settings = Settings()
     configure_logging(settings.log_level, service="gateway")
-    if not settings.dicom_port:
-        _log.error("HEMOTRIAGE_DICOM_PORT is not set")
+    if not settings.dicom_port and not settings.hl7_port:
+        _log.error("neither HEMOTRIAGE_DICOM_PORT nor HEMOTRIAGE_HL7_PORT is set")
         return 2
-    gateway = Gateway(create_intake(settings))
-    try:
-        gateway.start()
-    except HemotriageError as error:
-        _log.error("the gateway cannot start", extra={"code": error.code, "detail": str(error)})
-        return 1
-    while not stopping.is_set():
-        beat("gateway")
-        stopping.wait(_BEAT_SECONDS)
-    gateway.close()
+    with ExitStack() as running:
+        try:
+            _start(settings, running)
+        except HemotriageError as error:
+            extra = {"code": error.code, "detail": str(error)}
+            _log.error("the gateway cannot start", extra=extra)
+            return 1
+        while not stopping.is_set():
+            beat("gateway")
+            stopping.wait(_BEAT_SECONDS)
     return 0
+
+
+def _start(settings: Settings, running: ExitStack) -> None:
+    """Start what has a port; each is closed with `running`."""
+    intake = create_intake(settings)
+    if settings.dicom_port:
+        gateway = Gateway(intake)
+        gateway.start()
+        running.callback(gateway.close)
+    if settings.hl7_port:
+        listener = create_listener(settings, intake.sessions)
+        listener.start(settings.hl7_host, settings.hl7_port)
+        running.callback(listener.close)
 
 
 if __name__ == "__main__":

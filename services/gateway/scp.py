@@ -1,30 +1,31 @@
-"""The service class provider: C-ECHO and C-STORE (PS3.4, annexes A and B)."""
+"""The service class provider: C-ECHO, C-STORE and the worklist (PS3.4, annexes A, B and K)."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from sqlalchemy.exc import SQLAlchemyError
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    ModalityWorklistInformationFind,
+    Verification,
+)
 
 from services.gateway.callers import Callers
-from shared.auth.keys import ApiKey, Scope, list_keys, refuse_ended
-from shared.errors import ForbiddenError, HemotriageError, PermanentError, UnauthorizedError
+from services.gateway.keys import GatewayKey
+from services.gateway.status import SUCCESS, refused
+from services.gateway.tls import server_tls
+from services.gateway.worklist import Worklist
+from shared.errors import PermanentError
 from shared.interop.dicom.frames import SOP_CLASSES, TRANSFER_SYNTAXES, uploads_of
 from shared.interop.dicom.intake import DicomIntake
 from shared.interop.dicom.read import read_instance
-from shared.interop.dicom.stow import OUT_OF_RESOURCES, failure_reason
-from shared.outage import is_outage
 
 _log = logging.getLogger(__name__)
-
-SUCCESS = 0x0000
-NOT_AUTHORISED = 0x0124  # PS3.7, annex C.5.9
-CANNOT_PROCESS = 0xC000
 
 MAX_PDU_BYTES = 64 * 1024
 MAX_ASSOCIATIONS = 10
@@ -37,14 +38,8 @@ _config.STORE_RECV_CHUNKED_DATASET = True
 _config.LOG_HANDLER_LEVEL = "none"
 
 
-class GatewayKeyError(UnauthorizedError):
-    """`HEMOTRIAGE_DICOM_API_KEY_ID` names no key that may submit."""
-
-    code = "gateway_key_invalid"
-
-
 class NoCallersError(PermanentError):
-    """`HEMOTRIAGE_DICOM_CALLING_AES` names nobody who may send."""
+    """Nobody may send to the gateway."""
 
     code = "gateway_without_callers"
 
@@ -60,6 +55,10 @@ class Gateway:
         """
         self._intake = intake
         self._settings = intake.settings
+        self._key = GatewayKey(
+            intake.sessions, self._settings.dicom_api_key_id, "HEMOTRIAGE_DICOM_API_KEY_ID"
+        )
+        self._worklist = Worklist(intake.sessions, self._key)
         self._callers = Callers.parse(self._settings.dicom_calling_aes)
         self._places = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._received: dict[Any, int] = {}
@@ -71,13 +70,30 @@ class Gateway:
         Raises:
             GatewayKeyError: Its jobs would be nobody's.
             NoCallersError: Nobody may send.
+            GatewayTlsError: TLS is set wrongly.
             OSError: The address is in use.
         """
         if not self._callers.titles:
-            raise NoCallersError
-        self.key()
+            raise NoCallersError("See HEMOTRIAGE_DICOM_CALLING_AES.")
+        self._key.now()
+        settings = self._settings
+        tls = server_tls(
+            settings.dicom_tls_certificate, settings.dicom_tls_key, settings.dicom_tls_client_ca
+        )
+        address = (settings.dicom_host, settings.dicom_port)
+        self._server = self._entity().start_server(
+            address, block=False, ssl_context=tls, evt_handlers=self._handlers()
+        )
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Listen no more, and end what associations there are."""
+        self._server.shutdown()
+
+    def _entity(self) -> AE:
         entity = AE(ae_title=self._settings.dicom_ae_title)
         entity.add_supported_context(Verification)
+        entity.add_supported_context(ModalityWorklistInformationFind)
         for sop_class in SOP_CLASSES:
             entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
         entity.require_called_aet = True
@@ -86,34 +102,23 @@ class Gateway:
         entity.maximum_pdu_size = MAX_PDU_BYTES
         entity.acse_timeout, entity.dimse_timeout = ACSE_SECONDS, DIMSE_SECONDS
         entity.network_timeout = IDLE_SECONDS
-        handlers: list[Any] = [
+        return entity
+
+    def _handlers(self) -> list[Any]:
+        return [
+            (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_DATA_RECV, self._bounded),
             (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
             (evt.EVT_C_STORE, self._store),
+            (evt.EVT_C_FIND, self._find),
         ]
-        address = (self._settings.dicom_host, self._settings.dicom_port)
-        self._server = entity.start_server(address, block=False, evt_handlers=handlers)
-        return int(self._server.server_address[1])
 
-    def close(self) -> None:
-        """Listen no more, and end what associations there are."""
-        self._server.shutdown()
-
-    def key(self) -> ApiKey:
-        """The key whose jobs these are, as it is now.
-
-        Raises:
-            GatewayKeyError: There is none, or it lacks the scope.
-            UnauthorizedError: It was revoked, or has expired.
-        """
-        wanted = self._settings.dicom_api_key_id
-        for key in list_keys(self._intake.sessions):
-            if key.id == wanted and Scope.SUBMIT in key.scopes:
-                refuse_ended(key)
-                return key
-        raise GatewayKeyError
+    def _opened(self, event: evt.Event) -> None:
+        """A peer that falls silent within a PDU, or a TLS handshake, holds its place no longer."""
+        connection: Any = event.assoc.dul.socket
+        connection.socket.settimeout(IDLE_SECONDS)
 
     def _accepted(self, event: evt.Event) -> None:
         requestor = event.assoc.requestor
@@ -137,28 +142,19 @@ class Gateway:
         self._received[event.assoc] = 0
         try:
             with event.dataset_path.open("rb") as stream:
-                job_id = self._accept(stream)
-        except (UnauthorizedError, ForbiddenError) as error:
-            return _refused(error.code, NOT_AUTHORISED)
-        except HemotriageError as error:
-            return _refused(error.code, failure_reason(error))
-        except (SQLAlchemyError, OSError) as error:
-            status = OUT_OF_RESOURCES if is_outage(error) or isinstance(error, OSError) else None
-            return _refused(type(error).__name__, status or CANNOT_PROCESS)
+                job_id = self._accept(stream, event.assoc.requestor.address)
         except Exception as error:  # an association must get its answer, whatever went wrong
-            _log.exception("instance not taken")
-            return _refused(type(error).__name__, CANNOT_PROCESS)
+            return refused(error)
         _log.info("instance taken", extra={"job_id": job_id})
         return SUCCESS
 
-    def _accept(self, stream: BinaryIO) -> str:
-        key = self.key()
+    def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
+        self._received[event.assoc] = 0
+        return self._worklist.find(event)
+
+    def _accept(self, stream: BinaryIO, address: str) -> str:
+        key = self._key.used_from(address)
         with self._places:
             instance = read_instance(stream, self._settings)
             uploads = uploads_of(instance, self._settings)
         return str(self._intake.accept(key, [instance], uploads).job.id)
-
-
-def _refused(code: str, status: int) -> int:
-    _log.warning("instance refused", extra={"code": code, "status": f"{status:04X}"})
-    return status

@@ -37,6 +37,7 @@ __all__ = [
     "Scope",
     "authenticate",
     "create_key",
+    "find_key",
     "have_one_holder",
     "key_from_row",
     "list_keys",
@@ -205,6 +206,12 @@ def list_keys(sessions: Sessions) -> list[ApiKey]:
     with sessions() as session:
         rows = session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.created_at))
         return [key_from_row(row) for row in rows]
+
+
+def find_key(sessions: Sessions, key_id: str) -> ApiKey | None:
+    """The key with an id, whether or not it may still be used; None where there is none."""
+    rows = execute(sessions, select(*ApiKeyRow.__table__.columns).where(ApiKeyRow.id == key_id))
+    return key_from_row(rows[0]) if rows else None
 
 
 def new_key_id() -> str:

@@ -95,7 +95,13 @@ PROBABILITIES = {
     label: _local(f"p-{label.lower()}", f"Calibrated probability of {label}") for label in Label
 }
 URGENCIES = {urgency: _local(f"urgency-{urgency}", str(urgency)) for urgency in Urgency}
-REASONS = {reason.value: _local(reason.value, ENGLISH.reasons[reason]) for reason in Reason}
+_SHORTER = {Reason.SEVERAL_LABELS: "several_labels"}
+"""Where the code of JSON results is longer than HL7 v2.5.1 has room for: 20 in CWE.1 (ST)."""
+REASONS = {
+    reason.value: _local(_SHORTER.get(reason, reason.value), ENGLISH.reasons[reason])
+    for reason in Reason
+}
+"""By the code that JSON results have."""
 QUALITY = {
     "focus": _local("q-focus", "Focus: fineness of the detail, per pixel of 112"),
     "background": _local("q-background", "Background: luma of the plasma, 0 to 255"),

@@ -28,6 +28,7 @@ from shared.interop.fhir_parts import (
     SHA256,
     Json,
     concept_of,
+    identifier_type,
     instant,
     known_by,
     uid,
@@ -37,6 +38,7 @@ from shared.interop.fhir_parts import (
 from shared.interop.results import SOFTWARE, identity, result_of
 from shared.interop.sources import DicomSource
 from shared.jobs.entities import Job
+from shared.orders.entities import Order
 from shared.triage.result import TriageResult
 from shared.triage.wording import Language
 
@@ -61,17 +63,22 @@ _AUTHOR = {
 
 
 def bundle(
-    job: Job, sources: Sequence[DicomSource], *, language: Language = Language.ENGLISH
+    job: Job,
+    sources: Sequence[DicomSource],
+    *,
+    language: Language = Language.ENGLISH,
+    order: Order | None = None,
 ) -> dict[str, Any]:
     """Write the result of a job as a bundle.
 
-    Ids are derived from the job's id and times are the job's, so the same job, sources and
+    Ids are derived from the job's id and times are the job's, so the same job, sources, order and
     language give the same bundle, and a receiver that gets it twice finds the same resources.
 
     Args:
         job: A job with a result.
         sources: What its images were in DICOM, in order of index; empty where they were none.
         language: Of the texts; codes and numbers are the same in each.
+        order: That of the job, whose numbers are repeated.
 
     Returns:
         A Bundle as JSON holds it.
@@ -79,14 +86,17 @@ def bundle(
     Raises:
         NoResultError: The job has no result.
     """
-    return _Bundle(job, sources, language).whole()
+    return _Bundle(job, sources, language, order).whole()
 
 
 class _Bundle:
     """The resources of one result, which refer to each other."""
 
-    def __init__(self, job: Job, sources: Sequence[DicomSource], language: Language) -> None:
+    def __init__(
+        self, job: Job, sources: Sequence[DicomSource], language: Language, order: Order | None
+    ) -> None:
         self._job = job
+        self._order = order
         self._sources = {source.index: source for source in sources}
         self._language = language
         self._result = result_of(job, language)
@@ -123,8 +133,8 @@ class _Bundle:
         return self._resource(
             "DiagnosticReport",
             "DiagnosticReport",
-            identifier=[{"system": "urn:ietf:rfc:3986", "value": f"urn:uuid:{job.id}"}],
-            **whereof(job),
+            identifier=self._identifiers(),
+            **whereof(job, self._order),
             status=_PRELIMINARY,
             category=[concept_of(codes.HAEMATOLOGY)],
             code=concept_of(codes.SMEAR_REPORT, codes.TRIAGE),
@@ -137,6 +147,12 @@ class _Bundle:
             conclusionCode=[pattern_of(result)],
         )
 
+    def _identifiers(self) -> list[Json]:
+        """The job's id, and the laboratory's own number for what it fills (type FILL)."""
+        ours = {"system": "urn:ietf:rfc:3986", "value": f"urn:uuid:{self._job.id}"}
+        filler = self._order.filler_number if self._order else None
+        return [ours, *([{"type": identifier_type("FILL"), "value": filler}] if filler else [])]
+
     def _studies(self) -> list[Json]:
         studies = dict.fromkeys(source.study_uid for source in self._sources.values())
         return [uid("ImagingStudy", study) for study in studies]
@@ -146,7 +162,7 @@ class _Bundle:
         return self._resource(
             "Observation",
             name,
-            **whereof(job),
+            **whereof(job, self._order),
             status=_PRELIMINARY,
             category=[_LABORATORY],
             code=concept_of(concept),

@@ -9,6 +9,7 @@ from typing import Any
 from shared.interop import codes
 from shared.interop.codes import Concept
 from shared.jobs.entities import Job
+from shared.orders.entities import Order
 
 DICOM_UIDS = "urn:dicom:uid"
 """The system of DICOM UIDs, which are `urn:oid:` then (R4, ImagingStudy.identifier)."""
@@ -62,16 +63,27 @@ def uid(kind: str, value: str) -> Json:
     return known_by(kind, f"urn:oid:{value}", system=DICOM_UIDS)
 
 
-def order_of(job: Job) -> Json:
-    """The order of a job, by its accession number (type ACSN of HL7 table 0203)."""
-    kind = {"coding": [{"system": _TYPES_OF_IDENTIFIER, "code": "ACSN"}]}
-    return known_by("ServiceRequest", job.accession_number, type=kind)
+def identifier_type(code: str) -> Json:
+    """What kind of identifier one is, by a code of HL7 table 0203."""
+    return {"coding": [{"system": _TYPES_OF_IDENTIFIER, "code": code}]}
 
 
-def whereof(job: Job) -> Json:
+def orders_of(job: Job, order: Order | None) -> list[Json]:
+    """The order of a job, by each of its numbers: the accession number, and the placer's.
+
+    Types ACSN and PLAC of HL7 table 0203 (R4, ServiceRequest.identifier).
+    """
+    placer_number = order.placer_number if order else None
+    known = (
+        known_by("ServiceRequest", job.accession_number, type=identifier_type("ACSN")),
+        known_by("ServiceRequest", placer_number, type=identifier_type("PLAC")),
+    )
+    return [reference for reference in known if reference]
+
+
+def whereof(job: Job, order: Order | None) -> Json:
     """Order, patient and specimen of a job, as far as they are known; the patient by pseudonym."""
-    order = order_of(job)
     return {
-        "basedOn": [order] if order else [],
+        "basedOn": orders_of(job, order),
         "subject": known_by("Patient", job.patient_ref),
     }

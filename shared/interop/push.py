@@ -13,8 +13,10 @@ from shared.interop.hl7 import mllp
 from shared.interop.hl7.oru import control_id_of, oru_r01
 from shared.interop.sources import read_sources
 from shared.jobs.queries import get_job
+from shared.orders.fill import order_of
 from shared.settings import Settings
 from shared.webhooks.call import CallFailedError
+from shared.webhooks.credentials import authorization_for, parse_credentials
 from shared.webhooks.deliver import Delivery, push_nowhere
 from shared.webhooks.destinations import Destination, Kind, parse_destinations
 
@@ -27,9 +29,10 @@ class Pushes:
     """The push of a relay, see `shared.webhooks.deliver.Push`."""
 
     def __init__(self, settings: Settings, sessions: Sessions) -> None:
-        """Of the settings: the destinations, and how long a call may take."""
+        """Of the settings: destinations, credentials, and how long a call may take."""
         self._sessions = sessions
         self._destinations = parse_destinations(settings.result_destinations)
+        self._credentials = parse_credentials(settings.result_credentials.get_secret_value())
         self._calling_ae = settings.dicom_ae_title
         self._limits = {
             "connect_seconds": settings.connect_timeout_seconds,
@@ -55,7 +58,8 @@ class Pushes:
     def _send_hl7(self, destination: Destination, delivery: Delivery) -> None:
         job = get_job(self._sessions, delivery.job_id)
         control_id = control_id_of(delivery.event_id)
-        message = _built(lambda: oru_r01(job, control_id=control_id))
+        order = order_of(self._sessions, job.accession_number)
+        message = _built(lambda: oru_r01(job, control_id=control_id, order=order))
         over_tls = destination.is_secure
         ack = mllp.send(
             destination.host, destination.port, message, over_tls=over_tls, **self._limits
@@ -70,7 +74,8 @@ class Pushes:
         sources = read_sources(self._sessions, delivery.job_id)
         file = _built(lambda: report.structured_report(job, sources))
         if destination.kind is Kind.STOW:
-            sending.stow(destination, file, **self._limits)
+            authorization = authorization_for(destination, self._credentials)
+            sending.stow(destination, file, authorization=authorization, **self._limits)
         else:
             sending.c_store(destination, file, calling_ae=self._calling_ae, **self._limits)
 

@@ -24,12 +24,15 @@ class LocalSecrets:
     postgres_port: int
     valkey_port: int
     seaweedfs_ports: dict[str, int]
+    console_secret: str
 
 
 def load_or_make_secrets(path: Path) -> LocalSecrets:
     """Read or make passwords and ports; ports that others took meanwhile are chosen anew."""
     if path.is_file():
-        kept = _with_free_ports(LocalSecrets(**json.loads(path.read_text())))
+        # What a folder of an earlier version lacks is made.
+        found = {**asdict(_make()), **json.loads(path.read_text())}
+        kept = _with_free_ports(LocalSecrets(**found))
     else:
         kept = _make()
     write_private(path, json.dumps(asdict(kept), indent=1))
@@ -60,6 +63,7 @@ def _make() -> LocalSecrets:
         postgres_port=postgres,
         valkey_port=valkey,
         seaweedfs_ports=dict(zip(_SEAWEEDFS_COMPONENTS, seaweedfs, strict=True)),
+        console_secret=secrets.token_urlsafe(32),
     )
 
 

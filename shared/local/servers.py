@@ -101,6 +101,7 @@ class LocalServers(Startable):
             "HEMOTRIAGE_S3_ACCESS_KEY": seaweedfs.access_key,
             "HEMOTRIAGE_S3_SECRET_KEY": seaweedfs.secret_key,
             "HEMOTRIAGE_S3_BUCKET": BUCKET,
+            "HEMOTRIAGE_CONSOLE_SECRET": self._secrets.console_secret,
         }
 
     def _start_all(self, made: LocalSecrets) -> None:

@@ -154,12 +154,14 @@ class LocalService(Startable):
         }
 
     def _start_gateway(self, port: int) -> None:
-        """Start the DICOM gateway where a port is set for it; its jobs are the local key's."""
+        """Start the gateway where a port is set for it; jobs and orders are the local key's."""
         given = {**os.environ, **self.environment()}
-        if given.get("HEMOTRIAGE_DICOM_PORT", "0") == "0":
+        parts = ("HEMOTRIAGE_DICOM", "HEMOTRIAGE_HL7")
+        if all(given.get(f"{part}_PORT", "0") == "0" for part in parts):
             return
-        own = given.get("HEMOTRIAGE_DICOM_API_KEY_ID") or self.api_key.split("_")[1]
-        settings = {"HEMOTRIAGE_DICOM_API_KEY_ID": own}
+        own = self.api_key.split("_")[1]
+        keys = [f"{part}_API_KEY_ID" for part in parts]
+        settings = {key: given.get(key) or own for key in keys}
         self._start_application("gateway", replace(_GATEWAY, settings=settings), port)
 
     def _start_application(self, name: str, application: Application, port: int) -> None:

@@ -23,14 +23,14 @@ class AwaitedFilter:
     """Which of these orders; None means any. Texts may have `*` and `?`, as in DICOM.
 
     `starts_from` is inclusive and `starts_before` exclusive. An order that was scheduled for no
-    time starts when it was placed.
+    time starts when it was placed. `number_pattern` is a regular expression of PostgreSQL.
     """
 
     accession_numbers: tuple[str, ...] = ()
     patient_ref: str | None = None
     starts_from: dt.datetime | None = None
     starts_before: dt.datetime | None = None
-    longest_number: int | None = None
+    number_pattern: str | None = None
 
 
 def awaited_orders(sessions: Sessions, criteria: AwaitedFilter, *, limit: int) -> list[Order]:
@@ -65,8 +65,8 @@ def _conditions(criteria: AwaitedFilter) -> list[ColumnElement[bool]]:
         conditions.append(criteria.starts_from <= _STARTS_AT)
     if criteria.starts_before is not None:
         conditions.append(criteria.starts_before > _STARTS_AT)
-    if criteria.longest_number is not None:
-        conditions.append(func.length(each.accession_number) <= criteria.longest_number)
+    if criteria.number_pattern is not None:
+        conditions.append(each.accession_number.regexp_match(criteria.number_pattern))
     return conditions
 
 

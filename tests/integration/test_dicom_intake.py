@@ -107,6 +107,7 @@ def test_too_many_frames_in_all_are_refused(client, settings) -> None:
         (dicom.dicom_bytes(BurnedInAnnotation="YES"), 422, "burned_in_annotation"),
         (b"\0" * 128 + b"DICM" + b"\xff" * 5000, 422, "corrupt_dicom"),
         (b"\0" * 128 + b"DICM", 422, "corrupt_dicom"),
+        (dicom.crashing(), 422, "corrupt_dicom"),
     ],
 )
 def test_a_bad_file_is_a_problem_document(client, data, status, code) -> None:
@@ -142,6 +143,14 @@ def test_two_specimens_of_a_study_are_two_jobs(client, sessions) -> None:
     files = [dicom.dicom_bytes(study=study, ContainerIdentifier=name) for name in ("S-1", "S-2")]
     assert stow(client, *files).status_code == 200
     assert count(sessions, JobRow) == 2
+
+
+def test_a_frame_that_crashes_its_decoder_is_alone_refused(client, sessions) -> None:
+    good = dicom.in_syntax(uid.JPEGLosslessSV1, dicom.field(), ContainerIdentifier="S-2")
+    answer = stow(client, dicom.crashing(), good)
+    assert answer.status_code == 202
+    assert reasons(answer) == [0xC000]
+    assert len(named(answer, "00081199")) == count(sessions, JobRow) == 1
 
 
 def test_stow_again_is_the_same_job(client, sessions) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from services.gateway.callers import Callers
 from services.gateway.main import create_intake
 from services.gateway.scp import Gateway, NoCallersError
+from shared.auth.hosts import parse_networks
 from shared.auth.keys import Scope, create_key, revoke_key
 from shared.db.models import JobRow
 from shared.interop.sources import read_sources
@@ -131,6 +132,17 @@ def test_a_revoked_key_stores_nothing_more(port, sessions, key_id) -> None:
     assert send(port, dicom.dicom_bytes()) == 0
     revoke_key(sessions, key_id)
     assert send(port, dicom.dicom_bytes()) == 0x0124
+    assert count(sessions, JobRow) == 1
+
+
+def test_a_key_of_other_hosts_or_over_its_rate_stores_nothing(gateways, sessions) -> None:
+    away, _ = create_key(
+        sessions, "away", [Scope.SUBMIT], allowed_hosts=parse_networks("192.0.2.0/24")
+    )
+    slow, _ = create_key(sessions, "slow", [Scope.SUBMIT], jobs_per_minute=1)
+    assert send(gateways(dicom_api_key_id=away.id), dicom.dicom_bytes()) == 0x0124
+    port = gateways(dicom_api_key_id=slow.id)
+    assert [send(port, dicom.dicom_bytes()) for _ in range(2)] == [0, 0xA700]
     assert count(sessions, JobRow) == 1
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,18 +14,22 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler
 
 import pytest
+from pydantic import SecretStr
 from pydicom import dcmread
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import ComprehensiveSRStorage, EnhancedSRStorage
 
 from shared.db.session import Sessions
+from shared.settings import Settings
 from shared.storage.s3 import S3Store
-from tests import mllp_receiver
+from tests import mllp_receiver, orthanc
 from tests.integration import pushes
 from tests.integration.pushes import STUDY, Succeed, attempt
 from tests.integration.webhooks.events import make_due
 from tests.mllp_receiver import MllpReceiver
 from tests.receiver import Receiver, cut, drip, hang, redirect_to
+
+KNOWN = "Basic " + base64.b64encode(b"relay:secret-1").decode()
 
 
 class Archive:
@@ -199,6 +205,61 @@ def answering(status: int, document: object) -> object:
 def failing(reason: int) -> dict[str, object]:
     item = {"00081197": {"vr": "US", "Value": [reason]}}
     return {"00081198": {"vr": "SQ", "Value": [item]}}
+
+
+def with_credentials(settings: Settings, *entries: str) -> Settings:
+    return settings.model_copy(update={"result_credentials": SecretStr(",".join(entries))})
+
+
+def test_an_archive_is_told_who_calls_and_nobody_else_is(
+    sessions, settings, succeed, web, caplog
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    other = Receiver()
+    try:
+        web.answers += [401, redirect_to(f"http://127.0.0.1:{other.port}/studies", status=307)]
+        telling = with_credentials(settings, f"127.0.0.1:{web.port}=basic:relay:secret-1")
+        for url in (stow_url(web), stow_url(other)):
+            succeed(url, is_dicom=True)
+        urls = stow_url(web), stow_url(other)
+        events = [attempt(sessions, telling, *urls) for _ in urls]
+        failed = next(event for event in events if event.url == urls[0])
+        make_due(sessions, failed.id)
+        events.append(attempt(sessions, telling, *urls))
+        assert [call.headers.get("authorization") for call in web.calls] == [KNOWN, KNOWN]
+        assert [call.headers.get("authorization") for call in other.calls] == [None]
+        assert sorted(str(event.last_error) for event in events) == [
+            "None",
+            "status_307",
+            "status_401",
+        ]
+    finally:
+        other.close()
+    told = caplog.text + str([vars(record) for record in caplog.records])
+    assert "secret-1" not in told
+    assert KNOWN not in told
+
+
+@pytest.mark.exhaustive
+@pytest.mark.skipif(bool(orthanc.missing()), reason=orthanc.missing() or "Orthanc is here")
+def test_an_archive_with_passwords_takes_reports_of_who_knows_one(
+    sessions, settings, succeed, tmp_path
+) -> None:
+    archive = orthanc.Orthanc(tmp_path, gateway_port=1, user=("relay", "secret-1"))
+    archive.start()
+    try:
+        url = f"stow+{archive.url}/dicom-web"
+        place = archive.url.removeprefix("http://")
+        succeed(url, is_dicom=True)
+        for entries in ((), (f"{place}=basic:relay:wrong",)):
+            event = attempt(sessions, with_credentials(settings, *entries), url)
+            assert event.last_error == "status_401"
+            make_due(sessions, event.id)
+        telling = with_credentials(settings, f"{place}=basic:relay:secret-1")
+        assert attempt(sessions, telling, url).delivered_at is not None
+        assert len(archive.find(StudyInstanceUID=STUDY)) == 1
+    finally:
+        archive.stop()
 
 
 def test_a_report_reaches_the_archive_by_stow(sessions, settings, succeed, web) -> None:

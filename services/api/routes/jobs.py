@@ -37,8 +37,11 @@ from shared.interop.dicom.frames import common
 from shared.jobs.cancel import cancel
 from shared.jobs.entities import Job, JobRequest
 from shared.jobs.queries import JobFilter, get_job, list_jobs
+from shared.jobs.states import Priority
 from shared.jobs.submit import Upload, fingerprint, submit
 from shared.models.registry import ModelVersion
+from shared.orders.entities import Order
+from shared.orders.fill import filled, order_of, priority_of
 from shared.webhooks.hosts import AllowedHosts
 
 bp = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", tag="Jobs")
@@ -65,10 +68,12 @@ def post_job() -> tuple[dict[str, Any], int, dict[str, str]]:
     ctx = context()
     with uploaded_streams(ctx.settings) as streams:
         fields = _fields()
-        ctx.admission.admit(current_key(), fields.priority)
+        order = order_of(ctx.sessions, fields.accession_number)
+        ctx.admission.admit(current_key(), _priority(fields, order))
         model = ctx.registry.resolve_for_job(fields.model, random.random())  # noqa: S311 - no secret
-        uploads, fields = _taken(streams, fields)
-        job_request = _job_request(fields, model, uploads)
+        uploads, completed = _taken(streams, fields)
+        order = order or _order_in_headers(fields, completed)
+        job_request = filled(_job_request(completed, order, model, uploads), order)
         submission = submit(ctx.sessions, ctx.storage, ctx.outbox, job_request, uploads)
     job = submission.job
     if submission.created:
@@ -89,6 +94,22 @@ def _fields() -> JobFields:
     if fields.callback_url is not None:
         AllowedHosts.parse(context().settings.webhook_allowed_hosts).check(fields.callback_url)
     return fields
+
+
+def _priority(fields: JobFields, order: Order | None) -> Priority:
+    return priority_of(fields.priority, order)
+
+
+def _order_in_headers(said: JobFields, completed: JobFields) -> Order | None:
+    """The order that DICOM headers name and the client does not, let in by its own priority."""
+    if completed.accession_number == said.accession_number:
+        return None
+    ctx = context()
+    order = order_of(ctx.sessions, completed.accession_number)
+    priority = _priority(said, order)
+    if priority is not _priority(said, None):
+        ctx.admission.admit(current_key(), priority)
+    return order
 
 
 def _taken(streams: list[BinaryIO], fields: JobFields) -> tuple[list[Upload], JobFields]:
@@ -115,7 +136,9 @@ def _checked(index: int, stream: BinaryIO) -> Taken:
         raise type(error)(f"Image {index}. {error.detail or ''}".strip()) from error
 
 
-def _job_request(fields: JobFields, model: ModelVersion, uploads: list[Upload]) -> JobRequest:
+def _job_request(
+    fields: JobFields, order: Order | None, model: ModelVersion, uploads: list[Upload]
+) -> JobRequest:
     idempotency_key = request.headers.get("Idempotency-Key")
     if idempotency_key is not None and not 0 < len(idempotency_key) <= MAX_IDEMPOTENCY_KEY:
         raise BadRequestError(f"Idempotency-Key must have 1 to {MAX_IDEMPOTENCY_KEY} characters.")
@@ -124,7 +147,7 @@ def _job_request(fields: JobFields, model: ModelVersion, uploads: list[Upload]) 
         api_key_id=current_key().id,
         model_name=model.name,
         model_version=model.version,
-        priority=fields.priority,
+        priority=_priority(fields, order),
         accession_number=fields.accession_number,
         specimen_id=fields.specimen_id,
         patient_ref=fields.patient_ref,

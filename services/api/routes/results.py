@@ -24,6 +24,7 @@ from shared.interop.results import NoDicomSourceError, identity, result_of
 from shared.interop.sources import read_sources
 from shared.jobs.entities import Job
 from shared.jobs.queries import get_job
+from shared.orders.fill import order_of
 from shared.triage.result import TriageResult
 from shared.triage.wording import Language
 
@@ -88,13 +89,16 @@ def _is_ours(accepted: str) -> bool:
 def _written(job: Job, form: ResultForm, language: Language) -> bytes:
     if form is ResultForm.JSON:
         return result_of(job, language).model_dump_json().encode()
+    result_of(job)  # a job without a result is refused before anything else is looked for
+    sessions = context().sessions
     if form is ResultForm.HL7:
         control_id = control_id_of(identity(job, f"message in {language}"))
-        return oru_r01(job, control_id=control_id, language=language).encode()
-    result_of(job)  # a job without a result is refused before its sources are looked for
-    sources = read_sources(context().sessions, job.id)
+        order = order_of(sessions, job.accession_number)
+        return oru_r01(job, control_id=control_id, language=language, order=order).encode()
+    sources = read_sources(sessions, job.id)
     if form is ResultForm.FHIR:
-        return json.dumps(bundle(job, sources, language=language)).encode()
+        order = order_of(sessions, job.accession_number)
+        return json.dumps(bundle(job, sources, language=language, order=order)).encode()
     if not sources:
         raise NoDicomSourceError
     # Imported when the first is asked for, because its libraries take half a second and 50 MB; run

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 
 from pydantic import SecretStr
 
@@ -22,12 +23,14 @@ They name an order and a slide, not a person, and a result without them reaches 
 
 _PREFIX = "pn-"
 _CHARACTERS = 20  # of 5 bits each
+_PSEUDONYM = re.compile(rf"{_PREFIX}[a-z2-7]{{{_CHARACTERS}}}", re.ASCII)
 
 
 def pseudonym(secret: SecretStr | None, patient_id: str, issuer: str) -> str | None:
     """A name for a patient that only who has the secret can make of the patient's number.
 
-    HMAC-SHA256 (RFC 2104) of PatientID and IssuerOfPatientID, its first 100 bits in base32.
+    HMAC-SHA256 (RFC 2104) of PatientID and IssuerOfPatientID, its first 100 bits in base32. What
+    is such a name already stays: a modality repeats the one that a worklist gave it.
 
     Args:
         secret: The key; without one nobody gets a pseudonym.
@@ -36,6 +39,8 @@ def pseudonym(secret: SecretStr | None, patient_id: str, issuer: str) -> str | N
     """
     if not secret or not patient_id:
         return None
+    if _PSEUDONYM.fullmatch(patient_id):
+        return patient_id
     # No value has a NUL inside, so that no other pair gives the same bytes.
     text = f"{patient_id}\0{issuer}".encode()
     digest = hmac.digest(secret.get_secret_value().encode(), text, hashlib.sha256)

@@ -10,13 +10,13 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from PIL import Image
 from pydicom import uid
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate, generate_frames
-from pydicom.pixels.utils import pixel_array
+from pydicom.encaps import generate_frames
 
 from shared.errors import ImageTooLargeError, TooManyFilesError, UnsupportedPixelFormatError
 from shared.imaging import Pixels
 from shared.interop.dicom import codestream
+from shared.interop.dicom.decoder import J2K, JPEG, JPEG_LOSSLESS, JPEG_LS, SAMPLES, Coded, decode
+from shared.interop.dicom.decoder_process import Decoders
 from shared.interop.dicom.errors import (
     BurnedInAnnotationError,
     CorruptDicomError,
@@ -40,20 +40,17 @@ SOP_CLASSES = (
 """What is taken. A whole slide is no field: its tiles are at many scales, most without a cell."""
 
 _NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
-_J2K = (uid.JPEG2000Lossless, uid.JPEG2000)
-_JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
-_LOSSLESS = (
-    *(uid.JPEGLossless, uid.JPEGLosslessSV1),
-    *(uid.JPEGLSLossless, uid.JPEGLSNearLossless),
-)
-_COMPRESSED = (*_JPEG, *_J2K, *_LOSSLESS, uid.RLELossless)
+_APART = (*J2K, *JPEG_LS, *JPEG_LOSSLESS)
+"""Decoded in a child: by decoders in C and C++ that no other upload meets."""
+_COMPRESSED = (*JPEG, *_APART, uid.RLELossless)
 TRANSFER_SYNTAXES = (*_NATIVE, uid.DeflatedExplicitVRLittleEndian, *_COMPRESSED)
 
-_SAMPLES = 3
 _HALF_CHROMA = 2  # bytes a pixel of YBR_FULL_422 (PS3.3, section C.7.6.3.1.2)
 _UNDEFINED = 0xFFFFFFFF
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _FAST = 1
+
+_DECODERS = Decoders()
 
 
 def check_instance(instance: Instance, settings: Settings) -> None:
@@ -84,9 +81,9 @@ def check_instance(instance: Instance, settings: Settings) -> None:
 
 def _photometrics(instance: Instance) -> tuple[str, ...]:
     """The colours that a transfer syntax may be in (PS3.5, section 8.2)."""
-    if instance.transfer_syntax in _J2K:
+    if instance.transfer_syntax in J2K:
         return "RGB", "YBR_FULL", "YBR_ICT", "YBR_RCT"
-    if instance.transfer_syntax in (*_JPEG, *_NATIVE):
+    if instance.transfer_syntax in (*JPEG, *_NATIVE):
         return "RGB", "YBR_FULL", "YBR_FULL_422"
     return "RGB", "YBR_FULL"
 
@@ -214,7 +211,7 @@ def _frame_bytes(instance: Instance) -> int:
     """Bytes of a frame without compression."""
     is_native = instance.transfer_syntax in _NATIVE
     halved = is_native and instance.photometric == "YBR_FULL_422"
-    return instance.rows * instance.columns * (_HALF_CHROMA if halved else _SAMPLES)
+    return instance.rows * instance.columns * (_HALF_CHROMA if halved else SAMPLES)
 
 
 def _as_it_is(instance: Instance, frame: bytes) -> BinaryIO | None:
@@ -242,26 +239,13 @@ def _as_png(instance: Instance, frame: bytes) -> BinaryIO:
 
 
 def _decoded(instance: Instance, frame: bytes) -> Pixels:
-    """One frame in RGB, shape (rows, columns, 3), from a data set that holds nothing else."""
+    """One frame in RGB, shape (rows, columns, 3)."""
     syntax = instance.transfer_syntax
     if syntax == uid.RLELossless:
         codestream.check_runs(frame, instance.rows * instance.columns)
     elif syntax in _COMPRESSED:
         _check_size(instance, frame)
-    alone = Dataset()
-    alone.file_meta = FileMetaDataset()
-    alone.file_meta.TransferSyntaxUID = (
-        syntax if syntax in _COMPRESSED else uid.ExplicitVRLittleEndian
+    coded = Coded(
+        str(syntax), instance.rows, instance.columns, instance.photometric, instance.planar
     )
-    alone.Rows, alone.Columns = instance.rows, instance.columns
-    alone.SamplesPerPixel, alone.PixelRepresentation = _SAMPLES, 0
-    alone.BitsAllocated, alone.BitsStored, alone.HighBit = 8, 8, 7
-    alone.PhotometricInterpretation = instance.photometric
-    alone.PlanarConfiguration = instance.planar
-    alone.PixelData = (
-        encapsulate([frame]) if syntax in _COMPRESSED else frame + b"\0" * (len(frame) % 2)
-    )
-    alone["PixelData"].VR = "OB"
-    # Pillow's decoders see far more hostile files than any other's.
-    plugin = "pillow" if syntax in (*_JPEG, *_J2K) else ""
-    return cast("Pixels", pixel_array(alone, decoding_plugin=plugin))
+    return _DECODERS(coded, frame) if syntax in _APART else decode(coded, frame)

@@ -17,6 +17,7 @@ from shared.jobs.entities import JobRequest
 from shared.jobs.outbox import Outbox
 from shared.jobs.states import Priority
 from shared.jobs.submit import Submission, Upload, fingerprint, submit
+from shared.orders.fill import filled, order_of, priority_of
 from shared.registry.catalogue import Catalogue
 from shared.registry.states import Alias
 from shared.settings import Settings
@@ -39,17 +40,18 @@ class DicomIntake:
         key: ApiKey,
         instances: Sequence[Instance],
         uploads: Sequence[Upload],
-        priority: Priority = Priority.ROUTINE,
+        priority: Priority | None = None,
     ) -> Submission:
         """Store the images and commit the job, for the champion.
 
         The same instances with the same pixels are the same job, however often they are sent.
+        What the headers do not say, the order says that has their accession number.
 
         Args:
             key: Whose job it is.
             instances: Of one study and one specimen.
             uploads: Their frames, in order.
-            priority: Of the job.
+            priority: Of the job; None: that of its order, else routine.
 
         Raises:
             TooManyFilesError: There are more frames than a job may have.
@@ -62,6 +64,8 @@ class DicomIntake:
         hashes = [upload.sha256 for upload in uploads]
         ids = sorted(instance.instance_uid for instance in instances)
         digest = hashlib.sha256(" ".join([*ids, *hashes]).encode()).hexdigest()
+        order = order_of(self.sessions, about.accession_number)
+        priority = priority_of(priority, order)
         self.admission.admit(key, priority)
         model = self.registry.resolve_for_job(Alias.CHAMPION, random.random())  # noqa: S311 - no secret
         request = JobRequest(
@@ -76,4 +80,5 @@ class DicomIntake:
             expire_after_seconds=self.settings.expire_after_seconds,
             request_sha256=fingerprint([("instances", " ".join(ids))], hashes),
         )
+        request = filled(request, order)
         return submit(self.sessions, self.storage, self.outbox, request, uploads)

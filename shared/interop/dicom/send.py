@@ -29,13 +29,19 @@ _FAILED_SEQUENCE, _FAILURE_REASON = "00081198", "00081197"
 
 
 def stow(
-    destination: Destination, file: bytes, *, connect_seconds: float, answer_seconds: float
+    destination: Destination,
+    file: bytes,
+    *,
+    authorization: str | None = None,
+    connect_seconds: float,
+    answer_seconds: float,
 ) -> None:
     """Store a DICOM file by STOW-RS (DICOM PS3.18 section 10.5).
 
     Args:
         destination: Where to; the file is posted to its path and `/studies`.
         file: One instance.
+        authorization: The header of that name (RFC 9110, section 11.6.2), if there is one.
         connect_seconds: Longest wait for a connection.
         answer_seconds: Longest wait for the answer; both together bound the whole call.
 
@@ -45,9 +51,10 @@ def stow(
             `answer_too_large`; `dicom_HHHH` as in `check_stored`.
     """
     limit = connect_seconds + answer_seconds
+    own = {"Authorization": authorization} if authorization else {}
     timeout = httpx.Timeout(answer_seconds, connect=connect_seconds)
     try:
-        status, answer = asyncio.run(_posted(destination, file, timeout, limit))
+        status, answer = asyncio.run(_posted(destination, file, own, timeout, limit))
     except TimeoutError as error:
         raise CallFailedError("call_timeout") from error
     except httpx.TransportError as error:
@@ -153,7 +160,11 @@ def _cut(association: Association) -> None:
 
 
 async def _posted(
-    destination: Destination, file: bytes, timeout: httpx.Timeout, limit_seconds: float
+    destination: Destination,
+    file: bytes,
+    own: dict[str, str],
+    timeout: httpx.Timeout,
+    limit_seconds: float,
 ) -> tuple[int, bytes]:
     boundary = uuid.uuid4().hex
     head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
@@ -161,6 +172,7 @@ async def _posted(
         "Accept": "application/dicom+json",
         "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
         "User-Agent": "hemotriage",
+        **own,
     }
     url = httpx.URL(
         scheme="https" if destination.is_secure else "http",

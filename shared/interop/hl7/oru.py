@@ -19,6 +19,7 @@ from shared.interop.codes import Concept
 from shared.interop.hl7.er7 import components, escaped, header, message, repeated, segment
 from shared.interop.results import SOFTWARE, result_of
 from shared.jobs.entities import Job
+from shared.orders.entities import Order
 from shared.triage.labels import LABELS
 from shared.triage.result import FieldResult, TriageResult
 from shared.triage.wording import Language
@@ -55,6 +56,7 @@ def oru_r01(
     sending: str = "HEMOTRIAGE",
     receiving: str = "",
     language: Language = Language.ENGLISH,
+    order: Order | None = None,
 ) -> str:
     r"""Write the result of a job as ORU^R01.
 
@@ -64,8 +66,9 @@ def oru_r01(
         job: A job with a result.
         control_id: MSH-10, which the receiver's acknowledgement repeats; see `control_id_of`.
         sending: MSH-3.
-        receiving: MSH-5.
+        receiving: MSH-5; where it is empty, the placer of the order is MSH-5 and MSH-6.
         language: Of the texts.
+        order: That of the job, whose numbers and code are repeated to its placer.
 
     Returns:
         ER7 with `\r` after each segment, to be sent as UTF-8.
@@ -76,11 +79,11 @@ def oru_r01(
     result = result_of(job, language)
     return message(
         (
-            _msh(result, control_id, sending, receiving, language),
+            _msh(result, control_id, sending, _receiver(receiving, order), language),
             segment("SFT", {1: SOFTWARE, 2: __version__, 3: SOFTWARE, 4: escaped(job.model)}),
             *_pid(job),
-            segment("ORC", {1: "RE", **_order_numbers(job)}),
-            _obr(job, result),
+            segment("ORC", {1: "RE", **_order_numbers(job, order)}),
+            _obr(job, result, order),
             *_notes(result),
             *(_obx(at, job, result, one) for at, one in enumerate(_observations(result), 1)),
             *_spm(job),
@@ -89,12 +92,16 @@ def oru_r01(
 
 
 def _msh(
-    result: TriageResult, control_id: str, sending: str, receiving: str, language: Language
+    result: TriageResult,
+    control_id: str,
+    sending: str,
+    receiver: dict[int, str],
+    language: Language,
 ) -> str:
     return header(
         {
             3: components(sending),
-            5: components(receiving),
+            **receiver,
             7: _timestamp(result.created_at),
             9: components("ORU", "R01", "ORU_R01"),
             10: escaped(control_id),
@@ -113,19 +120,46 @@ def _pid(job: Job) -> Iterator[str]:
         yield segment("PID", {1: "1", 3: components(job.patient_ref), 5: name})
 
 
-def _order_numbers(job: Job) -> dict[int, str]:
-    """The laboratory placed the order under its accession number, and the job has filled it."""
-    filler = components(str(job.id), "HEMOTRIAGE")
-    return {3: filler, **({2: components(job.accession_number)} if job.accession_number else {})}
+def _receiver(named: str, order: Order | None) -> dict[int, str]:
+    """MSH-5 and MSH-6: an application and its facility (section 2.15.9.5)."""
+    if named or order is None or order.placer is None:
+        return {5: components(named)}
+    application, _, facility = order.placer.partition("|")
+    return {5: components(application), 6: components(facility)}
 
 
-def _obr(job: Job, result: TriageResult) -> str:
+def _order_numbers(job: Job, order: Order | None) -> dict[int, str]:
+    """Placer's and filler's number (section 4.5.1.2): ORC-2 and ORC-3, OBR-2 and OBR-3.
+
+    Without an order that says them, the laboratory placed it under its accession number, and the
+    job has filled it.
+    """
+    placer = (order and order.placer_number) or job.accession_number
+    filler = order and order.filler_number
+    return {
+        2: components(placer),
+        3: components(filler) if filler else components(str(job.id), "HEMOTRIAGE"),
+    }
+
+
+def _examined(order: Order | None) -> str:
+    """What was ordered, as its placer codes it (OBR-4, section 4.5.3.4), and what it is here."""
+    if order is None or order.procedure_code is None:
+        return _coded(codes.SMEAR_REPORT, codes.TRIAGE)
+    ours = codes.SMEAR_REPORT
+    return components(
+        *(order.procedure_code, None, order.procedure_system),
+        *(ours.code, ours.display, ours.system.hl7),
+    )
+
+
+def _obr(job: Job, result: TriageResult, order: Order | None) -> str:
     return segment(
         "OBR",
         {
             1: "1",
-            **_order_numbers(job),
-            4: _coded(codes.SMEAR_REPORT, codes.TRIAGE),
+            **_order_numbers(job, order),
+            4: _examined(order),
             7: _timestamp(job.submitted_at),
             22: _timestamp(result.created_at),
             24: codes.HAEMATOLOGY.code,

@@ -21,6 +21,7 @@ from shared.settings import PROJECT_ROOT, Settings
 COMPOSE = Path(sysconfig.get_path("purelib")) / "compose" / "docker-compose"
 HADOLINT = Path(sysconfig.get_path("scripts")) / "hadolint"
 COMPOSE_FILE = PROJECT_ROOT / "docker-compose.yml"
+PUSH_FILE = PROJECT_ROOT / "docker-compose.push.yml"
 SECRETS = {
     name: f"{name.lower()}-value"
     for name in ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY")
@@ -53,9 +54,11 @@ FROM = re.compile(r"^FROM (\S+)(?: AS (\S+))?$", re.MULTILINE)
 each_dockerfile = pytest.mark.parametrize("image", ["api", "worker", "trainer"])
 
 
-def compose(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def compose(environment: dict[str, str], *added: Path) -> subprocess.CompletedProcess[str]:
     # No file of the developer's own, .env or override, is read.
-    files = ["--env-file", os.devnull, "--file", str(COMPOSE_FILE)]
+    files = ["--env-file", os.devnull]
+    for file in (COMPOSE_FILE, *added):
+        files += ["--file", str(file)]
     return subprocess.run(
         [str(COMPOSE), *files, "--profile", "*", "config", "--format", "json"],
         cwd=PROJECT_ROOT,
@@ -66,8 +69,8 @@ def compose(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def resolve(environment: dict[str, str]) -> dict[str, Any]:
-    done = compose(environment)
+def resolve(environment: dict[str, str], *added: Path) -> dict[str, Any]:
+    done = compose(environment, *added)
     assert done.returncode == 0, done.stderr
     resolved: dict[str, Any] = json.loads(done.stdout)["services"]
     return resolved

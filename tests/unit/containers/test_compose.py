@@ -21,6 +21,7 @@ from tests.unit.containers.support import (
     ONE_SHOT,
     OURS,
     PREFIX,
+    PUSH_FILE,
     REQUIRED,
     SECRET_NAME,
     SECRETS,
@@ -89,7 +90,8 @@ def test_every_secret_comes_from_the_environment_and_none_is_on_a_command_line(
 
 
 def test_the_example_names_what_the_compose_file_reads_and_holds_no_value() -> None:
-    read = set(re.findall(r"\$\{(\w+)", COMPOSE_FILE.read_text()))
+    files = COMPOSE_FILE.read_text() + PUSH_FILE.read_text()
+    read = set(re.findall(r"\$\{(\w+)", files))
     example = (PROJECT_ROOT / ".env.example").read_text()
     assert dict(re.findall(r"^(\w+)=(.*)$", example, re.MULTILINE)) == dict.fromkeys(SECRETS, "")
     assert set(re.findall(r"^(?:# )?([A-Z_0-9]+)=", example, re.MULTILINE)) == read
@@ -201,11 +203,12 @@ def test_only_the_api_and_the_gateway_are_published_and_only_on_this_host(
 ) -> None:
     published = {name for name, service in services.items() if service.get("ports")}
     assert published == {"api", "gateway"}
-    (port,) = services["gateway"]["ports"]
-    assert (port["host_ip"], port["target"]) == (
-        "127.0.0.1",
-        settings_of(services["gateway"]).dicom_port,
-    )
+    dicom, hl7 = services["gateway"]["ports"]
+    asked = resolve({**SECRETS, "HEMOTRIAGE_HL7_PORT": str(hl7["target"])})["gateway"]
+    settings = settings_of(asked)
+    assert [dicom["target"], hl7["target"]] == [settings.dicom_port, settings.hl7_port]
+    assert [dicom["host_ip"], hl7["host_ip"]] == ["127.0.0.1"] * 2
+    assert settings_of(services["gateway"]).hl7_port == 0
     (port,) = services["api"]["ports"]
     assert port["host_ip"] == "127.0.0.1"
     assert port["target"] == settings_of(services["api"]).api_port

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 
 import pytest
+from highdicom.sr import CodedConcept
+from pydicom.sr.codedict import codes as dcm
 
 from shared.interop import codes
 from shared.settings import PROJECT_ROOT
-from shared.triage.policy import Urgency
+from shared.triage.policy import Reason, Urgency
 from tests.unit.test_wording import FORBIDDEN
 
-LONGEST_IN_HL7 = 20  # CWE.1 of v2.5.1
-TOO_LONG = {"several_labels_possible"}  # a code of JSON results, which is kept
+LONGEST_IN_HL7 = 20  # ST of CWE.1, v2.5.1 section 2.A.13
+LONGEST_CODE_IN_DICOM = 16  # SH of Code Value, PS3.3 section 8.1
 
 
 def test_no_code_stands_for_two_things() -> None:
@@ -43,14 +45,33 @@ def test_no_code_says_that_a_disease_was_found() -> None:
     assert not any("snomed" in one.system.uri for one in codes.table())
 
 
-def test_codes_fit_the_standards() -> None:
-    for concept in codes.table():
-        if concept.code not in TOO_LONG:
-            assert len(concept.code) <= LONGEST_IN_HL7, concept
-        assert concept.code == concept.code.strip() != ""
+@pytest.mark.parametrize("concept", list(codes.table()), ids=lambda concept: concept.code)
+def test_a_code_fits_every_form(concept: codes.Concept) -> None:
+    assert re.fullmatch(r"[!-~]+", concept.code)  # no space: FHIR's type code
+    assert len(concept.code) <= LONGEST_IN_HL7
+    if concept.system.dicom:
+        coded = CodedConcept(concept.code, concept.system.dicom, "meaning")
+        is_long = len(concept.code) > LONGEST_CODE_IN_DICOM
+        assert ("LongCodeValue" in coded) is is_long
+        assert ("CodeValue" in coded) is not is_long
+        assert len(concept.system.dicom) <= 16
+
+
+def test_a_reason_is_known_by_the_code_of_json_and_said_by_a_shorter_one() -> None:
+    assert codes.reason("several_labels_possible", "").code == "several_labels"
+    assert set(codes.REASONS) == {reason.value for reason in Reason}
+
+
+def test_local_systems_are_marked_as_local() -> None:
     assert codes.LOCAL.dicom.startswith("99")
-    assert len(codes.LOCAL.dicom) <= 16
     assert codes.LOCAL.hl7.startswith("99")
+
+
+def test_codes_that_dicom_has_are_those_of_its_dictionary() -> None:
+    unit, known = codes.NO_UNIT, dcm.UCUM.NoUnits
+    assert (unit.code, unit.display) == (known.value, known.meaning)
+    assert unit.system.dicom == known.scheme_designator
+    assert (dcm.SCT.Yes.value, dcm.SCT.No.value) == ("373066001", "373067005")
 
 
 @pytest.mark.parametrize(

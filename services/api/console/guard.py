@@ -1,0 +1,84 @@
+"""What every page of the console is guarded by: its origin, its session, its headers.
+
+The headers follow the OWASP HTTP Headers Cheat Sheet; the policy names no other host and allows
+neither inline scripts nor inline styles.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, Response, make_response, redirect, request, url_for
+from flask.sessions import SecureCookieSessionInterface
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from werkzeug.wrappers import Response as BaseResponse
+
+from services.api.console.rendering import page
+from services.api.console.visitor import is_local
+from shared.errors import HemotriageError, UnauthorizedError
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    # Pages are about patients: nothing of them stays in a cache.
+    "Cache-Control": "no-store",
+}
+
+csrf = CSRFProtect()
+
+
+class ConsoleSession(SecureCookieSessionInterface):
+    """The cookie goes over TLS alone, except on the machine itself."""
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        """Whatever a proxy in between speaks to us, a browser elsewhere must speak TLS to it."""
+        return not is_local()
+
+
+def guard(bp: Blueprint) -> None:
+    """Guard the pages of a blueprint."""
+    bp.before_request(csrf.protect)
+    bp.after_request(_protect)
+    bp.register_error_handler(HemotriageError, _refused)
+    bp.register_error_handler(CSRFError, _forged)
+
+
+def _protect(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _refused(error: HemotriageError) -> BaseResponse:
+    if isinstance(error, UnauthorizedError):
+        return _to_sign_in()
+    shown = page("error.html", error=error)
+    return make_response(shown, int(error.http_status))
+
+
+def _to_sign_in() -> BaseResponse:
+    """To the page that was asked for, once they have signed in."""
+    address = url_for("console.sign_in", next=request.full_path.rstrip("?"))
+    if request.headers.get("HX-Request"):
+        return Response(status=204, headers={"HX-Redirect": url_for("console.sign_in")})
+    if request.method != "GET":
+        address = url_for("console.sign_in")
+    return redirect(address)
+
+
+def _forged(_: CSRFError) -> BaseResponse:
+    return make_response(page("stale.html"), 400)

@@ -1,0 +1,34 @@
+// What every page does. Pages work without it; it spares reloads and shows times as the reader has them.
+"use strict";
+
+function localTimes(root) {
+  const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
+    time.title = time.textContent;
+    time.textContent = format.format(new Date(time.dateTime));
+    time.dataset.local = "";
+  }
+}
+
+function submitOnChange(root) {
+  for (const field of root.querySelectorAll("[data-submit]")) {
+    field.addEventListener("change", () => field.form.requestSubmit());
+  }
+}
+
+// `make run` prints an address with the key behind a #: no server and no log ever sees that part.
+function keyFromAddress() {
+  const form = document.getElementById("sign-in");
+  const match = /^#key=(.+)$/.exec(window.location.hash);
+  if (!form || !match) return;
+  history.replaceState(null, "", window.location.pathname + window.location.search);
+  form.elements.key.value = decodeURIComponent(match[1]);
+  form.requestSubmit();
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  localTimes(document);
+  submitOnChange(document);
+  keyFromAddress();
+});
+document.addEventListener("htmx:afterSwap", (event) => localTimes(event.target.parentElement || document));

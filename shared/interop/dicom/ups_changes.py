@@ -1,0 +1,160 @@
+"""What clients do to workitems: PS3.4, sections CC.2.1, CC.2.2, CC.2.5 and CC.2.6.
+
+A job belongs to this service: others can take it back while it waits, and no more. An order that
+has no job may be claimed, and ended, by whoever performs it elsewhere.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from shared.db.session import Sessions
+from shared.errors import BadRequestError, ConflictError
+from shared.interop.dicom import ups_errors
+from shared.interop.dicom.ups_errors import WorkitemConflictError, WorkitemRequestError
+from shared.interop.dicom.ups_read import StateChange
+from shared.jobs.cancel import cancel
+from shared.orders.claim import claim, finish
+from shared.orders.entities import NewOrder
+from shared.orders.place import cancel_order, put
+from shared.orders.states import (
+    OrderClosedError,
+    OrderExistsError,
+    OrderFieldError,
+    OrderState,
+    WrongTransactionError,
+)
+from shared.orders.workitem_entities import WorkitemState
+from shared.orders.workitems import get_workitem, is_known, revise
+
+_ENDS = {
+    WorkitemState.COMPLETED: OrderState.COMPLETED,
+    WorkitemState.CANCELED: OrderState.CANCELLED,
+}
+
+
+def create(
+    sessions: Sessions, workitem_id: uuid.UUID, said: Mapping[str, Any], *, key_id: str
+) -> None:
+    """Place an order as a workitem under an id of the client's.
+
+    Raises:
+        BadRequestError: A value is not valid.
+        ConflictError: There is a workitem with the id, or an order with the accession number.
+    """
+    if is_known(sessions, workitem_id):
+        raise ConflictError("There is such a workitem.")
+    try:
+        with sessions.begin() as session:
+            _, created = put(session, NewOrder(**said), key_id=key_id, order_id=workitem_id)
+            if not created:
+                # Who was as fast as this one has created it; the transaction is given up.
+                raise ConflictError("There is such a workitem.")
+    except OrderFieldError as error:
+        raise BadRequestError(error.detail) from error
+
+
+def update(
+    sessions: Sessions,
+    workitem_id: uuid.UUID,
+    changes: Mapping[str, Any],
+    transaction_uid: str,
+    *,
+    key_id: str,
+) -> bool:
+    """Change what an order says (PS3.18, section 11.6).
+
+    Returns:
+        Whether the changes were kept; of what another performer does, nothing is.
+
+    Raises:
+        NotFoundError: There is no such workitem.
+        BadRequestError: A change is not valid.
+        WorkitemRequestError: It has ended, or is claimed under another Transaction UID.
+        WorkitemConflictError: It is a job's, or a Transaction UID is given and nobody claimed it.
+    """
+    workitem = get_workitem(sessions, workitem_id)
+    if workitem.state.is_final:
+        raise WorkitemRequestError(ups_errors.NOT_UPDATABLE)
+    if workitem.state is WorkitemState.SCHEDULED and transaction_uid:
+        raise WorkitemConflictError(ups_errors.NOT_CLAIMED)
+    if workitem.job is not None:
+        raise WorkitemConflictError(ups_errors.NOT_UPDATABLE)
+    try:
+        return revise(
+            sessions, workitem_id, changes, key_id=key_id, transaction_uid=transaction_uid
+        )
+    except OrderFieldError as error:
+        raise BadRequestError(error.detail) from error
+    except OrderExistsError as error:
+        raise BadRequestError("An order keeps its AccessionNumber.") from error
+    except (OrderClosedError, WrongTransactionError) as error:
+        raise WorkitemRequestError(ups_errors.NOT_UPDATABLE) from error
+
+
+def change_state(
+    sessions: Sessions, workitem_id: uuid.UUID, change: StateChange, *, key_id: str
+) -> bool:
+    """Claim, complete or give up an order (PS3.18, section 11.7; PS3.4, table CC.1.1-2).
+
+    Returns:
+        Whether it had ended in that state before.
+
+    Raises:
+        NotFoundError: There is no such workitem.
+        BadRequestError: The Transaction UID is no UID.
+        WorkitemRequestError: The Transaction UID is missing, or not that of the claim.
+        WorkitemConflictError: It stands where this cannot be done, or is a job's.
+    """
+    workitem = get_workitem(sessions, workitem_id)
+    uid = change.transaction_uid
+    already = workitem.state is change.state and change.state.is_final
+    if not uid:
+        raise WorkitemRequestError(ups_errors.TRANSACTION_MISSING)
+    if workitem.order is None:
+        if already:
+            return True
+        raise WorkitemConflictError(ups_errors.INCONSISTENT)
+    try:
+        if change.state is WorkitemState.IN_PROGRESS:
+            claim(sessions, workitem_id, uid, key_id=key_id)
+        else:
+            finish(sessions, workitem_id, uid, _ENDS[change.state], key_id=key_id)
+    except OrderFieldError as error:
+        raise BadRequestError("The Transaction UID is no UID.") from error
+    except WrongTransactionError as error:
+        raise WorkitemRequestError(ups_errors.TRANSACTION_INCORRECT) from error
+    except OrderClosedError as error:
+        if not already:
+            raise WorkitemConflictError(ups_errors.INCONSISTENT) from error
+    return already
+
+
+def request_cancellation(sessions: Sessions, workitem_id: uuid.UUID, *, key_id: str) -> bool:
+    """Take a workitem back that nobody works on (PS3.18, section 11.8).
+
+    Returns:
+        Whether it had been cancelled before.
+
+    Raises:
+        NotFoundError: There is no such workitem.
+        WorkitemConflictError: It is done, or somebody works on it.
+    """
+    workitem = get_workitem(sessions, workitem_id)
+    if workitem.state is WorkitemState.CANCELED:
+        return True
+    if workitem.state is WorkitemState.COMPLETED:
+        raise WorkitemConflictError(ups_errors.ALREADY_COMPLETED)
+    if workitem.job is not None:
+        try:
+            cancel(sessions, workitem.job.id, actor=f"key:{key_id}")
+        except ConflictError as error:
+            raise WorkitemConflictError(ups_errors.NOT_CANCELLING) from error
+    if workitem.order is not None:
+        try:
+            cancel_order(sessions, workitem.order.id, key_id=key_id)
+        except OrderClosedError as error:
+            raise WorkitemConflictError(ups_errors.OUT_OF_REACH) from error
+    return False
