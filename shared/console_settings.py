@@ -18,6 +18,15 @@ class ConsoleSettings(BaseSettings):
     console_session_hours: int = Field(
         default=8, ge=1, le=24, description="Longest time that somebody stays signed in, in hours."
     )
+    console_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^/?#\s]+)?$",
+        description="Address of this service in browsers, `https://HOST`; unset: as asked.",
+    )
+    oidc_client_secret: SecretStr | None = Field(
+        default=None,
+        description="Of the console as a client of an OpenID provider; unset: PKCE alone.",
+    )
 
     @field_validator("console_secret")
     @classmethod

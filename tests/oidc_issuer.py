@@ -6,10 +6,12 @@ import base64
 import hashlib
 import hmac
 import json
+import secrets
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
@@ -17,6 +19,8 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 AUDIENCE = "hemotriage"
 WELL_KNOWN = "/realms/lab/.well-known/openid-configuration"
 JWKS = "/realms/lab/certs"
+AUTHORIZE = "/realms/lab/auth"
+TOKEN = "/realms/lab/token"
 
 
 class Issuer:
@@ -28,6 +32,9 @@ class Issuer:
         self.asked: list[str] = []
         self.document: dict[str, Any] = {}
         self.is_away = False
+        self.claims: dict[str, Any] = {}
+        """Of the ID tokens of those who sign in, besides the usual ones."""
+        self._begun: dict[str, dict[str, str]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
@@ -84,14 +91,51 @@ class Issuer:
         if self.is_away:
             return 502, {}
         if path == WELL_KNOWN:
-            usual = {"issuer": self.url, "jwks_uri": f"{self.origin}{JWKS}"}
+            usual = {
+                "issuer": self.url,
+                "jwks_uri": f"{self.origin}{JWKS}",
+                "authorization_endpoint": f"{self.origin}{AUTHORIZE}",
+                "token_endpoint": f"{self.origin}{TOKEN}",
+            }
             return 200, {**usual, **self.document}
         return (200, self.public_keys()) if path == JWKS else (404, {})
+
+    def _authorize(self, query: dict[str, str]) -> str:
+        """Somebody signs in at once; returns where their browser goes back to."""
+        assert query["response_type"] == "code"
+        assert query["client_id"] == AUDIENCE
+        assert query["code_challenge_method"] == "S256"
+        self._begun[code := secrets.token_urlsafe(8)] = query
+        return f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}"
+
+    def _exchange(self, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """A code becomes a token once, for who began with the code's challenge (RFC 7636)."""
+        query = self._begun.pop(form.get("code", ""), None)
+        digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        if query is None or challenge != query["code_challenge"]:
+            return 400, {"error": "invalid_grant"}
+        claims = {"nonce": query["nonce"], **self.claims}
+        token = self.token(claims.pop("scope", "hemotriage.read hemotriage.review"), **claims)
+        return 200, {"access_token": "opaque", "token_type": "Bearer", "id_token": token}
 
     def _handler(issuer) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, document = issuer._answer(self.path)
+                path, _, query = self.path.partition("?")
+                if path == AUTHORIZE:
+                    self.send_response(302)
+                    self.send_header("location", issuer._authorize(dict(parse_qsl(query))))
+                    self.send_header("content-length", "0")
+                    self.end_headers()
+                else:
+                    self._say(*issuer._answer(self.path))
+
+            def do_POST(self) -> None:
+                form = self.rfile.read(int(self.headers["content-length"])).decode()
+                self._say(*issuer._exchange(dict(parse_qsl(form))))
+
+            def _say(self, status: int, document: dict[str, Any]) -> None:
                 body = json.dumps(document).encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")

@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 _PREFIX = "ht"
+_OPERATOR = "operator"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def create_key(
     jobs_per_minute: int | None = None,
     expires_at: dt.datetime | None = None,
     allowed_hosts: Networks | None = None,
+    actor: str = _OPERATOR,
 ) -> tuple[ApiKey, str]:
     """Make a key; returns it with its full text, which cannot be had again."""
     row = ApiKeyRow(
@@ -95,11 +97,13 @@ def create_key(
     )
     with sessions.begin() as session:
         made = _add(session, row)
-        audit.record(session, "operator", "key.created", key=row.id, scopes=row.scopes)
+        audit.record(session, actor, "key.created", key=row.id, scopes=row.scopes)
         return made
 
 
-def rotate_key(sessions: Sessions, key_id: str, overlap: dt.timedelta) -> tuple[ApiKey, str]:
+def rotate_key(
+    sessions: Sessions, key_id: str, overlap: dt.timedelta, *, actor: str = _OPERATOR
+) -> tuple[ApiKey, str]:
     """Make the successor of a key, which expires once the overlap is over.
 
     The successor has its name, scopes, rate and hosts. Where the key was made to expire, the
@@ -129,7 +133,7 @@ def rotate_key(sessions: Sessions, key_id: str, overlap: dt.timedelta) -> tuple[
         )
         made = _add(session, row)
         old.expires_at = min(filter(None, (old.expires_at, now + overlap)))
-        audit.record(session, "operator", "key.rotated", key=old.id, successor=row.id)
+        audit.record(session, actor, "key.rotated", key=old.id, successor=row.id)
         return made
 
 
@@ -187,7 +191,7 @@ def refuse_host(key: ApiKey, address: Address | None) -> None:
         raise HostNotAllowedError
 
 
-def revoke_key(sessions: Sessions, key_id: str) -> None:
+def revoke_key(sessions: Sessions, key_id: str, *, actor: str = _OPERATOR) -> None:
     """Revoke a key, or an identity; it is refused from then on.
 
     Raises:
@@ -198,7 +202,7 @@ def revoke_key(sessions: Sessions, key_id: str) -> None:
         if row is None:
             raise NotFoundError(f"There is no key {key_id}.")
         row.revoked_at = func.coalesce(ApiKeyRow.revoked_at, func.now())
-        audit.record(session, "operator", "key.revoked", key=key_id)
+        audit.record(session, actor, "key.revoked", key=key_id)
 
 
 def list_keys(sessions: Sessions) -> list[ApiKey]:

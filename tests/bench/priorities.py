@@ -48,7 +48,7 @@ def post_stat_jobs(service: LocalService, sessions: Sessions, image: Path) -> No
     client = Client(service.url, service.api_key)
     last = ""
     while waiting(sessions) > CLIENTS:
-        last = client.submit([image], fields={"priority": "stat"})["id"]
+        last = client.submit([image], fields={"priority": "stat"}).id
         time.sleep(PAUSE_SECONDS)
     client.wait(last)
 

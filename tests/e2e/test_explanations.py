@@ -37,9 +37,9 @@ def rows(service: LocalService, query: str) -> list[tuple[int]]:
 
 def a_result(client: Client, model: str = "cnn_custom") -> str:
     """A job of the drawn smear; gives where its explanation is."""
-    job = client.wait(client.submit([SYNTHETIC_SMEAR], fields={"model": model})["id"])
-    assert job["status"] == "succeeded"
-    return job["links"]["explanations"][0]
+    job = client.wait(client.submit([SYNTHETIC_SMEAR], fields={"model": model}).id)
+    assert job.status == "succeeded"
+    return job.links.explanations[0]
 
 
 def test_grad_cam_is_drawn_on_demand(client: Client, http: httpx.Client) -> None:
@@ -109,7 +109,7 @@ def test_an_explainer_that_is_stopped_hands_back_what_it_has_and_ends_at_once(
 def test_results_are_explained_unasked_where_that_is_set(service_folder: Path) -> None:
     settings = {"HEMOTRIAGE_EXPLAIN_RESULTS": "gradcam"}
     with LocalService(service_folder / "explained", settings=settings) as running:
-        job_id = Client(running.url, running.api_key).submit([SYNTHETIC_SMEAR])["id"]
+        job_id = Client(running.url, running.api_key).submit([SYNTHETIC_SMEAR]).id
         with httpx.Client(trust_env=False, base_url=running.url) as http:
             http.headers["Authorization"] = f"Bearer {running.api_key}"
             listed = "SELECT count(*) FROM explanations WHERE status = 'succeeded'"

@@ -34,17 +34,17 @@ def test_what_is_no_smear_is_sent_to_review_and_is_nobodys_routine(
     for name, picture in pictures().items():
         files.append(tmp_path / f"{name}.png")
         picture.save(files[-1])
-    job = client.wait(client.submit(files, fields={"model": model})["id"], timeout=120)
-    result = job["result"]
-    assert result["requires_review"]
-    assert result["fields"]["count"] == len(files)
-    assert result["fields"]["by_urgency"]["routine"] == 0
+    job = client.wait(client.submit(files, fields={"model": model}).id, timeout=120)
+    result = job.result
+    assert result.requires_review
+    assert result.fields.count == len(files)
+    assert result.fields.by_urgency["routine"] == 0
     members = 0 if model.startswith("cnn_custom") else 3
-    for field in result["images"]:
-        assert field["requires_review"], field
-        assert "unlike_training_data" in field["reasons"]
-        assert len(field["reason_texts"]) == len(field["reasons"])
-        assert field["unlikeness"] > 1
-        assert len(field["opinions"]) == members
-        assert field["quality"]["nucleated_cells"] >= 0
-    assert "too_few_cells" in result["images"][0]["reasons"]
+    for field in result.images:
+        assert field.requires_review, field
+        assert "unlike_training_data" in field.reasons
+        assert len(field.reason_texts) == len(field.reasons)
+        assert field.unlikeness > 1
+        assert len(field.opinions) == members
+        assert field.quality["nucleated_cells"] >= 0
+    assert "too_few_cells" in result.images[0].reasons

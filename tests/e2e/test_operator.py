@@ -23,7 +23,7 @@ def dead_letter(service: LocalService, client: Client, tmp_path: Path) -> str:
     for worker in workers:
         worker.pause()
     try:
-        job_id = client.submit([image])["id"]
+        job_id = client.submit([image]).id
         engine = create_engine(service.environment()["HEMOTRIAGE_DATABASE_URL"])
         with engine.begin() as connection:
             changed = connection.execute(
@@ -32,7 +32,7 @@ def dead_letter(service: LocalService, client: Client, tmp_path: Path) -> str:
             assert changed.rowcount == 1
         engine.dispose()
         deadline = time.monotonic() + 30
-        while client.job(job_id)["status"] == "queued" and time.monotonic() < deadline:
+        while client.job(job_id).status == "queued" and time.monotonic() < deadline:
             time.sleep(0.1)
     finally:
         for worker in workers:
@@ -45,7 +45,7 @@ def test_a_dead_letter_is_listed_with_its_reason_and_requeued_to_a_result(
 ) -> None:
     environment = service.environment()
     job = client.job(dead_letter)
-    assert (job["status"], job["error"]["code"]) == ("dead", "expired")
+    assert (job.status, job.error.code) == ("dead", "expired")
     listed = command_line("jobs", "list", **environment).stdout.splitlines()
     line = next(line for line in listed if line.startswith(dead_letter))
     assert "expired: " in line
@@ -53,7 +53,7 @@ def test_a_dead_letter_is_listed_with_its_reason_and_requeued_to_a_result(
     assert (other.returncode, other.stdout) == (0, "")
     done = command_line("jobs", "requeue", "--dead", "--code", "expired", **environment)
     assert done.stdout == f"requeued {dead_letter}\n"
-    assert client.wait(dead_letter, timeout=60)["status"] == "succeeded"
+    assert client.wait(dead_letter, timeout=60).status == "succeeded"
 
 
 def test_a_job_that_succeeded_is_not_requeued(
@@ -61,7 +61,7 @@ def test_a_job_that_succeeded_is_not_requeued(
 ) -> None:
     image = tmp_path / "smear.png"
     draw_smear(1).save(image)
-    job_id = client.submit([image])["id"]
+    job_id = client.submit([image]).id
     client.wait(job_id)
     listed = command_line("jobs", "list", "--status", "succeeded", **service.environment())
     assert job_id in listed.stdout

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from shared.client import Client
+from shared.client.jobs import Job
 from shared.local.service import LocalService
 from tests.command_line import command_line
 from tests.factories import smear_bytes
@@ -73,7 +73,7 @@ def submitted_until(
     client, posted = Client(service.url, service.api_key), []
     while not stop.is_set():
         at = time.monotonic()
-        posted.append((at, client.submit(fields)["id"]))
+        posted.append((at, client.submit(fields).id))
         client.wait(posted[-1][1])
     return posted
 
@@ -96,11 +96,11 @@ def test_under_load_a_new_champion_loses_no_job_and_mixes_none(
     posted = sorted(one for share in posting for one in share.result())
 
     jobs = [(at, client.job(job_id)) for at, job_id in posted]
-    assert Counter(job["status"] for _, job in jobs) == {"succeeded": len(jobs)}
+    assert Counter(job.status for _, job in jobs) == {"succeeded": len(jobs)}
     assert {of_result(job) for _, job in jobs} == {(f"{n}@{v}", 3) for n, v in versions}
-    assert all(of_result(job)[0] == job["model"] for _, job in jobs)
+    assert all(of_result(job)[0] == job.model for _, job in jobs)
     last, champion = switched[-1]
-    late = [job["model"] for at, job in jobs if at > last + 1.2]
+    late = [job.model for at, job in jobs if at > last + 1.2]
     assert late, "nothing was posted after the last switch"
     assert set(late) == {champion}
 
@@ -114,13 +114,13 @@ def test_workers_and_api_follow_a_rollback_within_five_seconds(
     assert (answer.status_code, answer.json()["aliases"]["champion"]) == (200, "student@1")
     began = time.monotonic()
     while True:
-        job = client.wait(client.submit(fields[:1])["id"])
+        job = client.wait(client.submit(fields[:1]).id)
         if of_result(job) == ("student@1", 1):
             break
         assert time.monotonic() - began < _FOLLOWED_WITHIN
 
 
-def of_result(job: dict[str, Any]) -> tuple[str, int]:
+def of_result(job: Job) -> tuple[str, int]:
     """The version that gave a result, and for how many images."""
-    (model,) = job["result"]["models"]
-    return f"{model['name']}@{model['version']}", len(job["result"]["images"])
+    (model,) = job.result.models
+    return f"{model.name}@{model.version}", len(job.result.images)

@@ -17,6 +17,7 @@ import pytest
 from redis import Redis
 
 from shared.client import Client
+from shared.client.jobs import Job
 from shared.local.service import LocalService
 from shared.local.synthetic import draw_smear
 from tests.command_line import command_line
@@ -48,12 +49,12 @@ def predicted(files: list[Path]) -> dict[str, dict[str, float]]:
     return {line["file"]: line["probabilities"] for line in lines}
 
 
-def triaged(service: LocalService, files: list[Path]) -> dict[Path, dict[str, Any]]:
+def triaged(service: LocalService, files: list[Path]) -> dict[Path, Job]:
     """Post each file as a job of its own by 8 clients at once, and wait for all results."""
 
-    def run(share: list[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    def run(share: list[Path]) -> list[tuple[Path, Job]]:
         client = Client(service.url, service.api_key)
-        accepted = [(path, client.submit([path])["id"]) for path in share]
+        accepted = [(path, client.submit([path]).id) for path in share]
         return [(path, client.wait(job_id, timeout=120)) for path, job_id in accepted]
 
     shares = [files[start::CLIENTS] for start in range(CLIENTS)]
@@ -65,10 +66,10 @@ def assert_service_agrees_with_command_line(service: LocalService, files: list[P
     jobs = triaged(service, files)
     expected = predicted(files)
     assert len(jobs) == len(files)
-    assert len({job["id"] for job in jobs.values()}) == len(files)
+    assert len({job.id for job in jobs.values()}) == len(files)
     for path, job in jobs.items():
-        assert job["status"] == "succeeded", job
-        found = job["result"]["images"][0]["probabilities"]
+        assert job.status == "succeeded", job
+        found = job.result.images[0].probabilities
         for label, probability in expected[str(path)].items():
             assert abs(found[label] - probability) < 1e-5, path
 
@@ -140,7 +141,7 @@ def test_an_upload_of_unknown_length_is_taken_up_to_the_limit(
         for mebibytes in (0, 40, 300)
     ]
     assert [answer.status_code for answer in answers] == [202, 413, 413]
-    assert client.wait(answers[0].json()["id"])["status"] == "succeeded"
+    assert client.wait(answers[0].json()["id"]).status == "succeeded"
 
 
 def test_a_connection_cut_in_the_middle_of_an_upload_does_no_harm(
@@ -158,8 +159,8 @@ def test_a_connection_cut_in_the_middle_of_an_upload_does_no_harm(
     }
     with pytest.raises(ConnectionAbortedError):
         httpx.post(f"{service.url}/v1/jobs", content=half(), headers=headers)
-    job = client.wait(client.submit(drawn[:1])["id"])
-    assert job["status"] == "succeeded"
+    job = client.wait(client.submit(drawn[:1]).id)
+    assert job.status == "succeeded"
 
 
 def test_a_stat_job_overtakes_the_routine_jobs_that_wait(
@@ -168,29 +169,29 @@ def test_a_stat_job_overtakes_the_routine_jobs_that_wait(
     worker = service.applications["worker"]
     worker.pause()
     try:
-        routine = [client.submit(drawn[:2])["id"] for _ in range(60)]
-        stat = client.submit(drawn[:2], fields={"priority": "stat"})["id"]
+        routine = [client.submit(drawn[:2]).id for _ in range(60)]
+        stat = client.submit(drawn[:2], fields={"priority": "stat"}).id
     finally:
         worker.resume()
-    started = client.wait(stat)["started_at"]
-    earlier = [job_id for job_id in routine if client.wait(job_id)["started_at"] < started]
+    started = client.wait(stat).started_at
+    earlier = [job_id for job_id in routine if client.wait(job_id).started_at < started]
     assert len(earlier) < len(routine) / 2, "it was posted after all of them"
 
 
 def test_a_worker_killed_in_the_middle_of_its_jobs_loses_none(
     service: LocalService, client: Client, drawn: list[Path]
 ) -> None:
-    ids = [client.submit(drawn[:8])["id"] for _ in range(12)]
+    ids = [client.submit(drawn[:8]).id for _ in range(12)]
     service.applications["worker"].kill()
     deadline = time.monotonic() + 120
     jobs = []
     while time.monotonic() < deadline:
         service.ensure_alive()
         jobs = [client.job(job_id) for job_id in ids]
-        if all(job["status"] == "succeeded" for job in jobs):
+        if all(job.status == "succeeded" for job in jobs):
             break
         time.sleep(0.5)
-    assert [job["status"] for job in jobs] == ["succeeded"] * len(ids)
+    assert [job.status for job in jobs] == ["succeeded"] * len(ids)
 
 
 def test_the_command_line_submits_waits_and_shows_the_result(
@@ -249,7 +250,7 @@ def test_no_log_holds_a_key_a_password_or_what_names_a_patient(
 ) -> None:
     accession, reference = "ACCESSION-47-11", "pseudonym-8-15"
     fields = {"accession_number": accession, "patient_ref": reference}
-    client.wait(client.submit(drawn[:1], fields=fields)["id"])
+    client.wait(client.submit(drawn[:1], fields=fields).id)
     httpx.get(
         f"{service.url}/v1/jobs?accession_number={accession}",
         headers={"Authorization": f"Bearer {service.api_key}"},
@@ -290,7 +291,7 @@ def test_clients_that_wait_keep_nobody_from_being_served(
     finally:
         for worker in workers:
             worker.resume()
-    assert client.wait(job_id)["status"] == "succeeded"
+    assert client.wait(job_id).status == "succeeded"
     for waiting in sockets:
         with waiting:
             waiting.settimeout(60)

@@ -43,8 +43,8 @@ def smears(tmp_path: Path) -> list[Path]:
 
 def submit(client: Client, smears: list[Path]) -> set[uuid.UUID]:
     """A job each, for another model than the challenger; gives their ids when all are finished."""
-    ids = [client.submit([smear], fields={"model": "student"})["id"] for smear in smears]
-    assert {client.wait(job_id)["status"] for job_id in ids} == {"succeeded"}
+    ids = [client.submit([smear], fields={"model": "student"}).id for smear in smears]
+    assert {client.wait(job_id).status for job_id in ids} == {"succeeded"}
     return {uuid.UUID(job_id) for job_id in ids}
 
 
@@ -74,7 +74,7 @@ def test_the_challenger_looks_at_what_was_answered_and_the_answer_stays(
     assert (row.name, row.version, row.error_code) == (*CHALLENGER, None)
     assert row.document["models"][0]["name"] == "cnn_custom"
     assert client.job(str(job_id)) == answered
-    assert answered["result"]["models"][0]["name"] == "student"
+    assert answered.result.models[0].name == "student"
 
 
 def test_one_that_is_killed_comes_back_and_misses_no_job(

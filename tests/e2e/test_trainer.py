@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from shared.client import Client
+from shared.client.trainings import Training
 from shared.db.session import create_database, create_sessions
 from shared.local.service import LocalService
 from shared.storage.s3 import S3Store
@@ -55,13 +56,13 @@ def child_of(run_id: str) -> psutil.Process | None:
 
 
 def reach(client: Client, run_id: str, epochs: int) -> None:
-    eventually(lambda: len(client.training(run_id)["epochs"]) >= epochs, 120)
-    assert client.training(run_id)["status"] == "running", "it ended too early"
+    eventually(lambda: len(client.training(run_id).epochs) >= epochs, 120)
+    assert client.training(run_id).status == "running", "it ended too early"
 
 
-def ended(service: LocalService, client: Client, run_id: str) -> dict[str, Any]:
+def ended(service: LocalService, client: Client, run_id: str) -> Training:
     eventually(
-        lambda: client.training(run_id)["status"] not in ("queued", "running"),
+        lambda: client.training(run_id).status not in ("queued", "running"),
         200,
         meanwhile=service.ensure_alive,
     )
@@ -93,13 +94,13 @@ def test_a_run_is_followed_to_its_record_at_the_command_line(
     refused = command_line("train", "cancel", run_id, **where)
     assert refused.stderr.startswith("hemotriage: conflict: ")
     ended_run = client.training(run_id)
-    assert ended_run["registered"].startswith("cnn_custom@"), ended_run["registration_error"]
+    assert ended_run.registered.startswith("cnn_custom@"), ended_run.registration_error
     field = tmp_path / "field.png"
     field.write_bytes(smear_bytes())
-    job = client.wait(client.submit([field], fields={"model": ended_run["registered"]})["id"])
-    assert job["model"] == ended_run["registered"]
-    assert job["result"]["images"][0]["similar"]
-    record = ended_run["record"]
+    job = client.wait(client.submit([field], fields={"model": ended_run.registered}).id)
+    assert job.model == ended_run.registered
+    assert job.result.images[0].similar
+    record = ended_run.record
     (run,) = record["models"]["cnn_custom"]["runs"]
     assert (record["base"], record["data"]["dataset_id"]) == (None, str(dataset_id))
     work = Path(service.environment()["HEMOTRIAGE_TRAINER_WORK"]) / "runs" / run_id
@@ -111,13 +112,13 @@ def test_a_run_is_followed_to_its_record_at_the_command_line(
 def test_a_run_that_is_cancelled_stops_within_seconds(
     service: LocalService, client: Client, dataset_id: uuid.UUID
 ) -> None:
-    run_id = client.train(asked(dataset_id))["id"]
-    eventually(lambda: client.training(run_id)["device"], 60)
+    run_id = client.train(asked(dataset_id)).id
+    eventually(lambda: client.training(run_id).device, 60)
     child = child_of(run_id)
     assert client.cancel_training(run_id)["status"] == "cancelled"
     eventually(lambda: is_gone(child), 15)
     assert service.applications["trainer"].is_running()
-    assert client.training(run_id)["record"] is None
+    assert client.training(run_id).record is None
 
 
 def test_the_api_stops_at_once_though_somebody_listens(
@@ -125,7 +126,7 @@ def test_the_api_stops_at_once_though_somebody_listens(
 ) -> None:
     api, trainer = service.applications["api"], service.applications["trainer"]
     trainer.pause()
-    run_id = client.train(asked(dataset_id))["id"]
+    run_id = client.train(asked(dataset_id)).id
     headers = {"Authorization": f"Bearer {service.api_key}"}
     address = f"{service.url}/v1/trainings/{run_id}/events"
     with httpx.stream("GET", address, headers=headers, trust_env=False) as listening:
@@ -146,39 +147,39 @@ def test_a_run_that_was_killed_or_stopped_measures_as_one_that_was_not(
     service: LocalService, client: Client, dataset_id: uuid.UUID
 ) -> None:
     trainer = service.applications["trainer"]
-    whole = ended(service, client, client.train(asked(dataset_id))["id"])
+    whole = ended(service, client, client.train(asked(dataset_id)).id)
     assert (whole["status"], whole["attempts"]) == ("succeeded", 1)
 
-    killed = client.train(asked(dataset_id))["id"]
+    killed = client.train(asked(dataset_id)).id
     reach(client, killed, EPOCHS // 2 - 1)
     child = child_of(killed)
     os.kill(trainer.pid, signal.SIGKILL)  # and not its group: the kernel ends the child
     eventually(lambda: is_gone(child), 10)
     after_kill = ended(service, client, killed)
 
-    crashed = client.train(asked(dataset_id))["id"]
+    crashed = client.train(asked(dataset_id)).id
     reach(client, crashed, EPOCHS // 2 - 1)
     child_of(crashed).send_signal(signal.SIGKILL)
     after_crash = ended(service, client, crashed)
 
-    stopped = client.train(asked(dataset_id))["id"]
+    stopped = client.train(asked(dataset_id)).id
     reach(client, stopped, EPOCHS // 2 - 1)
     child = child_of(stopped)
     trainer.ask_to_stop()
     eventually(lambda: not trainer.is_running(), 15)
     assert trainer.exit_code == 0
     assert is_gone(child)
-    assert client.training(stopped)["status"] == "queued"
+    assert client.training(stopped).status == "queued"
     after_stop = ended(service, client, stopped)
 
     (expected,) = whole["record"]["models"]["cnn_custom"]["runs"]
     for run in (after_kill, after_crash, after_stop):
-        assert (run["status"], run["attempts"]) == ("succeeded", 2)
-        (found,) = run["record"]["models"]["cnn_custom"]["runs"]
+        assert (run.status, run.attempts) == ("succeeded", 2)
+        (found,) = run.record["models"]["cnn_custom"]["runs"]
         assert found["metrics"]["accuracy"] == expected["metrics"]["accuracy"]
         assert found["metrics"]["confusion_matrix"] == expected["metrics"]["confusion_matrix"]
         assert found["validation_loss"] == pytest.approx(expected["validation_loss"], rel=1e-3)
         assert found["plan"] == expected["plan"]
         for name, values in expected["history"].items():
             assert found["history"][name] == pytest.approx(values, rel=1e-3), name
-        assert [e["epoch"] for e in run["epochs"]] == list(range(1, EPOCHS + 1))
+        assert [e["epoch"] for e in run.epochs] == list(range(1, EPOCHS + 1))

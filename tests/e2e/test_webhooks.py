@@ -47,7 +47,7 @@ def eventually_alive(service: LocalService, holds: Callable[[], object]) -> None
 def posted(service: LocalService, receiver: Receiver) -> tuple[Client, str]:
     client = Client(service.url, service.api_key)
     fields = {"callback_url": receiver.url, **PATIENT}
-    return client, client.submit([SYNTHETIC_SMEAR], fields=fields)["id"]
+    return client, client.submit([SYNTHETIC_SMEAR], fields=fields).id
 
 
 def test_a_job_that_ends_while_no_relay_runs_is_told_of_later(
@@ -57,7 +57,7 @@ def test_a_job_that_ends_while_no_relay_runs_is_told_of_later(
     relay = calling_service.applications["relay"]
     relay.kill()
     client, job_id = posted(calling_service, receiver)
-    assert client.wait(job_id)["status"] == "succeeded"
+    assert client.wait(job_id).status == "succeeded"
     assert receiver.calls == [], "there is nobody to call"
     eventually_alive(calling_service, lambda: len(receiver.calls) == 3)
     assert len({(call.event_id, call.body) for call in receiver.calls}) == 1
@@ -87,7 +87,7 @@ def test_a_relay_that_is_killed_in_the_middle_of_a_call_calls_again(
 
     receiver.answers.append(kill_the_caller)
     client, job_id = posted(calling_service, receiver)
-    assert client.wait(job_id)["status"] == "succeeded"
+    assert client.wait(job_id).status == "succeeded"
     assert killed.wait(60)
     eventually_alive(calling_service, lambda: len(receiver.calls) == 2)
     first, second = receiver.calls

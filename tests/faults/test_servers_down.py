@@ -35,7 +35,7 @@ def finish(service: LocalService, client: Client, ids: list[str], seconds: float
     statuses: list[str] = []
     while time.monotonic() < deadline:
         service.ensure_alive()
-        statuses = [client.job(job_id)["status"] for job_id in ids]
+        statuses = [client.job(job_id).status for job_id in ids]
         if not {"queued", "running"} & set(statuses):
             break
         time.sleep(0.2)
@@ -52,10 +52,10 @@ def test_intake_goes_on_without_the_broker_and_the_jobs_run_once_it_is_back(
 ) -> None:
     service.servers.valkey.kill()
     started = time.monotonic()
-    ids = [client.submit([image])["id"] for _ in range(5)]
+    ids = [client.submit([image]).id for _ in range(5)]
     assert time.monotonic() - started < AT_ONCE_SECONDS
     assert checks(service)["broker"] == "broker_unavailable"
-    assert {client.job(job_id)["status"] for job_id in ids} == {"queued"}
+    assert {client.job(job_id).status for job_id in ids} == {"queued"}
     assert finish(service, client, ids) == ["succeeded"] * 5
 
 
@@ -70,7 +70,7 @@ def test_intake_is_refused_at_once_without_a_store_and_goes_on_once_it_is_back(
     service: LocalService, client: Client, image: Path, down: tuple[str, str, str]
 ) -> None:
     server, code, check = down
-    before = client.submit([image])["id"]
+    before = client.submit([image]).id
     service.servers.processes[server].kill()
     started = time.monotonic()
     with pytest.raises(RefusedError) as refused:
@@ -79,7 +79,7 @@ def test_intake_is_refused_at_once_without_a_store_and_goes_on_once_it_is_back(
     assert checks(service)[check] != "ok"
     assert time.monotonic() - started < AT_ONCE_SECONDS
     service.ensure_alive()
-    after = client.submit([image])["id"]
+    after = client.submit([image]).id
     assert finish(service, client, [before, after]) == ["succeeded"] * 2
 
 
@@ -92,13 +92,13 @@ def test_intake_does_not_hang_on_a_frozen_server(
     frozen = service.servers.processes[server]
     frozen.pause()
     try:  # the client gives up after 60 seconds, with another error
-        job_id, outcome = client.submit([image])["id"], "accepted"
+        job_id, outcome = client.submit([image]).id, "accepted"
     except RefusedError as refused:
         job_id, outcome = None, refused.code
     finally:
         frozen.resume()
     assert outcome == expected
-    last = client.submit([image])["id"]
+    last = client.submit([image]).id
     ids = [last] if job_id is None else [job_id, last]
     assert set(finish(service, client, ids)) == {"succeeded"}
 
@@ -106,10 +106,10 @@ def test_intake_does_not_hang_on_a_frozen_server(
 def test_a_worker_that_is_asked_to_stop_finishes_what_it_runs(
     service: LocalService, client: Client, image: Path
 ) -> None:
-    ids = [client.submit([image] * 16)["id"] for _ in range(8)]
+    ids = [client.submit([image] * 16).id for _ in range(8)]
     worker = service.applications["worker"]
     worker.stop()
-    statuses = {client.job(job_id)["status"] for job_id in ids}
+    statuses = {client.job(job_id).status for job_id in ids}
     assert "running" not in statuses, "it left no job in the middle"
     assert finish(service, client, ids) == ["succeeded"] * 8
 
@@ -117,10 +117,10 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_runs(
 def test_a_killed_api_and_a_killed_relay_come_back(
     service: LocalService, client: Client, image: Path
 ) -> None:
-    accepted = client.submit([image])["id"]
+    accepted = client.submit([image]).id
     for name in ("api", "relay"):
         service.applications[name].kill()
     time.sleep(2.1)  # the supervisor restarts a process at most every two seconds
     service.ensure_alive()
     service.applications["api"].wait_ready()
-    assert finish(service, client, [accepted, client.submit([image])["id"]]) == ["succeeded"] * 2
+    assert finish(service, client, [accepted, client.submit([image]).id]) == ["succeeded"] * 2

@@ -198,10 +198,8 @@ def test_waiting_ends_in_time(client: Client) -> None:
 
 def test_what_a_newer_service_says_besides_is_passed_over() -> None:
     read = JobAccepted.model_validate({**ACCEPTED, "colour": "blue"})
-    assert (read.id, read["id"]) == ("j", "j")
-    for name in ("colour", "model_fields"):
-        with pytest.raises(KeyError):
-            read[name]
+    assert read.id == "j"
+    assert not hasattr(read, "colour")
 
 
 def shape(schema: dict[str, Any], definitions: dict[str, Any]) -> Any:

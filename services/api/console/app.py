@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
-from flask import Blueprint, Flask
+from apiflask import APIBlueprint
+from flask import Flask
 
 from services.api.console import rendering
 from services.api.console.guard import ConsoleSession, csrf, guard
@@ -32,13 +33,14 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.session_interface = ConsoleSession()
     csrf.init_app(app)
     rendering.init_app(app)
-    console = Blueprint(
+    console = APIBlueprint(
         "console",
         __name__,
         url_prefix=PREFIX,
         template_folder="templates",
         static_folder="static",
         static_url_path="/static",
+        enable_openapi=False,
     )
     for routes in (home, signin):
         routes.add(console)

@@ -121,5 +121,3 @@ def is_local() -> bool:
     """Whether the page is asked for on this machine, in plain HTTP."""
     host = request.host.rpartition(":")[0] or request.host
     return host in ("127.0.0.1", "localhost", "[::1]") and not request.is_secure
-
-

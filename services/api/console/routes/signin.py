@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from urllib.parse import urlsplit
+
 from flask import Blueprint, redirect, request, session, url_for
 from werkzeug.wrappers import Response
 
 from services.api.console.rendering import page
 from services.api.console.visitor import sign_in, sign_out, visitor
 from services.api.context import context
-from shared.errors import ForbiddenError, UnauthorizedError
+from shared.auth.code_flow import Attempt, CodeFlow, code_flows
+from shared.auth.issuers import parse_issuers
+from shared.auth.jwks import IssuerUnavailableError
+from shared.auth.tokens import TokenInvalidError
+from shared.errors import ForbiddenError, HemotriageError, NotFoundError, UnauthorizedError
 from shared.triage.wording import Language
 
+_ATTEMPT = "attempt"
 _THEMES = ("auto", "light", "dark")
 
 
@@ -18,6 +26,8 @@ def add(bp: Blueprint) -> None:
     """Add these pages."""
     bp.add_url_rule("/sign-in", "sign_in", show_sign_in)
     bp.add_url_rule("/sign-in", "do_sign_in", do_sign_in, methods=["POST"])
+    bp.add_url_rule("/sign-in/elsewhere", "sign_in_elsewhere", sign_in_elsewhere)
+    bp.add_url_rule("/sign-in/back", "back_from_elsewhere", back_from_elsewhere)
     bp.add_url_rule("/sign-out", "sign_out", do_sign_out, methods=["POST"])
     bp.add_url_rule("/looks", "looks", choose_looks, methods=["POST"])
 
@@ -26,7 +36,7 @@ def show_sign_in() -> str | Response:
     """The form; whoever is signed in goes on."""
     if visitor() is not None:
         return redirect(_next())
-    return page("sign_in.html", next=_next())
+    return _form()
 
 
 def do_sign_in() -> str | Response | tuple[str, int]:
@@ -34,8 +44,41 @@ def do_sign_in() -> str | Response | tuple[str, int]:
     try:
         sign_in(context().keys.authenticate(request.form.get("key", "").strip()))
     except (UnauthorizedError, ForbiddenError) as error:
-        return page("sign_in.html", next=_next(), refusal=error), int(error.http_status)
+        return _form(error), int(error.http_status)
     return redirect(_next())
+
+
+def sign_in_elsewhere() -> Response:
+    """Sends the browser to an OpenID provider.
+
+    Raises:
+        NotFoundError: It is none of this service.
+        IssuerUnavailableError: It does not answer.
+    """
+    flow = _flow(request.args.get("issuer", ""))
+    address, attempt = flow.begin(_address_of_return())
+    session[_ATTEMPT] = {**asdict(attempt), "next": _next()}
+    return redirect(address)
+
+
+def back_from_elsewhere() -> str | Response | tuple[str, int]:
+    """Takes the code that the provider sent the browser back with."""
+    kept = session.pop(_ATTEMPT, None)
+    try:
+        if kept is None:
+            raise TokenInvalidError("This browser began no sign-in.")
+        onward = kept.pop("next")
+        attempt = Attempt(**kept)
+        token = _flow(attempt.issuer).finish(
+            attempt,
+            state=request.args.get("state", ""),
+            code=request.args.get("code", ""),
+            redirect_uri=_address_of_return(),
+        )
+        sign_in(context().keys.authenticate(token))
+    except (UnauthorizedError, ForbiddenError, IssuerUnavailableError) as error:
+        return _form(error), int(error.http_status)
+    return redirect(onward)
 
 
 def do_sign_out() -> Response:
@@ -51,6 +94,25 @@ def choose_looks() -> Response:
     if (theme := request.form.get("theme")) in _THEMES:
         session["theme"] = theme
     return redirect(_next())
+
+
+def _form(refusal: HemotriageError | None = None) -> str:
+    issuers = parse_issuers(context().settings.oidc_issuers)
+    hosts = {issuer.url: urlsplit(issuer.url).hostname for issuer in issuers}
+    return page("sign_in.html", next=_next(), refusal=refusal, issuers=hosts)
+
+
+def _flow(issuer: str) -> CodeFlow:
+    flow = code_flows(context().settings).get(issuer)
+    if flow is None:
+        raise NotFoundError("Nobody signs in there.")
+    return flow
+
+
+def _address_of_return() -> str:
+    """What the provider must know as an address of this client."""
+    address = url_for("console.back_from_elsewhere")
+    return (context().settings.console_url or request.host_url.rstrip("/")) + address
 
 
 def _next() -> str:
