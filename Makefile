@@ -1,11 +1,12 @@
 # hemotriage. `make help` lists what there is.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PEERS := orthanc orthanc-dicomweb dcmtk chromium curl jq
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test exhaustive e2e-trainer lint format bench faults lock clean
+.PHONY: help setup run test exhaustive e2e-trainer peers lint format bench faults lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -29,6 +30,10 @@ exhaustive: setup ## Run the tests that `make test` leaves out: every fault, eve
 
 e2e-trainer: setup ## From an empty registry: train, judge, promote, serve and roll back, over HTTP
 	$(BIN)/python -m pytest tests/e2e/test_retraining.py
+
+peers: ## Install, as root, what some tests speak to: Orthanc, dcmtk, Chromium
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PEERS)
 
 lint: setup ## Check style, types, the compose file and the Dockerfiles
 	$(BIN)/ruff check --no-cache .
