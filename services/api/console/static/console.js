@@ -31,4 +31,9 @@ document.addEventListener("DOMContentLoaded", () => {
   submitOnChange(document);
   keyFromAddress();
 });
+// A page that nobody sees asks for nothing.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const asksByItself = (event.target.getAttribute("hx-trigger") || "").includes("every");
+  if (document.hidden && asksByItself) event.preventDefault();
+});
 document.addEventListener("htmx:afterSwap", (event) => localTimes(event.target.parentElement || document));
