@@ -18,8 +18,8 @@ from shared.clock import utc_now
 REQUEST_ID = "X-Request-Id"
 """The header that names a call, in its request and in its answer."""
 
-# What machines ask all the time, about the service and about no patient.
-_NOT_RECORDED = ("/healthz", "/readyz", "/metrics")
+# What machines ask all the time, about the service and about no patient; and what pages look like.
+_NOT_RECORDED = ("/healthz", "/readyz", "/metrics", "/console/static/<path:filename>")
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from flask import g, request
 from services.api.context import context
 from shared.auth.hosts import HostNotAllowedError, client_address
 from shared.auth.keys import ApiKey, Scope, have_one_holder, refuse_host
+from shared.auth.makers import have_one_origin
 from shared.errors import ForbiddenError, UnauthorizedError
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -68,13 +69,15 @@ def actor() -> str:
     return "anonymous" if key is None else f"key:{key.id}"
 
 
-def second_key() -> ApiKey | None:
-    """The key with which a second admin agrees; None: none was sent.
+def second_key(text: str | None) -> ApiKey | None:
+    """The key with which a second admin agrees with what the running request asks for.
+
+    Args:
+        text: As it was sent; None: none was.
 
     Raises:
         SecondKeyError: It may not agree.
     """
-    text = request.headers.get(SECOND_KEY)
     if text is None:
         return None
     try:
@@ -82,8 +85,11 @@ def second_key() -> ApiKey | None:
         refuse_other_hosts(key)
     except (UnauthorizedError, HostNotAllowedError) as error:
         raise SecondKeyError(f"It is refused: {error.code}.") from error
-    if have_one_holder(context().sessions, key, current_key()):
+    sessions, first = context().sessions, current_key()
+    if have_one_holder(sessions, key, first):
         raise SecondKeyError("It is the first one, or one took the other's place.")
+    if have_one_origin(sessions, key, first):
+        raise SecondKeyError("Whoever made one of both has had the other in hand.")
     if Scope.ADMIN not in key.scopes:
         raise SecondKeyError(f"It lacks the scope {Scope.ADMIN}.")
     return key

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import fields
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.api.fields import Moment
 from services.api.schemas import Reference
 from shared.db.cursors import CURSOR
 from shared.jobs.states import Priority, Status
-from shared.orders.entities import NewOrder, Order, ScheduledAt, Uid
+from shared.orders.entities import NewOrder, Order, Uid
 from shared.orders.states import OrderState
+
+
+def _as_text(value: object) -> object:
+    """Refuse a number of JSON: pydantic would take it for seconds since 1970."""
+    if not isinstance(value, str):
+        raise ValueError("expected a text")
+    return value
+
+
+WrittenMoment = Annotated[Moment, BeforeValidator(_as_text)]
+"""A time in a body, which has to have a zone; in UTC."""
 
 
 class OrderIn(BaseModel):
@@ -42,7 +54,7 @@ class OrderIn(BaseModel):
     )
     placer_number: Reference | None = Field(None, description="The order's number there.")
     filler_number: Reference | None = Field(None, description="Its number in the laboratory.")
-    scheduled_at: ScheduledAt | None = Field(
+    scheduled_at: WrittenMoment | None = Field(
         None, description="When images are expected, with a time zone."
     )
 

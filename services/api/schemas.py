@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from services.api.fields import FORM, Moment
 from shared.db.cursors import CURSOR
@@ -15,7 +15,6 @@ from shared.interop.dicom.read import About
 from shared.jobs import reference
 from shared.jobs.entities import Job
 from shared.jobs.states import Priority, Status
-from shared.reviews.record import Decision, ReviewLabel
 from shared.triage.policy import Urgency
 from shared.triage.result import TriageResult
 from shared.triage.wording import Language, worded
@@ -25,13 +24,6 @@ MAX_WAIT_SECONDS = 30
 USUAL_WAIT_SECONDS = {Method.GRADCAM: 10, Method.LIME: 0}
 
 Reference = reference.Reference
-
-Comment = Annotated[
-    str,
-    StringConstraints(
-        strip_whitespace=True, max_length=2000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f]*$"
-    ),
-]
 
 CallbackUrl = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL_LENGTH)]
 
@@ -172,29 +164,6 @@ class ExplanationOut(BaseModel):
         description="Model, label and figures of it; null until it has succeeded."
     )
     links: ExplanationLinks
-
-
-class ReviewIn(BaseModel):
-    """What a reviewer says of a result."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    decision: Decision
-    label: ReviewLabel | None = Field(
-        None, description="What it is; needed to override. `other`: none of the four classes."
-    )
-    comment: Comment | None = Field(None, description="Kept with the review, shown nowhere else.")
-
-
-class ReviewOut(BaseModel):
-    """A review as it was recorded, without its comment."""
-
-    id: int
-    job_id: str
-    decision: Decision
-    prediction: ReviewLabel
-    label: ReviewLabel
-    at: dt.datetime
 
 
 class Problem(BaseModel):

@@ -30,6 +30,10 @@ class Callers:
         """The AE titles that may call."""
         return sorted({title for title, _ in self.entries})
 
+    def may_connect(self, address: str) -> bool:
+        """Whether there is anybody at an address who may send."""
+        return any(where in (None, _plain(address)) for _, where in self.entries)
+
     def allow(self, title: str, address: str) -> bool:
         """Whether an application entity may send from an address."""
         return any(

@@ -79,28 +79,41 @@ def main() -> int:
         return 2
     with ExitStack() as running:
         try:
-            _start(settings, running)
+            listener = _start(settings, running)
         except HemotriageError as error:
             extra = {"code": error.code, "detail": str(error)}
             _log.error("the gateway cannot start", extra=extra)
             return 1
-        while not stopping.is_set():
-            beat("gateway")
-            stopping.wait(_BEAT_SECONDS)
+        return watch(stopping, listener)
+
+
+def watch(stopping: threading.Event, listener: MllpListener | None) -> int:
+    """Say that the process is alive until it is to stop; returns its exit code.
+
+    A listener that has ended ends the process, so that whoever watches it starts it anew.
+    """
+    while not stopping.is_set():
+        if listener is not None and not listener.is_listening:
+            _log.error("nothing listens for HL7 any more")
+            return 1
+        beat("gateway")
+        stopping.wait(_BEAT_SECONDS)
     return 0
 
 
-def _start(settings: Settings, running: ExitStack) -> None:
-    """Start what has a port; each is closed with `running`."""
+def _start(settings: Settings, running: ExitStack) -> MllpListener | None:
+    """Start what has a port; each is closed with `running`. Returns the listener of HL7."""
     intake = create_intake(settings)
     if settings.dicom_port:
         gateway = Gateway(intake)
         gateway.start()
         running.callback(gateway.close)
-    if settings.hl7_port:
-        listener = create_listener(settings, intake.sessions)
-        listener.start(settings.hl7_host, settings.hl7_port)
-        running.callback(listener.close)
+    if not settings.hl7_port:
+        return None
+    listener = create_listener(settings, intake.sessions)
+    listener.start(settings.hl7_host, settings.hl7_port)
+    running.callback(listener.close)
+    return listener
 
 
 if __name__ == "__main__":

@@ -6,18 +6,21 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy.orm import Session
+
 from services.gateway.keys import GatewayKey
 from services.gateway.status import log_unforeseen
 from shared.auth.hosts import Address
 from shared.clock import utc_now
 from shared.db.session import Sessions
-from shared.errors import ForbiddenError, HemotriageError, UnauthorizedError
-from shared.interop.hl7.ack import Acknowledgement, Refusal, acknowledge
+from shared.errors import HemotriageError
+from shared.interop.hl7.ack import Refusal, acknowledge
 from shared.interop.hl7.orders import OrderRequest, read_orders
 from shared.interop.hl7.read import Condition, Hl7Error, Message, read_message
+from shared.orders.entities import Order
 from shared.orders.place import put, take_back
 from shared.orders.queries import find_order
-from shared.orders.states import OrderClosedError
+from shared.orders.states import OrderClosedError, OrderExistsError
 from shared.outage import is_outage
 from shared.settings import Settings
 
@@ -49,7 +52,8 @@ class OrderIntake:
             refusal = _refusal(error)
             if refusal.code == _UNFORESEEN:
                 log_unforeseen(error)
-            _log.warning("HL7 message refused", extra={"code": refusal.code})
+            told = {"code": refusal.code, "address": str(address)}
+            _log.warning("HL7 message refused", extra=told)
         return acknowledge(asked, refusal, at=utc_now())
 
     def _take(self, asked: Message, address: Address | None) -> None:
@@ -70,27 +74,32 @@ class OrderIntake:
         with self.sessions.begin() as session:
             for request in requests:
                 try:
-                    if not request.cancels:
-                        put(session, request.order, key_id=key_id)
-                    elif (order := known[request.order.accession_number]) is None:
-                        raise request.orc.error(Condition.UNKNOWN_KEY, 2)
-                    else:
-                        take_back(session, order.id, key_id=key_id)
+                    self._do(session, request, known, key_id)
                 except OrderClosedError as error:
                     hint = "The order is claimed or completed."
                     raise request.orc.error(Condition.RECORD_LOCKED, 0, hint) from error
+                except OrderExistsError as error:
+                    hint = "Another sender's order has this number."
+                    raise request.orc.error(Condition.DUPLICATE_KEY, 2, hint) from error
+
+    def _do(
+        self, session: Session, request: OrderRequest, known: dict[str, Order | None], key_id: str
+    ) -> None:
+        if not request.cancels:
+            put(session, request.order, key_id=key_id, of_same_placer=True)
+            return
+        order = known[request.order.accession_number]
+        # What another sender placed, this one does not know.
+        if order is None or order.placer not in (None, request.order.placer):
+            raise request.orc.error(Condition.UNKNOWN_KEY, 2)
+        take_back(session, order.id, key_id=key_id)
 
 
 def _refusal(error: Exception) -> Refusal:
-    """What a sender is told, and whether it is to try again. No value of the message is in it."""
+    """What a sender is told. No value of the message is in it."""
     if isinstance(error, Hl7Error):
         return Refusal.of(error)
-    is_away = is_outage(error)
-    # A key that may not is no fault of the message: it is taken once the operator has seen to it.
-    again = is_away or isinstance(error, (UnauthorizedError, ForbiddenError))
-    code = "database_unavailable" if is_away else _UNFORESEEN
+    code = "database_unavailable" if is_outage(error) else _UNFORESEEN
     return Refusal(
-        Acknowledgement.ERROR if again else Acknowledgement.REJECT,
-        Condition.INTERNAL_ERROR,
-        error.code if isinstance(error, HemotriageError) else code,
+        Condition.INTERNAL_ERROR, error.code if isinstance(error, HemotriageError) else code
     )

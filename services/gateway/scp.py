@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 MAX_PDU_BYTES = 64 * 1024
 MAX_ASSOCIATIONS = 10
+MAX_CONNECTIONS = 3 * MAX_ASSOCIATIONS
+"""Besides associations, those that are still to ask for one or are to be told of a refusal."""
 ACSE_SECONDS = 10.0
 DIMSE_SECONDS = 30.0
 IDLE_SECONDS = 60.0
@@ -84,6 +86,8 @@ class Gateway:
         self._server = self._entity().start_server(
             address, block=False, ssl_context=tls, evt_handlers=self._handlers()
         )
+        # Before a connection has threads of its own.
+        self._server.verify_request = self._may_connect
         return int(self._server.server_address[1])
 
     def close(self) -> None:
@@ -103,6 +107,13 @@ class Gateway:
         entity.acse_timeout, entity.dimse_timeout = ACSE_SECONDS, DIMSE_SECONDS
         entity.network_timeout = IDLE_SECONDS
         return entity
+
+    def _may_connect(self, _: object, client: tuple[str, int]) -> bool:
+        """Strangers, and whoever only connects, are to take nobody's place."""
+        if not self._callers.may_connect(client[0]):
+            _log.warning("connection from another address", extra={"address": client[0]})
+            return False
+        return len(self._server.active_associations) < MAX_CONNECTIONS
 
     def _handlers(self) -> list[Any]:
         return [

@@ -11,6 +11,7 @@ from pynetdicom import evt
 
 from services.gateway.keys import GatewayKey
 from services.gateway.status import CANCELLED, PENDING, PENDING_WITHOUT_SOME_KEYS, refused
+from shared import audit
 from shared.auth.keys import Scope
 from shared.db.session import Sessions
 from shared.interop.dicom.stow import OUT_OF_RESOURCES
@@ -37,19 +38,22 @@ class Worklist:
         must not take them for all.
         """
         try:
-            self.key.used_from(event.assoc.requestor.address, scope=Scope.READ)
-            query = read_query(event.identifier, event.assoc.requestor.ae_title.strip())
+            requestor = event.assoc.requestor
+            key = self.key.used_from(requestor.address, scope=Scope.READ)
+            caller = requestor.ae_title.strip()
+            query = read_query(event.identifier, caller)
             orders = self._matching(query)
+            items = [item_of(order, query) for order in orders[:MAX_ITEMS]]
+            self._record(key.id, caller, len(items))
         except Exception as error:  # an association must get its answer, whatever went wrong
             yield refused(error), None
             return
-        for order in orders[:MAX_ITEMS]:
+        for item, is_whole in items:
             if event.is_cancelled:
                 yield CANCELLED, None
                 return
-            item, is_whole = item_of(order, query)
             yield PENDING if is_whole else PENDING_WITHOUT_SOME_KEYS, item
-        _log.info("worklist asked for", extra={"items": len(orders)})
+        _log.info("worklist asked for", extra={"items": len(items)})
         if len(orders) > MAX_ITEMS:
             yield OUT_OF_RESOURCES, None
 
@@ -57,3 +61,7 @@ class Worklist:
         if query.criteria is None:
             return []
         return awaited_orders(self.sessions, query.criteria, limit=MAX_ITEMS + 1)
+
+    def _record(self, key_id: str, caller: str, items: int) -> None:
+        with self.sessions.begin() as session:
+            audit.record(session, f"key:{key_id}", "worklist.read", caller=caller, items=items)

@@ -18,6 +18,9 @@ from shared.clock import utc_now
 from shared.db.session import Sessions, execute
 from shared.outage import is_outage
 
+CALLED = "api.called"
+"""The action of each call."""
+
 FLUSH_SECONDS = 1.0
 """So much of the calls is lost at most when the process is killed."""
 
@@ -146,7 +149,7 @@ def _event(call: Call) -> dict[str, Any]:
     return {
         "at": call.at.isoformat(),
         "actor": call.actor,
-        "action": "api.called",
+        "action": CALLED,
         "job_id": None if call.job_id is None else str(call.job_id),
         "details": {
             "method": call.method,

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from shared.audit.calls import CALLED
 from shared.db.models import AuditRow
 from shared.db.session import Sessions, execute
 
@@ -27,13 +28,17 @@ class AuditEvent:
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """Which events to list; None means any. Times are from inclusive, to exclusive."""
+    """Which events to list; None means any. Times are from inclusive, to exclusive.
+
+    `with_calls` is whether the calls of the API are among them, which are most events by far.
+    """
 
     actor: str | None = None
     action: str | None = None
     job_id: uuid.UUID | None = None
     at_from: dt.datetime | None = None
     at_to: dt.datetime | None = None
+    with_calls: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ def list_events(
         statement = statement.where(AuditRow.at >= criteria.at_from)
     if criteria.at_to is not None:
         statement = statement.where(AuditRow.at < criteria.at_to)
+    if not criteria.with_calls:
+        statement = statement.where(AuditRow.action != CALLED)
     if cursor is not None:
         statement = statement.where(AuditRow.id < cursor)
     rows = execute(sessions, statement)

@@ -111,11 +111,34 @@ class Review(Answer):
     decision: str
     prediction: str
     label: str
+    asks_second: bool
+    at: dt.datetime
+    case_state: str
+
+
+class Reading(Answer):
+    """The newest review of one reader, without its comment."""
+
+    id: int
+    reader: str
+    decision: str
+    label: str
+    asks_second: bool
     at: dt.datetime
 
 
+class ReviewList(Answer):
+    """What readers have signed of a job; `label` is None until the case is closed."""
+
+    job_id: str
+    prediction: str
+    case_state: str
+    label: str | None
+    reviews: list[Reading]
+
+
 class Results(Transport):
-    """Calls of `/v1/jobs/{id}/result`, `images` and `review`."""
+    """Calls of `/v1/jobs/{id}/result`, `images`, `review` and `reviews`."""
 
     def result(self, job_id: str, *, form: ResultForm = ResultForm.JSON) -> bytes:
         """Read the result of a job, as the bytes of a document in this form.
@@ -131,7 +154,13 @@ class Results(Transport):
         return self._send("GET", f"/v1/jobs/{job_id}/images/{index}").content
 
     def review(
-        self, job_id: str, decision: str, *, label: str | None = None, comment: str | None = None
+        self,
+        job_id: str,
+        decision: str,
+        *,
+        label: str | None = None,
+        comment: str | None = None,
+        asks_second: bool = False,
     ) -> Review:
         """Record what a reviewer says of a result; the key needs the scope `review`.
 
@@ -140,9 +169,23 @@ class Results(Transport):
             decision: `confirm` or `override`.
             label: What it is; needed to override.
             comment: Kept with the review; never a patient's name.
+            asks_second: Whether a second reader is to sign before the case is closed.
 
         Raises:
             RefusedError: The job has no result, or both contradict each other.
         """
-        body = {"decision": decision, "label": label, "comment": comment}
+        body = {
+            "decision": decision,
+            "label": label,
+            "comment": comment,
+            "asks_second": asks_second,
+        }
         return read(Review, self._send("POST", f"/v1/jobs/{job_id}/review", json=body))
+
+    def reviews(self, job_id: str) -> ReviewList:
+        """Read what readers have signed of a result.
+
+        Raises:
+            RefusedError: The job has no result.
+        """
+        return read(ReviewList, self._send("GET", f"/v1/jobs/{job_id}/reviews"))

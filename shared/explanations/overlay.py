@@ -99,18 +99,26 @@ def draw_explanation(field: Image.Image, attribution: Attribution, caption: Capt
     for number, (title, panel) in enumerate(
         (("Field", original), (NAMES[caption.method], overlay))
     ):
-        left = _MARGIN + number * (PANEL + _GAP)
-        draw.text((left, _MARGIN), title, _INK, _FONT)
-        corner = (left + (PANEL - panel.width) // 2, top + (height - panel.height) // 2)
-        page.paste(panel, corner)
+        draw.text((_left_of(number), _MARGIN), title, _INK, _FONT)
+        left, upper, right, lower = _box(number, panel.size)
+        page.paste(panel, (left, upper))
         # A white field would not be told from the page.
-        edge = (corner[0] + panel.width, corner[1] + panel.height)
-        draw.rectangle((corner[0] - 1, corner[1] - 1, *edge), outline=_FAINT)
+        draw.rectangle((left - 1, upper - 1, right, lower), outline=_FAINT)
     _draw_scale(page, _WIDTH - _MARGIN - _SCALE_WIDTH, top, height)
     for number, line in enumerate(lines):
         place = (_MARGIN, top + height + _GAP + number * _LINE_HEIGHT)
         draw.text(place, line, _INK if number == 0 else _FAINT, _FONT if number == 0 else _SMALL)
     return page
+
+
+def overlay_in(picture: Image.Image, field: tuple[int, int]) -> Image.Image:
+    """The overlay by itself, out of a picture that `draw_explanation` has made.
+
+    Args:
+        picture: The whole picture.
+        field: Width and height, in pixels, of the image that was explained.
+    """
+    return picture.crop(_box(1, _fitted(field)))
 
 
 def draw_overlay(field: Image.Image, attribution: Attribution) -> Image.Image:
@@ -143,10 +151,26 @@ def encode_png(picture: Image.Image, caption: Caption) -> bytes:
     return file.getvalue()
 
 
+def _left_of(panel: int) -> int:
+    return _MARGIN + panel * (PANEL + _GAP)
+
+
+def _box(panel: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom, in pixels, of a panel of this size in the picture."""
+    width, height = size
+    left = _left_of(panel) + (PANEL - width) // 2
+    top = _MARGIN + _TITLE_HEIGHT + (max(height, _LEAST_HEIGHT) - height) // 2
+    return left, top, left + width, top + height
+
+
+def _fitted(size: tuple[int, int]) -> tuple[int, int]:
+    scale = PANEL / max(size)
+    width, height = (max(1, round(side * scale)) for side in size)
+    return width, height
+
+
 def _fit(field: Image.Image) -> Image.Image:
-    scale = PANEL / max(field.size)
-    width, height = (max(1, round(side * scale)) for side in field.size)
-    return field.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return field.resize(_fitted(field.size), Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
 def _blend(grey: NDArray[np.uint8], attribution: Attribution) -> Pixels:

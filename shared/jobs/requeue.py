@@ -14,10 +14,16 @@ from shared.jobs.outbox import announce
 from shared.jobs.queries import get_status
 from shared.jobs.states import Status, expiry, transition
 
-_ACTOR = "operator"
+_OPERATOR = "operator"
 
 
-def requeue(sessions: Sessions, job_id: uuid.UUID, *, expire_after_seconds: float) -> None:
+def requeue(
+    sessions: Sessions,
+    job_id: uuid.UUID,
+    *,
+    expire_after_seconds: float,
+    actor: str = _OPERATOR,
+) -> None:
     """Queue a dead or failed job again, with all of its attempts before it.
 
     A job that crashed its worker still runs alone.
@@ -37,7 +43,7 @@ def requeue(sessions: Sessions, job_id: uuid.UUID, *, expire_after_seconds: floa
         )
         if row is not None:
             announce(session, row)
-            audit.record(session, _ACTOR, "job.requeued", job_id, code="by_operator")
+            audit.record(session, actor, "job.requeued", job_id, code="by_operator")
             return
     status = get_status(sessions, job_id)
     raise ConflictError(f"Only a dead or failed job can be requeued; job {job_id} is {status}.")

@@ -12,10 +12,10 @@ from shared.jobs.states import Status
 from shared.orders.entities import Order, order_from_row
 from shared.orders.queries import whole_orders
 from shared.orders.states import OrderState
+from shared.orders.wildcards import matches
 
 _EACH = whole_orders().subquery()
 _STARTS_AT = func.coalesce(_EACH.c.scheduled_at, _EACH.c.created_at)
-_WILDCARDS = str.maketrans({"\\": "\\\\", "%": r"\%", "_": r"\_", "*": "%", "?": "_"})
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ def _conditions(criteria: AwaitedFilter) -> list[ColumnElement[bool]]:
     conditions = [
         each.state == OrderState.EXPECTED,
         or_(each.job_status.is_(None), each.job_status != Status.SUCCEEDED),
-        *(_matches(each.accession_number, text) for text in criteria.accession_numbers),
+        *(matches(each.accession_number, text) for text in criteria.accession_numbers),
     ]
     if criteria.patient_ref is not None:
-        conditions.append(_matches(each.patient_ref, criteria.patient_ref))
+        conditions.append(matches(each.patient_ref, criteria.patient_ref))
     if criteria.starts_from is not None:
         conditions.append(criteria.starts_from <= _STARTS_AT)
     if criteria.starts_before is not None:
@@ -68,10 +68,3 @@ def _conditions(criteria: AwaitedFilter) -> list[ColumnElement[bool]]:
     if criteria.number_pattern is not None:
         conditions.append(each.accession_number.regexp_match(criteria.number_pattern))
     return conditions
-
-
-def _matches(column: ColumnElement[str], text: str) -> ColumnElement[bool]:
-    """Wild card matching, or of one value (DICOM PS3.4 sections C.2.2.2.1 and C.2.2.2.4)."""
-    if "*" in text or "?" in text:
-        return column.like(text.translate(_WILDCARDS), escape="\\")
-    return column == text

@@ -38,7 +38,7 @@ def place(
 
     Raises:
         OrderFieldError: A field is not valid.
-        OrderClosedError: It is claimed or completed.
+        OrderClosedError: It is claimed or completed, and said something else.
         OrderExistsError: `order_id` or the accession number is another order's.
     """
     with sessions.begin() as session:
@@ -47,9 +47,18 @@ def place(
 
 
 def put(
-    session: Session, new: NewOrder, *, key_id: str, order_id: uuid.UUID | None = None
+    session: Session,
+    new: NewOrder,
+    *,
+    key_id: str,
+    order_id: uuid.UUID | None = None,
+    of_same_placer: bool = False,
 ) -> tuple[uuid.UUID, bool]:
-    """As `place`, in an open transaction; returns the order's id and whether it was created."""
+    """As `place`, in an open transaction; returns the order's id and whether it was created.
+
+    With `of_same_placer` a number that another placer has given is another order's: two hospitals
+    may count alike, and the one's patient must not become the other's.
+    """
     values = {field.name: getattr(checked(new), field.name) for field in fields(NewOrder)}
     new_id = order_id or uuid.uuid4()
     statement = insert(OrderRow).values(id=new_id, api_key_id=key_id, **values)
@@ -64,6 +73,8 @@ def put(
         .with_for_update()
     )
     if row is None or order_id not in (None, row.id):
+        raise OrderExistsError
+    if of_same_placer and row.placer not in (None, values["placer"]):
         raise OrderExistsError
     _replace(session, row, values, key_id)
     return row.id, False
@@ -106,7 +117,9 @@ def locked_order(session: Session, order_id: uuid.UUID) -> OrderRow:
 
 
 def _replace(session: Session, row: OrderRow, values: dict[str, object], key_id: str) -> None:
-    if row.state not in (OrderState.EXPECTED, OrderState.CANCELLED):
+    if row.state in (OrderState.CLAIMED, OrderState.COMPLETED):
+        if all(getattr(row, name) == value for name, value in values.items()):
+            return  # it is repeated: the answer to its placement was lost
         raise OrderClosedError(f"It is {row.state}.")
     # Of who gave it up, nothing stays with an order that is expected again.
     wanted = values | {"state": OrderState.EXPECTED, "performer": None, "transaction_uid": None}

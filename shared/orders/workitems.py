@@ -39,6 +39,7 @@ from shared.orders.entities import NewOrder, Order, order_from_row
 from shared.orders.place import locked_order, put
 from shared.orders.queries import whole_orders
 from shared.orders.states import OrderClosedError, OrderState, WrongTransactionError
+from shared.orders.wildcards import matches
 from shared.orders.workitem_entities import (
     OF_JOBS,
     OF_ORDERS,
@@ -203,7 +204,7 @@ def _shared(
     if criteria.priority is not None:
         conditions.append(row.priority == criteria.priority)
     if criteria.accession_number is not None:
-        conditions.append(_matches(row.accession_number, criteria.accession_number))
+        conditions.append(matches(row.accession_number, criteria.accession_number))
     if criteria.patient_refs is not None:
         conditions.append(patient.in_(criteria.patient_refs))
     if criteria.scheduled_from is not None:
@@ -211,14 +212,6 @@ def _shared(
     if criteria.scheduled_to is not None:
         conditions.append(start < criteria.scheduled_to)
     return conditions
-
-
-def _matches(column: Any, text: str) -> ColumnElement[bool]:
-    if "*" not in text and "?" not in text:
-        return column == text  # type: ignore[no-any-return]
-    pattern = text.replace("/", "//").replace("%", "/%").replace("_", "/_")
-    pattern = pattern.replace("*", "%").replace("?", "_")
-    return column.like(pattern, escape="/")  # type: ignore[no-any-return]
 
 
 def _whole(

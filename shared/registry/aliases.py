@@ -130,6 +130,15 @@ def set_challenger(
         _tell(session, actor, "model.challenger_set", str(version), **told)
 
 
+def gate_objection(
+    sessions: Sessions, version: ModelVersion, champion: str | None, policy: ChangeControlPolicy
+) -> str | None:
+    """Why a version's newest gate does not let it pass as things stand; None: it does."""
+    with sessions() as session:
+        gate = newest_gate(session, version.name, version.version)
+    return _objection(gate, champion, policy)
+
+
 def retire_challenger(sessions: Sessions, *, actor: str) -> None:
     """Have no challenger any more.
 

@@ -1,34 +1,24 @@
-"""What reviewers found lately, as labels to train on."""
+"""What readers found lately, as labels to train on: of closed cases alone."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, func, select, text
+from sqlalchemy.orm import Session, aliased
 
-from shared.db.models import ReviewRow
-from shared.db.session import Sessions, execute
-from shared.reviews.record import ReviewLabel
-
-_NEWEST = text(
-    """
-    SELECT newest.job_id, newest.label, first.object_key, first.sha256, first.media_type,
-        (SELECT count(*) FROM job_images WHERE job_id = newest.job_id) AS images
-    FROM (
-        SELECT DISTINCT ON (job_id) job_id, label FROM reviews
-        WHERE id > :after AND id <= :until ORDER BY job_id, id DESC
-    ) AS newest
-    JOIN job_images AS first ON first.job_id = newest.job_id AND first.index = 0
-    ORDER BY newest.job_id
-    """
-)
+from shared.db.models import JobImageRow, ReviewRow
+from shared.db.session import Sessions
+from shared.reviews.labels import ReviewLabel
+from shared.reviews.readings import read_cases
 
 
 @dataclass(frozen=True)
 class ReviewedJob:
-    """A job's label by its newest review, its number of images, and the first of them."""
+    """The label that a job's case was closed with, its number of images, and the first of them."""
 
     job_id: uuid.UUID
     label: ReviewLabel
@@ -49,16 +39,43 @@ def last_review(session: Session) -> int:
 
 
 def newest_reviews(sessions: Sessions, *, after: int, until: int) -> list[ReviewedJob]:
-    """The newest review of each job that was reviewed, by ids above `after` and up to `until`."""
-    rows = execute(sessions, _NEWEST, {"after": after, "until": until})
-    return [
-        ReviewedJob(
-            job_id=row.job_id,
-            label=ReviewLabel(row.label),
-            images=row.images,
-            object_key=row.object_key,
-            sha256=row.sha256,
-            media_type=row.media_type,
-        )
-        for row in rows
-    ]
+    """The cases that were closed, and read between two reviews, in the order of their jobs.
+
+    Reviews beyond `until` change nothing of it, whenever it is asked for.
+
+    Args:
+        sessions: The database.
+        after: Id of a review; a case counts if it has a later one.
+        until: Id of the last review that counts.
+    """
+    with sessions() as session:
+        lately = select(ReviewRow.job_id).where(ReviewRow.id > after, ReviewRow.id <= until)
+        cases = read_cases(session, set(session.scalars(lately)), until=until)
+        labels = {job_id: case.standing.label for job_id, case in cases.items()}
+        closed = {job_id: label for job_id, label in labels.items() if label is not None}
+        return [
+            ReviewedJob(
+                job_id=row.job_id,
+                label=closed[row.job_id],
+                images=row.images,
+                object_key=row.object_key,
+                sha256=row.sha256,
+                media_type=row.media_type,
+            )
+            for row in session.execute(_first_images(closed))
+        ]
+
+
+def _first_images(job_ids: Collection[uuid.UUID]) -> Select[Any]:
+    every = aliased(JobImageRow)
+    images = (
+        select(func.count())
+        .where(every.job_id == JobImageRow.job_id)
+        .scalar_subquery()
+        .label("images")
+    )
+    return (
+        select(*JobImageRow.__table__.columns, images)
+        .where(JobImageRow.index == 0, JobImageRow.job_id.in_(job_ids))
+        .order_by(JobImageRow.job_id)
+    )

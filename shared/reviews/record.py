@@ -5,32 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from dataclasses import dataclass
-from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from shared import audit
 from shared.db.models import JobRow, ResultRow, ReviewRow
 from shared.db.session import Sessions
-from shared.errors import NoResultError, NotFoundError, PermanentError
+from shared.errors import PermanentError
+from shared.reviews.labels import Decision, ReviewLabel
+from shared.reviews.readings import read_case
+from shared.reviews.standing import Standing
 
-
-class Decision(StrEnum):
-    """What the reviewer makes of the prediction."""
-
-    CONFIRM = "confirm"  # it is right
-    OVERRIDE = "override"  # it is wrong; the label says what is right
-
-
-class ReviewLabel(StrEnum):
-    """What a reviewer may find: the model's classes, and what is none of them."""
-
-    BENIGN = "Benign"
-    EARLY = "Early"
-    PRE = "Pre"
-    PRO = "Pro"
-    OTHER = "other"  # another disease, or a field that shows no answer; the comment tells which
+__all__ = ["Decision", "Review", "ReviewContradictsError", "ReviewLabel", "record_review"]
 
 
 class ReviewContradictsError(PermanentError):
@@ -41,14 +28,16 @@ class ReviewContradictsError(PermanentError):
 
 @dataclass(frozen=True)
 class Review:
-    """A review as it was recorded; its comment stays in the database."""
+    """A review as it was recorded, and how its case stands; its comment stays in the database."""
 
     id: int
     job_id: uuid.UUID
     decision: Decision
     prediction: ReviewLabel
     label: ReviewLabel
+    asks_second: bool
     at: dt.datetime
+    standing: Standing
 
 
 def record_review(
@@ -59,8 +48,9 @@ def record_review(
     *,
     comment: str | None,
     key_id: str,
+    asks_second: bool = False,
 ) -> Review:
-    """Add a review; of several of one job, the newest counts.
+    """Add a review; of several of one reader, the newest counts.
 
     Args:
         sessions: The database.
@@ -69,6 +59,7 @@ def record_review(
         label: What the reviewer found; may be left out of a confirmation.
         comment: May name a patient: it goes nowhere but into its column.
         key_id: The API key of the reviewer.
+        asks_second: Whether the reviewer wants a second reader to sign too.
 
     Raises:
         NotFoundError: There is no such job.
@@ -77,29 +68,56 @@ def record_review(
             with the same or with none.
     """
     with sessions.begin() as session:
-        prediction = _prediction(session, job_id)
+        # Whoever signs the same case meanwhile waits, and judges it by this review too.
+        session.execute(
+            select(ResultRow.job_id).where(ResultRow.job_id == job_id).with_for_update()
+        )
+        prediction = read_case(session, job_id).prediction
         found = _found(decision, label, prediction)
         row = ReviewRow(
-            job_id=job_id, decision=decision, label=found, comment=comment, api_key_id=key_id
+            job_id=job_id,
+            decision=decision,
+            label=found,
+            comment=comment,
+            api_key_id=key_id,
+            asks_second=asks_second,
         )
         session.add(row)
         session.flush()
-        details = {"decision": decision, "prediction": prediction, "label": found}
-        audit.record(session, f"key:{key_id}", "job.reviewed", job_id, **details)
-        return Review(row.id, job_id, decision, prediction, found, row.at)
+        now = _settle(session, job_id)
+        audit.record(
+            session,
+            f"key:{key_id}",
+            "job.reviewed",
+            job_id,
+            review=row.id,
+            model=_model(session, job_id),
+            decision=decision,
+            prediction=prediction,
+            label=found,
+            asks_second=asks_second,
+            case=now.state,
+        )
+        return Review(row.id, job_id, decision, prediction, found, asks_second, row.at, now)
 
 
-def _prediction(session: Session, job_id: uuid.UUID) -> ReviewLabel:
-    row = session.execute(
-        select(JobRow.status, ResultRow.prediction)
-        .outerjoin(ResultRow, ResultRow.job_id == JobRow.id)
-        .where(JobRow.id == job_id)
-    ).one_or_none()
-    if row is None:
-        raise NotFoundError(f"There is no job {job_id}.")
-    if row.prediction is None:
-        raise NoResultError(f"The job is {row.status}.")
-    return ReviewLabel(row.prediction)
+def _settle(session: Session, job_id: uuid.UUID) -> Standing:
+    """Write down how the case stands now; whoever had it at hand has it no more."""
+    now = read_case(session, job_id).standing
+    session.execute(
+        update(ResultRow)
+        .where(ResultRow.job_id == job_id)
+        .values(case_state=now.state, case_label=now.label, held_by=None, held_until=None)
+    )
+    return now
+
+
+def _model(session: Session, job_id: uuid.UUID) -> str:
+    """The version that the result is of, as clients name it."""
+    name, version = session.execute(
+        select(JobRow.model_name, JobRow.model_version).where(JobRow.id == job_id)
+    ).one()
+    return f"{name}@{version}"
 
 
 def _found(decision: Decision, label: ReviewLabel | None, prediction: ReviewLabel) -> ReviewLabel:

@@ -15,7 +15,7 @@ from shared.db.models import WebhookRow
 from shared.db.session import Sessions
 from shared.errors import NotFoundError
 
-_ACTOR = "operator"
+_OPERATOR = "operator"
 
 
 class State(StrEnum):
@@ -48,16 +48,20 @@ class Event:
         return State.GIVEN_UP if self.next_attempt_at is None else State.DUE
 
 
-def list_events(sessions: Sessions, *, undelivered: bool, limit: int) -> list[Event]:
-    """Events, newest first: all of them, or those that were not delivered."""
+def list_events(
+    sessions: Sessions, *, undelivered: bool, limit: int, job_id: uuid.UUID | None = None
+) -> list[Event]:
+    """Events, newest first: of all jobs or of one, all of them or those that were not delivered."""
     statement = select(WebhookRow).order_by(WebhookRow.created_at.desc()).limit(limit)
+    if job_id is not None:
+        statement = statement.where(WebhookRow.job_id == job_id)
     if undelivered:
         statement = statement.where(WebhookRow.delivered_at.is_(None))
     with sessions() as session:
         return [_event(row) for row in session.scalars(statement)]
 
 
-def resend(sessions: Sessions, event_id: uuid.UUID) -> None:
+def resend(sessions: Sessions, event_id: uuid.UUID, *, actor: str = _OPERATOR) -> None:
     """Make an event due at once, delivered or not, with all of its attempts before it.
 
     Raises:
@@ -75,7 +79,7 @@ def resend(sessions: Sessions, event_id: uuid.UUID) -> None:
         job_id = session.scalars(statement).one_or_none()
         if job_id is None:
             raise NotFoundError(f"There is no event {event_id}.")
-        audit.record(session, _ACTOR, "webhook.resent", job_id, event_id=str(event_id))
+        audit.record(session, actor, "webhook.resent", job_id, event_id=str(event_id))
 
 
 def _event(row: WebhookRow) -> Event:

@@ -153,6 +153,9 @@ def test_a_review_is_recorded_beside_the_result(
     end(sessions, job_id)
     review = client.review(job_id, "override", label="Pre", comment="second smear agrees")
     assert (review.prediction, review.label, review.decision) == ("Benign", "Pre", "override")
+    signed = client.reviews(job_id)
+    assert (signed.case_state, signed.label) == (review.case_state, None)
+    assert [one.id for one in signed.reviews] == [review.id]
     with pytest.raises(RefusedError) as refused:
         client.review(job_id, "override", label="Benign")
     assert refused.value.code == "review_contradicts"

@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from services.api.app import create_app
+from shared.auth.keys import Scope, create_key
 from shared.db.models import AuditRow, DatasetRow
 from shared.db.session import Sessions
 from shared.jobs.queries import get_job
@@ -407,13 +408,19 @@ def reviewed(
     held = take(sessions, get_job(sessions, uuid.UUID(job_id)))
     assert held is not None
     assert finish(sessions, held)
-    again(client, job_id, label, decision)
+    again(client, sessions, job_id, label, decision)
     return job_id
 
 
-def again(client: FlaskClient, job_id: str, label: str, decision: str = "override") -> None:
+def again(
+    client: FlaskClient, sessions: Sessions, job_id: str, label: str, decision: str = "override"
+) -> None:
+    """The same reader as before signs, and one who has not yet."""
+    _, key = create_key(sessions, "another reader", [Scope.REVIEW])
     body = {"decision": decision, "label": label}
-    assert client.post(f"/v1/jobs/{job_id}/review", json=body).status_code == 201
+    for headers in ({}, {"Authorization": f"Bearer {key}"}):
+        answer = client.post(f"/v1/jobs/{job_id}/review", json=body, headers=headers)
+        assert answer.status_code == 201
 
 
 def from_reviews(client: FlaskClient, **body: Any) -> dict[str, Any]:
@@ -430,7 +437,7 @@ def test_reviewed_images_join_a_base(client, sessions, importer) -> None:
     base = made(client, {**base_files, "Pre/slide.png": first})
     reviewed(client, sessions, "Benign", field(31), decision="confirm")
     changed = reviewed(client, sessions, "Early", field(32))
-    again(client, changed, "Pro")
+    again(client, sessions, changed, "Pro")
     reviewed(client, sessions, "Pre", second)
     reviewed(client, sessions, "other", field(33))
     reviewed(client, sessions, "Pro", field(34), field(35))

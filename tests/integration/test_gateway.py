@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 from pydicom import dcmread, uid
@@ -15,7 +17,7 @@ from sqlalchemy import select
 
 from services.gateway.callers import Callers
 from services.gateway.main import create_intake
-from services.gateway.scp import Gateway, NoCallersError
+from services.gateway.scp import MAX_CONNECTIONS, Gateway, NoCallersError
 from shared.auth.hosts import parse_networks
 from shared.auth.keys import Scope, create_key, revoke_key
 from shared.db.models import JobRow
@@ -23,6 +25,7 @@ from shared.interop.sources import read_sources
 from shared.settings import Settings
 from tests import dicom
 from tests.integration.jobs import count
+from tests.waiting import eventually
 
 CALLER, CALLED = "SCOPE1", "HEMOTRIAGE"
 
@@ -120,12 +123,37 @@ def test_a_gateway_that_nobody_may_send_to_does_not_start(gateways) -> None:
 
 
 def test_a_title_from_another_address_sends_nothing(gateways, sessions) -> None:
-    association = associate(gateways(dicom_calling_aes=f"{CALLER}@192.0.2.1"))
+    association = associate(gateways(dicom_calling_aes=f"{CALLER}@192.0.2.1,OTHER"))
     ds = dcmread(io.BytesIO(dicom.dicom_bytes()))
     with pytest.raises(RuntimeError):
         while True:
             association.send_c_store(ds)
     assert count(sessions, JobRow) == 0
+
+
+def test_who_calls_from_an_unknown_address_takes_no_place(gateways) -> None:
+    port = gateways(dicom_calling_aes=f"{CALLER}@192.0.2.1")
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+        assert stranger.recv(1) == b""
+
+
+def test_silent_connections_are_no_more_than_there_are_places_for(port) -> None:
+    with ExitStack() as silent:
+
+        def connect() -> socket.socket:
+            return silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+
+        def is_cut_off() -> bool:
+            connection = connect()
+            connection.settimeout(0.5)
+            with suppress(TimeoutError):
+                return connection.recv(1) == b""
+            return False
+
+        for _ in range(MAX_CONNECTIONS):
+            connect()
+        # A connection counts once its thread has begun.
+        eventually(is_cut_off, 8)
 
 
 def test_a_revoked_key_stores_nothing_more(port, sessions, key_id) -> None:

@@ -148,13 +148,21 @@ def test_a_claimed_order_is_out_of_the_hands_of_its_placer(sessions, key_id) -> 
     held = claim(sessions, order.id, TRANSACTION, key_id=performer)
     assert (held.state, held.performer) == (OrderState.CLAIMED, performer)
     for call in (
-        lambda: place(sessions, ORDER, key_id=key_id),
+        lambda: placed(sessions, key_id, specimen_id="S-2"),
         lambda: cancel_order(sessions, order.id, key_id=key_id),
         lambda: claim(sessions, order.id, "2.25.2", key_id=key_id),
     ):
         with pytest.raises(OrderClosedError):
             call()
     assert get_order(sessions, order.id) == held
+
+
+def test_what_is_repeated_after_a_claim_is_no_change(sessions, key_id) -> None:
+    order = placed(sessions, key_id)
+    held = claim(sessions, order.id, TRANSACTION, key_id=key_id)
+    assert place(sessions, ORDER, key_id=key_id) == (held, False)
+    done = finish(sessions, order.id, TRANSACTION, OrderState.COMPLETED, key_id=key_id)
+    assert place(sessions, ORDER, key_id=key_id) == (done, False)
 
 
 @pytest.mark.parametrize("end", [OrderState.COMPLETED, OrderState.CANCELLED])

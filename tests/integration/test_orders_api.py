@@ -89,10 +89,17 @@ def test_an_order_is_cancelled_and_placed_again(client, order) -> None:
     assert order()["state"] == "expected"
 
 
+@pytest.mark.parametrize("when", ["20260301", "1767225600", 1767225600, "2026-03-01", True])
+def test_a_number_is_no_time(client, when) -> None:
+    answer = client.post("/v1/orders", json={**ORDER, "scheduled_at": when})
+    assert (answer.status_code, answer.json["code"]) == (422, "validation_failed")
+
+
 def test_a_claimed_order_is_refused(client, order, sessions, key_id) -> None:
     order_id = order()["id"]
     claim(sessions, uuid.UUID(order_id), "2.25.1", key_id=key_id)
-    refusals = (client.post("/v1/orders", json=ORDER), client.delete(f"/v1/orders/{order_id}"))
+    other = {**ORDER, "specimen_id": "S-2"}
+    refusals = (client.post("/v1/orders", json=other), client.delete(f"/v1/orders/{order_id}"))
     for answer in refusals:
         assert (answer.status_code, answer.json["code"]) == (409, "order_closed")
     read = client.get(f"/v1/orders/{order_id}")

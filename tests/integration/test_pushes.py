@@ -86,6 +86,7 @@ def test_a_result_reaches_the_lis_once(sessions, settings, succeed, lis) -> None
     [
         ("AE", "ack_ae"),
         (acking("AE", "ERR||PID|207|E||||Patient PAT-1234 is unknown"), "ack_ae_207"),
+        (acking("AR", "ERR||PID|207|E"), "ack_ar_207"),
         (acking("CA"), "ack_unknown"),
         (acking("AA", control_id="PAT-1234"), "ack_of_another"),
         (mllp_receiver.cut, "connection_cut"),
@@ -116,10 +117,10 @@ def test_what_the_lis_did_not_take_comes_again_as_the_same(
 def test_what_the_lis_rejects_is_dead_until_an_operator_sends_it_again(
     sessions, settings, succeed, lis
 ) -> None:
-    lis.answers.append(acking("AR", "ERR||PID|205|E||||Patient PAT-1234 is unknown"))
+    lis.answers.append(acking("AR", "ERR||PID|203|E||||Patient PAT-1234 is unknown"))
     succeed(lis.url)
     event = attempt(sessions, settings, lis.url)
-    assert (event.next_attempt_at, event.last_error) == (None, "ack_ar_205")
+    assert (event.next_attempt_at, event.last_error) == (None, "ack_ar_203")
     (shown,) = list_events(sessions, undelivered=True, limit=10)
     assert (shown.state, shown.to) == ("given_up", lis.url)
     resend(sessions, event.id)

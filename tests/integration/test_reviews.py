@@ -126,8 +126,17 @@ def test_a_review_is_in_the_audit_trail_and_its_comment_only_in_its_column(
     with sessions() as session:
         event = session.scalars(select(AuditRow).where(AuditRow.action == "job.reviewed")).one()
         assert session.scalars(select(ReviewRow.comment)).one() == COMMENT
-        details = {"decision": "override", "prediction": "Benign", "label": "Pre"}
-        assert (event.job_id, event.details) == (job, details)
+        (review_id,) = session.scalars(select(ReviewRow.id))
+        assert event.job_id == job
+        assert event.details == {
+            "decision": "override",
+            "prediction": "Benign",
+            "label": "Pre",
+            "review": review_id,
+            "model": "cnn_custom@1",
+            "asks_second": False,
+            "case": "second_reading",
+        }
         assert event.actor.startswith("key:")
     assert COMMENT not in caplog.text
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import VLMicroscopicImageStorage
 from pynetdicom import AE
@@ -19,6 +20,7 @@ from sqlalchemy import select
 from services.gateway import worklist
 from services.gateway.main import create_intake
 from services.gateway.scp import Gateway
+from shared.audit.queries import AuditFilter, list_events
 from shared.auth.hosts import parse_networks
 from shared.auth.keys import Scope, create_key
 from shared.db.models import JobRow
@@ -269,6 +271,30 @@ def test_what_is_not_ascii_is_told_in_utf_8(port: int, placed) -> None:
 def test_a_query_that_means_nothing_is_refused(port: int, placed, step) -> None:
     placed()
     assert ask(port, query(step)) == ([], [0xA900])
+
+
+@pytest.mark.parametrize("zone", ["+9999", "+2400", "07:00"])
+def test_a_zone_that_is_none_is_refused(port: int, placed, zone: str) -> None:
+    placed()
+    assert ask(port, query(TimezoneOffsetFromUTC=zone)) == ([], [0xA900])
+
+
+def test_a_sequence_in_place_of_a_text_is_refused_or_passed_over(port: int, placed) -> None:
+    placed()
+    item = Dataset()
+    item.CodeValue = "X"
+    for keyword, answered in (("AccessionNumber", [0xA900]), ("StudyInstanceUID", [0xFF01, 0])):
+        wanted = query()
+        wanted[keyword] = DataElement(keyword, "SQ", [item])
+        assert ask(port, wanted)[1] == answered
+
+
+def test_a_query_is_in_the_audit_trail_with_who_asked(port: int, placed, sessions) -> None:
+    placed()
+    ask(port, query())
+    (event,) = list_events(sessions, AuditFilter(action="worklist.read"), limit=10).events
+    assert event.actor == f"key:{placed('ACC-2').api_key_id}"
+    assert event.details == {"caller": CALLER, "items": 1}
 
 
 def test_more_items_than_an_answer_has_room_for_are_not_passed_over_in_silence(

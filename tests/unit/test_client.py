@@ -19,7 +19,7 @@ from shared.client.explanations import Explanation
 from shared.client.jobs import Job, JobAccepted, JobPage
 from shared.client.models import Agreement, Aliases, Gate, ModelList
 from shared.client.orders import Order, OrderPage
-from shared.client.results import Result, Review
+from shared.client.results import Result, Review, ReviewList
 from shared.client.trainings import Training, TrainingEvent, TrainingList
 from tests import openapi
 
@@ -29,6 +29,7 @@ ANSWERS: dict[type[answers.Answer], tuple[str, str, int]] = {
     JobPage: ("GET", "/v1/jobs", 200),
     Result: ("GET", "/v1/jobs/{job_id}/result", 200),
     Review: ("POST", "/v1/jobs/{job_id}/review", 201),
+    ReviewList: ("GET", "/v1/jobs/{job_id}/reviews", 200),
     Explanation: ("GET", "/v1/jobs/{job_id}/images/{index}/explanation", 202),
     ModelList: ("GET", "/v1/models", 200),
     Aliases: ("PUT", "/v1/models/{name}/aliases/{alias}", 200),

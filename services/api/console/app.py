@@ -9,7 +9,22 @@ from flask import Flask
 
 from services.api.console import rendering
 from services.api.console.guard import ConsoleSession, csrf, guard
-from services.api.console.routes import home, signin
+from services.api.console.routes import (
+    case,
+    case_files,
+    data,
+    home,
+    keyring,
+    monitoring,
+    queues,
+    registry,
+    review,
+    send,
+    signin,
+    trail,
+    training,
+    worklist,
+)
 from shared.settings import Settings
 
 PREFIX = "/console"
@@ -42,7 +57,10 @@ def init_app(app: Flask, settings: Settings) -> None:
         static_url_path="/static",
         enable_openapi=False,
     )
-    for routes in (home, signin):
+    for routes in (
+        *(home, signin, worklist, send, case, case_files, review),
+        *(queues, registry, data, training, monitoring, keyring, trail),
+    ):
         routes.add(console)
     guard(console)
     app.register_blueprint(console)

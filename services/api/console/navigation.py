@@ -32,7 +32,18 @@ class Area:
         return request.path == self.address or request.path.startswith(f"{self.address}/")
 
 
-AREAS: tuple[Area, ...] = ()
+AREAS: tuple[Area, ...] = (
+    Area("Worklist", "worklist", Scope.READ),
+    Area("Send", "send", Scope.SUBMIT),
+    Area("Review", "review", Scope.REVIEW),
+    Area("Queues", "queues", Scope.READ),
+    Area("Models", "models", Scope.ADMIN),
+    Area("Data", "data", Scope.ADMIN),
+    Area("Trainings", "trainings", Scope.ADMIN),
+    Area("Monitoring", "monitoring", Scope.READ),
+    Area("API keys", "keys", Scope.ADMIN),
+    Area("Audit", "audit", Scope.ADMIN),
+)
 
 
 def areas() -> list[Area]:

@@ -49,4 +49,4 @@ def moment(at: dt.datetime | None) -> str | Markup:
 
 def percent(share: float | None, digits: int = 1) -> str:
     """A share of 1, in percent."""
-    return "–" if share is None else f"{share * 100:.{digits}f} %"
+    return "–" if share is None else f"{share * 100:.{digits}f}\N{NO-BREAK SPACE}%"

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import uuid
 from http import HTTPStatus
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any
 
 from apiflask import APIBlueprint
 from flask import request
-from pydantic import BaseModel, ValidationError
 
-from services.api.auth import actor, requires
+from services.api.auth import requires
 from services.api.context import context
+from services.api.dataset_intake import dataset_from_reviews, dataset_from_upload
 from services.api.dataset_schemas import (
     DatasetListOut,
     DatasetListQuery,
     DatasetOut,
     ManifestOut,
-    ReviewsIn,
-    UploadFields,
     dataset_out,
     dataset_summary,
 )
-from services.api.dataset_uploads import MEDIA_TYPES, ArchiveUpload, NoArchiveError
-from services.api.routes.jobs import FieldError
+from services.api.dataset_uploads import MEDIA_TYPES
 from services.api.uploads import is_form
 from shared.auth.keys import Scope
 from shared.datasets.queries import get_dataset, get_record, list_datasets
-from shared.datasets.queue import request_reviews, request_upload
-from shared.errors import PayloadTooLargeError, PermanentError
-from shared.storage import upload_key
+from shared.errors import PermanentError
 
 bp = APIBlueprint("datasets", __name__, url_prefix="/v1/datasets", tag="Data sets")
-
-Fields = TypeVar("Fields", bound=BaseModel)
 
 _JSON = "application/json"
 _MAX_JSON_BYTES = 64 * 1024
@@ -63,62 +56,15 @@ def post_dataset() -> tuple[dict[str, Any], int, dict[str, str]]:
     then names the data set that had it first.
     """
     if request.mimetype == _JSON:
-        dataset_id = _from_reviews()
+        request.max_content_length = _MAX_JSON_BYTES
+        dataset_id = dataset_from_reviews(request.get_json())
     elif is_form() or request.mimetype in MEDIA_TYPES:
-        dataset_id = _from_upload()
+        dataset_id = dataset_from_upload()
     else:
         raise DatasetMediaTypeError(f"The content type is {request.mimetype or 'not given'}.")
     out = dataset_out(get_dataset(context().sessions, dataset_id))
     headers = {"Location": out.links.self, "Retry-After": _RETRY_AFTER_SECONDS}
     return out.model_dump(mode="json"), 202, headers
-
-
-def _from_reviews() -> uuid.UUID:
-    request.max_content_length = _MAX_JSON_BYTES
-    asked = _validated(ReviewsIn, request.get_json())
-    return request_reviews(
-        context().sessions,
-        since=asked.reviews_since,
-        base=asked.base,
-        name=asked.name,
-        actor=actor(),
-    )
-
-
-def _from_upload() -> uuid.UUID:
-    """Pass the zip on to the object store, then write what is to become of it."""
-    ctx = context()
-    upload = _open_upload(ctx.settings.max_dataset_bytes)
-    if not is_form():
-        _validated(UploadFields, upload.fields)
-    dataset_id = uuid.uuid4()
-    key = upload_key(dataset_id)
-    ctx.storage.put_stream(key, cast(BinaryIO, upload), MEDIA_TYPES[0])
-    try:
-        if not upload.length:
-            raise NoArchiveError
-        fields = _validated(UploadFields, upload.fields)
-    except PermanentError:
-        ctx.storage.delete(key)
-        raise
-    request_upload(
-        ctx.sessions,
-        dataset_id,
-        name=fields.name,
-        locked=fields.locked,
-        sha256=upload.sha256,
-        length=upload.length,
-        actor=actor(),
-    )
-    return dataset_id
-
-
-def _open_upload(limit: int) -> ArchiveUpload:
-    # Looked at before the limit is raised, so that nothing so large is read to be thrown away.
-    if (request.content_length or 0) > limit:
-        raise PayloadTooLargeError(f"{request.content_length} bytes; at most {limit}.")
-    request.max_content_length = limit
-    return ArchiveUpload()
 
 
 @bp.get("")
@@ -151,11 +97,3 @@ def read_dataset(dataset_id: uuid.UUID) -> tuple[dict[str, Any], int, dict[str, 
 def read_manifest(dataset_id: uuid.UUID) -> dict[str, Any]:
     """Each image with its label, content hash and group; it never changes. Scope `admin`."""
     return ManifestOut(**get_record(context().sessions, dataset_id)).model_dump(mode="json")
-
-
-def _validated(model: type[Fields], values: Any) -> Fields:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise FieldError("; ".join(faults)) from error

@@ -9,8 +9,8 @@ from apiflask import APIBlueprint
 from flask import Response, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from services.api.auth import actor, requires
-from services.api.context import context
+from services.api.auth import requires
+from services.api.explaining import asked, picture
 from services.api.schemas import (
     USUAL_WAIT_SECONDS,
     ExplanationOut,
@@ -19,15 +19,13 @@ from services.api.schemas import (
 )
 from shared.auth.keys import Scope
 from shared.errors import NotAcceptableError
-from shared.explanations import queue
 from shared.explanations.states import (
     ExplanationFailedError,
     ExplanationState,
     ExplanationStatus,
     Subject,
 )
-from shared.jobs.admission import QueueFullError
-from shared.storage import ObjectMissingError, explanation_key
+from shared.storage import ObjectMissingError
 
 bp = APIBlueprint("explanations", __name__, url_prefix="/v1/jobs", tag="Results")
 
@@ -61,11 +59,11 @@ def read_explanation(job_id: uuid.UUID, index: int, query: ExplanationQuery) -> 
     form = _asked_form()
     subject = Subject(job_id, index, query.method)
     seconds = USUAL_WAIT_SECONDS[query.method] if query.wait is None else query.wait
-    state = _wait_for_end(subject, seconds)
+    state = asked(subject, seconds)
     try:
         response = _answer(state, form)
     except ObjectMissingError:  # the store has lost the picture, which can be made again
-        response = _answer(_wait_for_end(subject, seconds, lost=state), form)
+        response = _answer(asked(subject, seconds, lost=state), form)
     response.headers["Vary"] = "Accept"
     # It shows a patient's cells: no cache on the way may keep it. The client's may, and asks here
     # each time whether it may be shown.
@@ -81,27 +79,6 @@ def _asked_form() -> str:
     return form
 
 
-def _wait_for_end(
-    subject: Subject, seconds: float, *, lost: ExplanationState | None = None
-) -> ExplanationState:
-    """Ask for it, and read it at its end; earlier if the time is over or too many wait already."""
-    ctx = context()
-    waits = bool(seconds) and ctx.waiting_places.acquire(blocking=False)
-    try:
-        most = ctx.settings.max_queued_explanations
-        state = queue.request(
-            ctx.sessions, subject, actor=actor(), most=most, waits=waits, lost=lost
-        )
-        if state is None:
-            raise QueueFullError(f"{most} explanations by {subject.method} are asked for.")
-        if waits and not state.status.is_final:
-            state = ctx.explanations.wait(subject, seconds)
-        return state
-    finally:
-        if waits:
-            ctx.waiting_places.release()
-
-
 def _answer(state: ExplanationState, form: str) -> Response:
     if state.status is ExplanationStatus.FAILED:
         raise ExplanationFailedError(f"{state.error_code}: {state.error_detail}")
@@ -115,12 +92,10 @@ def _answer(state: ExplanationState, form: str) -> Response:
 
 
 def _picture(state: ExplanationState) -> Response:
-    subject, sha256 = state.subject, str(state.png_sha256)
     response = Response(content_type=_PNG)
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.set_etag(sha256)
+    response.set_etag(str(state.png_sha256))
     response.make_conditional(request)
     if response.status_code == HTTPStatus.OK:  # else the client has it
-        key = explanation_key(subject.job_id, subject.image_index, subject.method, sha256)
-        response.data = context().storage.get(key)
+        response.data = picture(state)
     return response

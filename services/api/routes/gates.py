@@ -7,9 +7,10 @@ from typing import Any
 
 from apiflask import APIBlueprint
 
-from services.api.auth import actor, requires
+from services.api.auth import requires
 from services.api.bodies import expect_little, optional_input
 from services.api.context import context
+from services.api.model_changes import judge, known_version
 from services.api.model_schemas import (
     GateIn,
     GateListOut,
@@ -18,9 +19,8 @@ from services.api.model_schemas import (
     gate_out,
     gate_summary,
 )
-from services.api.routes.models import known_version
 from shared.auth.keys import Scope
-from shared.registry.gates import get_gate, list_gates, request_gate
+from shared.registry.gates import get_gate, list_gates
 
 bp = APIBlueprint("gates", __name__, url_prefix="/v1", tag="Gates")
 bp.before_request(expect_little)
@@ -36,16 +36,7 @@ _RETRY_AFTER_SECONDS = "2"
 @bp.doc(summary="Judge a model version", responses=[400, 404, 409, 413, 422], security="bearer")
 def post_gate(name: str, version: int, asked: GateIn) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Compares it with the champion on a locked test set. Scope `admin`."""
-    ctx = context()
-    candidate = known_version(name, version)
-    ctx.registry.refresh()
-    gate = request_gate(
-        ctx.sessions,
-        candidate,
-        champion=ctx.registry.champion(),
-        dataset_id=asked.dataset_id,
-        actor=actor(),
-    )
+    gate = judge(known_version(name, version), asked.dataset_id)
     out = gate_out(gate)
     headers = {"Location": out.links.self, "Retry-After": _RETRY_AFTER_SECONDS}
     return out.model_dump(mode="json"), 202, headers

@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from apiflask import APIBlueprint
+from flask import request
 
-from services.api.auth import actor, requires, second_key
+from services.api.auth import SECOND_KEY, actor, requires
 from services.api.bodies import expect_little, optional_input
 from services.api.context import context
+from services.api.intake import FieldError
+from services.api.model_changes import (
+    known_version,
+    roll_back,
+    set_alias,
+    standing,
+    standing_now,
+)
 from services.api.model_schemas import (
     AgreementOut,
     AliasesOut,
@@ -19,15 +28,12 @@ from services.api.model_schemas import (
     RollbackIn,
     model_version_out,
 )
-from services.api.routes.jobs import FieldError
-from shared.auth.keys import ApiKey, Scope
-from shared.errors import NotFoundError, UnknownModelError
-from shared.models.registry import ModelVersion, parse_reference
-from shared.registry.aliases import promote, retire_challenger, rollback, set_challenger
+from shared.auth.keys import Scope
+from shared.errors import NotFoundError
+from shared.registry.aliases import retire_challenger
 from shared.registry.newest import newest_gates
-from shared.registry.policy import read_policy
 from shared.registry.shadow import agreement, disagreements
-from shared.registry.states import Alias, GateNotPassedError, Override
+from shared.registry.states import Alias
 
 bp = APIBlueprint("models", __name__, url_prefix="/v1/models", tag="Models")
 bp.before_request(expect_little)
@@ -40,15 +46,15 @@ bp.before_request(expect_little)
 def read_models() -> dict[str, Any]:
     """Every version with its aliases, its metrics and its newest gate. Scope `read`."""
     ctx = context()
-    standing = _standing()
+    present = standing()
     registered = ctx.registry.registered()
     gates = newest_gates(ctx.sessions)
     models = []
     for version in ctx.registry.versions():
         key = (version.name, version.version)
-        names = [alias for alias, target in standing.aliases.items() if target == str(version)]
+        names = [alias for alias, target in present.aliases.items() if target == str(version)]
         models.append(model_version_out(version, names, registered.get(key), gates.get(key)))
-    return ModelListOut(models=models, **standing.model_dump()).model_dump(mode="json")
+    return ModelListOut(models=models, **present.model_dump()).model_dump(mode="json")
 
 
 @bp.get("/<name>/versions/<int:version>")
@@ -106,30 +112,12 @@ def put_alias(name: str, alias: str, asked: AliasIn) -> dict[str, Any]:
     A version becomes champion, or gets a share of its jobs, once it has passed its gate; or for a
     `reason` with which the holder of a second key agrees.
     """
-    ctx = context()
     chosen = _settable(alias, asked)
-    approver = second_key()
+    agreeing = request.headers.get(SECOND_KEY)
     version = known_version(name, asked.version)
-    override = None
-    if approver is not None and asked.reason is not None:
-        override = Override(reason=asked.reason, approver=approver.id)
-    change: dict[str, Any] = {
-        "champion": ctx.registry.champion(),
-        "policy": read_policy(ctx.settings.change_control_policy),
-        "actor": actor(),
-        "reason": asked.reason,
-        "override": override,
-    }
-    try:
-        if chosen is Alias.CHAMPION:
-            promote(ctx.sessions, version, **change)
-        else:
-            share = asked.canary_percent or 0
-            set_challenger(ctx.sessions, version, canary_percent=share, **change)
-    except GateNotPassedError as error:
-        missing = _missing(asked.reason, approver)
-        raise GateNotPassedError(f"{error.detail}{missing}") from error
-    return _changed()
+    share = asked.canary_percent or 0
+    set_alias(chosen, version, reason=asked.reason, agreeing=agreeing, canary_percent=share)
+    return standing_now().model_dump(mode="json")
 
 
 @bp.delete("/aliases/challenger")
@@ -139,7 +127,7 @@ def put_alias(name: str, alias: str, asked: AliasIn) -> dict[str, Any]:
 def delete_challenger() -> dict[str, Any]:
     """It looks at no more jobs, and gets none. Scope `admin`."""
     retire_challenger(context().sessions, actor=actor())
-    return _changed()
+    return standing_now().model_dump(mode="json")
 
 
 @bp.post("/rollback")
@@ -153,24 +141,8 @@ def delete_challenger() -> dict[str, Any]:
 )
 def post_rollback(asked: RollbackIn) -> dict[str, Any]:
     """Champion and previous change places; the challenger's share becomes 0. Scope `admin`."""
-    registry = context().registry
-    if (before := registry.aliases().get(Alias.PREVIOUS)) is not None:
-        registry.resolve(before)  # a release may have taken it away
-    rollback(context().sessions, actor=actor(), reason=asked.reason, expected=asked.champion)
-    return _changed()
-
-
-def known_version(name: str, version: int) -> ModelVersion:
-    """The version of an address.
-
-    Raises:
-        NotFoundError: There is none such.
-    """
-    try:
-        parse_reference(f"{name}@{version}")
-        return context().registry.get(name, version)
-    except UnknownModelError as error:
-        raise NotFoundError(error.detail) from error
+    roll_back(reason=asked.reason, champion=asked.champion)
+    return standing_now().model_dump(mode="json")
 
 
 def _settable(alias: str, asked: AliasIn) -> Alias:
@@ -182,25 +154,3 @@ def _settable(alias: str, asked: AliasIn) -> Alias:
     if chosen is not Alias.CHALLENGER and asked.canary_percent is not None:
         raise FieldError("canary_percent: only a challenger has one.")
     return chosen
-
-
-def _missing(reason: str | None, approver: ApiKey | None) -> str:
-    """What would still be needed of an override that was begun."""
-    if reason is not None and approver is None:
-        return " A second admin's key is missing: X-Second-Key."
-    if approver is not None and reason is None:
-        return " A reason is missing."
-    return ""
-
-
-def _changed() -> dict[str, Any]:
-    """The aliases after a change of this request, which the catalogue may not have seen yet."""
-    context().registry.refresh()
-    return _standing().model_dump(mode="json")
-
-
-def _standing() -> AliasesOut:
-    registry = context().registry
-    challenger = registry.challenger()
-    share = 0 if challenger is None else challenger.canary_percent
-    return AliasesOut(aliases=registry.aliases(), canary_percent=share)

@@ -55,15 +55,19 @@ def read_result(job_id: uuid.UUID) -> BaseResponse:
     media_type = _asked_media_type()
     job = get_job(context().sessions, job_id)
     form = _FORMS[media_type]
-    # A structured report is in English, whatever is asked for: its UID names one document.
-    language = Language.ENGLISH if form is ResultForm.DICOM else chosen_language()
-    body = _written(job, form, language)
+    language = language_of(form, chosen_language())
+    body = written(job, form, language)
     response = Response(body, headers=language_headers(language))
     utf8 = "; charset=utf-8" if form is ResultForm.HL7 else ""
     response.headers["Content-Type"] = f"{media_type}{utf8}"
     response.headers.add("Vary", "Accept")
     response.set_etag(hashlib.sha256(f"{media_type} {language} ".encode() + body).hexdigest()[:32])
     return response.make_conditional(request)
+
+
+def language_of(form: ResultForm, wanted: Language) -> Language:
+    """A structured report is in English, whatever is asked for: its UID names one document."""
+    return Language.ENGLISH if form is ResultForm.DICOM else wanted
 
 
 def _asked_media_type() -> str:
@@ -86,7 +90,13 @@ def _is_ours(accepted: str) -> bool:
     return parameters.get("fhirversion") in _FHIR_VERSIONS
 
 
-def _written(job: Job, form: ResultForm, language: Language) -> bytes:
+def written(job: Job, form: ResultForm, language: Language) -> bytes:
+    """The result of a job in one of its forms.
+
+    Raises:
+        NoResultError: The job has none.
+        NoDicomSourceError: The form is DICOM, and no image came as DICOM.
+    """
     if form is ResultForm.JSON:
         return result_of(job, language).model_dump_json().encode()
     result_of(job)  # a job without a result is refused before anything else is looked for

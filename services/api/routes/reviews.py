@@ -1,4 +1,4 @@
-"""`/v1/jobs/{id}/review`: confirm or override a result."""
+"""`/v1/jobs/{id}/review` and `reviews`: confirm or override a result; who has done so."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from apiflask import APIBlueprint
 from services.api.auth import current_key, requires
 from services.api.bodies import expect_little
 from services.api.context import context
-from services.api.schemas import ReviewIn, ReviewOut
+from services.api.review_schemas import (
+    ReviewIn,
+    ReviewListOut,
+    ReviewOut,
+    review_list_out,
+    review_out,
+)
 from shared.auth.keys import Scope
+from shared.reviews.readings import find_case
 from shared.reviews.record import record_review
 
 bp = APIBlueprint("reviews", __name__, url_prefix="/v1/jobs", tag="Results")
@@ -27,7 +34,7 @@ bp.before_request(expect_little)
     summary="Confirm or override a result", responses=[400, 404, 409, 413, 422], security="bearer"
 )
 def post_review(job_id: uuid.UUID, review: ReviewIn) -> tuple[dict[str, Any], int]:
-    """Of several reviews of one job, the newest counts. Scope `review`."""
+    """Of several reviews of one reader, the newest counts. Scope `review`."""
     recorded = record_review(
         context().sessions,
         job_id,
@@ -35,13 +42,15 @@ def post_review(job_id: uuid.UUID, review: ReviewIn) -> tuple[dict[str, Any], in
         review.label,
         comment=review.comment,
         key_id=current_key().id,
+        asks_second=review.asks_second,
     )
-    out = ReviewOut(
-        id=recorded.id,
-        job_id=str(recorded.job_id),
-        decision=recorded.decision,
-        prediction=recorded.prediction,
-        label=recorded.label,
-        at=recorded.at,
-    )
-    return out.model_dump(mode="json"), 201
+    return review_out(recorded).model_dump(mode="json"), 201
+
+
+@bp.get("/<uuid:job_id>/reviews")
+@bp.output(ReviewListOut)
+@bp.doc(summary="What readers have signed of a result", responses=[404, 409], security="bearer")
+@requires(Scope.READ)
+def read_reviews(job_id: uuid.UUID) -> dict[str, Any]:
+    """The newest review of each reader, without comments. Scope `read`."""
+    return review_list_out(find_case(context().sessions, job_id)).model_dump(mode="json")

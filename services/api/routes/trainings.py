@@ -16,6 +16,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from services.api.auth import actor, requires
 from services.api.bodies import expect_little
 from services.api.context import context
+from services.api.training_intake import request_training
 from services.api.training_schemas import (
     EventsQuery,
     LogOut,
@@ -57,13 +58,7 @@ class TooManyListenersError(TransientError):
 @bp.doc(summary="Train a model", responses=[400, 404, 409, 413, 422], security="bearer")
 def post_training(asked: TrainingRequest) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Queues a run on a data set version; all of it is checked first. Scope `admin`."""
-    ctx = context()
-    if asked.base is not None:
-        base = ctx.registry.resolve(asked.base)
-        asked.check_base(base)
-        asked = asked.model_copy(update={"base": str(base)})
-    run = queue.request(ctx.sessions, asked, actor=actor())
-    out = training_out(run, [])
+    out = training_out(request_training(asked), [])
     return out.model_dump(mode="json"), 202, {"Location": out.links.self, "Retry-After": "2"}
 
 

@@ -28,6 +28,7 @@ from shared.db.models.registry import (
     ShadowResultRow,
 )
 from shared.db.models.results import (
+    CASE_STATES,
     DECISIONS,
     EXPLANATION_METHODS,
     EXPLANATION_STATUSES,
@@ -50,6 +51,7 @@ from shared.db.models.trainings import (
 )
 
 __all__ = [
+    "CASE_STATES",
     "DATASET_SOURCES",
     "DATASET_STATUSES",
     "DECISIONS",

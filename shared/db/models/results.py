@@ -10,11 +10,13 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    Computed,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
     String,
+    false,
     func,
     text,
     true,
@@ -28,9 +30,17 @@ from shared.db.base import Base, one_of
 URGENCIES = ("urgent", "priority", "review", "routine")
 DECISIONS = ("confirm", "override")
 REVIEW_LABELS = ("Benign", "Early", "Pre", "Pro", "other")
+CASE_STATES = ("unread", "second_reading", "disagreement", "closed")
 LEVELS = ("ok", "watch", "alert", "too_few", "no_reference")
 EXPLANATION_STATUSES = ("queued", "running", "succeeded", "failed")
 EXPLANATION_METHODS = ("gradcam", "lime")
+
+# In UTC, because PostgreSQL lets no generated column depend on the time zone of a session.
+DUE_AT = (
+    "(created_at AT TIME ZONE 'UTC'"
+    " + make_interval(secs => (document ->> 'within_hours')::double precision * 3600))"
+    " AT TIME ZONE 'UTC'"
+)
 
 
 class ResultRow(Base):
@@ -40,8 +50,23 @@ class ResultRow(Base):
     __table_args__ = (
         CheckConstraint(one_of("urgency", URGENCIES), name="urgency_known"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_is_probability"),
+        CheckConstraint(one_of("case_state", CASE_STATES), name="case_state_known"),
+        CheckConstraint(one_of("case_label", REVIEW_LABELS), name="case_label_known"),
+        CheckConstraint(
+            "(case_state = 'closed') = (case_label IS NOT NULL)", name="label_when_closed"
+        ),
+        CheckConstraint("(held_by IS NULL) = (held_until IS NULL)", name="hold_is_whole"),
         Index("ix_results_urgency", "urgency"),
         Index("ix_results_created_at", "created_at", "job_id"),
+        # What waits for a reader, in the order in which it is to be read.
+        Index(
+            "ix_results_open",
+            "urgency",
+            "due_at",
+            "created_at",
+            postgresql_where=text("case_state <> 'closed'"),
+        ),
+        Index("ix_results_held_by", "held_by", postgresql_where=text("held_by IS NOT NULL")),
     )
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
@@ -53,10 +78,18 @@ class ResultRow(Base):
     # JSON and not JSONB: the classes keep their order.
     document: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    # The end of the timeline; null: it has no deadline.
+    due_at: Mapped[dt.datetime | None] = mapped_column(Computed(DUE_AT, persisted=True))
+    # How far readers have come, and the label that they closed the case with.
+    case_state: Mapped[str] = mapped_column(server_default="unread")
+    case_label: Mapped[str | None]
+    # The reader to whom it is offered, and until when it is offered to nobody else.
+    held_by: Mapped[str | None] = mapped_column(String(16), ForeignKey("api_keys.id"))
+    held_until: Mapped[dt.datetime | None]
 
 
 class ReviewRow(Base):
-    """What a reviewer says of a job's result. Only ever added to; the newest of a job counts."""
+    """What a reviewer says of a job's result. Only ever added to; the newest of a reader counts."""
 
     __tablename__ = "reviews"
     __table_args__ = (
@@ -64,6 +97,7 @@ class ReviewRow(Base):
         CheckConstraint(one_of("label", REVIEW_LABELS), name="label_known"),
         Index("ix_reviews_job_id", "job_id", "id"),
         Index("ix_reviews_at", "at"),
+        Index("ix_reviews_api_key_id", "api_key_id", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -74,6 +108,8 @@ class ReviewRow(Base):
     comment: Mapped[str | None]
     api_key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    # Whether a second reader is to sign too.
+    asks_second: Mapped[bool] = mapped_column(server_default=false())
 
 
 class ExplanationRow(Base):

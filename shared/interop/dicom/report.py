@@ -29,6 +29,7 @@ from pydicom.valuerep import DT
 from shared import __version__
 from shared.interop import codes
 from shared.interop.codes import Concept
+from shared.interop.dicom.texts import LONGEST_LO, LONGEST_SH, fitting
 from shared.interop.results import SOFTWARE, NoDicomSourceError, identity, result_of
 from shared.interop.sources import DicomSource
 from shared.jobs.entities import Job
@@ -43,7 +44,6 @@ _ONE_FRAME = {
 }
 _QUALITATIVE = sr.CodedConcept("C0034375", "UMLS", "Qualitative Evaluations")  # TID 1500, row 12
 _ENGLISH = sr.CodedConcept("en", "RFC5646", "English")
-_LONGEST_SH, _LONGEST_LO = 16, 64
 
 
 def structured_report(job: Job, sources: Sequence[DicomSource]) -> bytes:
@@ -125,8 +125,8 @@ def _evidence(job: Job, source: DicomSource) -> Dataset:
     """
     image = job.images[source.index]
     known = Dataset()
-    known.PatientID = _fitting(job.patient_ref, _LONGEST_LO)
-    known.AccessionNumber = _fitting(job.accession_number, _LONGEST_SH)
+    known.PatientID = fitting(job.patient_ref, LONGEST_LO)
+    known.AccessionNumber = fitting(job.accession_number, LONGEST_SH)
     for empty in ("PatientName", "PatientBirthDate", "PatientSex", "ReferringPhysicianName"):
         setattr(known, empty, "")
     for empty in ("StudyID", "StudyDate", "StudyTime", "Modality"):
@@ -137,12 +137,6 @@ def _evidence(job: Job, source: DicomSource) -> Dataset:
     known.SOPClassUID = source.sop_class_uid
     known.Rows, known.Columns = image.height, image.width
     return known
-
-
-def _fitting(text: str | None, most: int) -> str:
-    """An identifier, or none where DICOM has no room for it: one that is cut is another's."""
-    fits = text is not None and len(text) <= most and "\\" not in text and text.isprintable()
-    return text if text and fits else ""
 
 
 def _content(
@@ -247,7 +241,7 @@ def _text_items(result: TriageResult) -> Iterator[sr.TextContentItem]:
 
 def _coded(concept: Concept) -> sr.CodedConcept:
     """A code; Code Meaning is an LO, and half a sentence could say the opposite of a whole one."""
-    fits = len(concept.display) <= _LONGEST_LO
+    fits = len(concept.display) <= LONGEST_LO
     meaning = concept.display if fits else concept.code.replace("_", " ")
     return sr.CodedConcept(concept.code, concept.system.dicom, meaning)
 

@@ -16,6 +16,7 @@ from pydicom.uid import ComprehensiveSRStorage
 from shared import __version__
 from shared.interop import codes
 from shared.interop.codes import Concept
+from shared.interop.dicom.texts import LONGEST_LO, LONGEST_SH, fitting
 from shared.interop.dicom.ups_names import PRIORITIES, UPS_PUSH, workitem_uid
 from shared.interop.dicom.ups_times import written
 from shared.interop.results import SOFTWARE, identity
@@ -24,7 +25,6 @@ from shared.jobs.states import Status
 from shared.orders.entities import Order
 from shared.orders.workitem_entities import Input, Workitem, WorkitemState
 
-_LONGEST_SH, _LONGEST_LO = 16, 64
 _EMPTY = (
     *("CommentsOnTheScheduledProcedureStep", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AdmissionID", "AdmittingDiagnosesDescription"),
@@ -81,7 +81,7 @@ def _add_schedule(step: Dataset, workitem: Workitem, station: str) -> None:
     # Which images there will be for an order is known when they are here.
     step.InputReadinessState = "INCOMPLETE" if order and workitem.job is None else "READY"
     step.InputInformationSequence = list(_instances(workitem.inputs))
-    if about.specimen_id and (fits := _fitting(about.specimen_id, _LONGEST_LO)):
+    if about.specimen_id and (fits := fitting(about.specimen_id, LONGEST_LO)):
         described = Dataset()
         described.SpecimenIdentifier = fits
         specimen = Dataset()
@@ -93,19 +93,19 @@ def _add_relations(step: Dataset, workitem: Workitem) -> None:
     """PS3.3, section C.30.4: whom and which order it is about."""
     about, order, job = workitem.about, workitem.order, workitem.job
     patient = about.patient_ref or (job.patient_ref if job else None)
-    step.PatientID = _fitting(patient, _LONGEST_LO)
+    step.PatientID = fitting(patient, LONGEST_LO)
     request = Dataset()
     study = (order and order.study_uid) or next((one.study_uid for one in workitem.inputs), "")
     request.StudyInstanceUID = study
-    request.AccessionNumber = _fitting(about.accession_number, _LONGEST_SH)
+    request.AccessionNumber = fitting(about.accession_number, LONGEST_SH)
     request.IssuerOfAccessionNumberSequence = []
     request.RequestedProcedureID = request.RequestedProcedureDescription = ""
     request.RequestedProcedureCodeSequence = []
     if order is not None:
         placer, filler = order.placer_number, order.filler_number
-        request.PlacerOrderNumberImagingServiceRequest = _fitting(placer, _LONGEST_LO)
-        request.FillerOrderNumberImagingServiceRequest = _fitting(filler, _LONGEST_LO)
-        system = _fitting(order.procedure_system, _LONGEST_SH)
+        request.PlacerOrderNumberImagingServiceRequest = fitting(placer, LONGEST_LO)
+        request.FillerOrderNumberImagingServiceRequest = fitting(filler, LONGEST_LO)
+        system = fitting(order.procedure_system, LONGEST_SH)
         if order.procedure_code and system:
             code = _code(order.procedure_code, system, order.procedure_code)
             request.RequestedProcedureCodeSequence = [code]
@@ -143,7 +143,7 @@ def _performed(workitem: Workitem, job: Job, base_url: str, station: str) -> Dat
     done.PerformedStationGeographicLocationCodeSequence = []
     done.PerformedProcessingParametersSequence = []
     done.PerformedWorkitemCodeSequence = [_coded(codes.TRIAGE)]
-    done.PerformedProcedureStepDescription = _fitting(job.model, _LONGEST_LO)
+    done.PerformedProcedureStepDescription = fitting(job.model, LONGEST_LO)
     done.PerformedProcedureStepStartDateTime = written(job.started_at) if job.started_at else ""
     if job.finished_at:
         done.PerformedProcedureStepEndDateTime = written(job.finished_at)
@@ -193,13 +193,7 @@ def _coded(concept: Concept) -> Dataset:
 def _code(value: str, system: str, meaning: str) -> Dataset:
     """A code (PS3.3, table 8.8-1); where it is longer than 16 characters, as Long Code Value."""
     item = Dataset()
-    setattr(item, "CodeValue" if len(value) <= _LONGEST_SH else "LongCodeValue", value)
+    setattr(item, "CodeValue" if len(value) <= LONGEST_SH else "LongCodeValue", value)
     item.CodingSchemeDesignator = system
-    item.CodeMeaning = _fitting(meaning, _LONGEST_LO)
+    item.CodeMeaning = fitting(meaning, LONGEST_LO)
     return item
-
-
-def _fitting(text: str | None, most: int) -> str:
-    """An identifier, or none where DICOM has no room for it: one that is cut is another's."""
-    fits = text is not None and len(text) <= most and "\\" not in text and text.isprintable()
-    return text if text and fits else ""

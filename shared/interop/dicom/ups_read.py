@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
 from shared.errors import BadRequestError
@@ -153,10 +154,9 @@ def _item(dataset: Dataset, keyword: str) -> Dataset:
     items: Any = dataset.get(keyword)
     if not items:
         return Dataset()
-    item = items[0]
-    if not isinstance(item, Dataset):
+    if not isinstance(items, Sequence):
         raise BadRequestError(f"{keyword} must be a sequence.")
-    return item
+    return items[0]
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

@@ -18,11 +18,10 @@ from pydicom.dataset import Dataset
 from shared.errors import BadRequestError
 from shared.gateway_settings import AE_TITLE
 from shared.interop.codes import TRIAGE
+from shared.interop.dicom.texts import LONGEST_LO, LONGEST_SH, fitting
 from shared.jobs.states import Priority
 from shared.orders.awaiting import AwaitedFilter
 from shared.orders.entities import Order
-
-LONGEST_SH, LONGEST_LO = 16, 64  # PS3.5, table 6.2-1
 
 _MODALITIES = ("SM", "GM")
 """Slide and General Microscopy (PS3.3, section C.7.3.1.1.1): a smear may come as either."""
@@ -69,7 +68,7 @@ def read_query(wanted: Dataset, caller: str) -> WorklistQuery:
         caller: The AE title of who asks.
 
     Raises:
-        BadRequestError: A date or a time is none.
+        BadRequestError: A date, a time or a zone is none, or a value is no text.
     """
     steps = wanted.get("ScheduledProcedureStepSequence") or [Dataset()]
     step = steps[0]
@@ -116,14 +115,14 @@ def _everything(order: Order, query: WorklistQuery) -> Dataset:
     starts_at = (order.scheduled_at or order.created_at).astimezone(query.zone)
     item, step = Dataset(), Dataset()
     item.AccessionNumber = order.accession_number
-    item.PatientName = item.PatientID = _fitting(order.patient_ref, LONGEST_LO)
+    item.PatientName = item.PatientID = fitting(order.patient_ref, LONGEST_LO)
     item.StudyInstanceUID = order.study_uid or _derived_uid(order, "study")
     item.RequestedProcedureID = order.accession_number
     item.RequestedProcedureDescription = TRIAGE.display
     item.RequestedProcedureCodeSequence = _procedure(order)
     item.RequestedProcedurePriority = _PRIORITIES[order.priority]
-    item.PlacerOrderNumberImagingServiceRequest = _fitting(order.placer_number, LONGEST_LO)
-    item.FillerOrderNumberImagingServiceRequest = _fitting(order.filler_number, LONGEST_LO)
+    item.PlacerOrderNumberImagingServiceRequest = fitting(order.placer_number, LONGEST_LO)
+    item.FillerOrderNumberImagingServiceRequest = fitting(order.filler_number, LONGEST_LO)
     item.ScheduledSpecimenSequence = _specimens(order)
     step.Modality = query.modality
     step.ScheduledStationAETitle = query.station
@@ -139,8 +138,8 @@ def _everything(order: Order, query: WorklistQuery) -> Dataset:
 
 def _procedure(order: Order) -> list[Dataset]:
     """The ordered code; without its system, or where DICOM has no room for it, there is none."""
-    code = _fitting(order.procedure_code, LONGEST_SH)
-    system = _fitting(order.procedure_system, LONGEST_SH)
+    code = fitting(order.procedure_code, LONGEST_SH)
+    system = fitting(order.procedure_system, LONGEST_SH)
     if not code or not system:
         return []
     item = Dataset()
@@ -149,7 +148,7 @@ def _procedure(order: Order) -> list[Dataset]:
 
 
 def _specimens(order: Order) -> list[Dataset]:
-    specimen_id = _fitting(order.specimen_id, LONGEST_LO)
+    specimen_id = fitting(order.specimen_id, LONGEST_LO)
     if not specimen_id:
         return []
     container, specimen = Dataset(), Dataset()
@@ -169,7 +168,7 @@ def _of_these(everything: Dataset, wanted: Dataset) -> tuple[Dataset, bool]:
         if key.tag not in everything:
             found.add_new(key.tag, key.VR, [] if key.VR == "SQ" else None)
             is_whole = False
-        elif key.VR == "SQ" and key.value and len(key.value[0]):
+        elif key.VR == everything[key.tag].VR == "SQ" and key.value and len(key.value[0]):
             parts = [_of_these(item, key.value[0]) for item in everything[key.tag].value]
             found.add_new(key.tag, "SQ", [part for part, _ in parts])
             is_whole = is_whole and all(whole for _, whole in parts)
@@ -185,6 +184,8 @@ def _same(element: DataElement) -> DataElement:
 def _key(wanted: Dataset, keyword: str) -> str | None:
     """What an attribute must match; None: anything does (PS3.4, section C.2.2.2.3)."""
     text = str(wanted.get(keyword) or "").strip(" \0")
+    if not text.isprintable():
+        raise BadRequestError(f"{keyword} must be a text without control characters.")
     return None if text.strip("*") == "" else text
 
 
@@ -196,9 +197,12 @@ def _title(step: Dataset) -> str | None:
 def _zone(text: str | None) -> dt.tzinfo:
     if text is None:
         return dt.UTC
-    if not _ZONE.fullmatch(text):
-        raise BadRequestError("TimezoneOffsetFromUTC.")
-    return dt.datetime.strptime(text, "%z").tzinfo or dt.UTC
+    try:
+        if not _ZONE.fullmatch(text):
+            raise ValueError
+        return dt.datetime.strptime(text, "%z").tzinfo or dt.UTC
+    except ValueError:
+        raise BadRequestError("TimezoneOffsetFromUTC.") from None
 
 
 def _period(step: Dataset, zone: dt.tzinfo) -> tuple[dt.datetime | None, dt.datetime | None]:
@@ -247,11 +251,6 @@ def _span(text: str) -> tuple[dt.timedelta, dt.timedelta]:
     begins = dt.timedelta(hours=int(hours), minutes=int(minutes or 0), seconds=int(seconds or 0))
     unit = "seconds" if seconds else "minutes" if minutes else "hours"
     return begins, begins + dt.timedelta(**{unit: 1})
-
-
-def _fitting(text: str | None, longest: int) -> str:
-    """A text that a value of DICOM can have; one that cannot is left out, never cut."""
-    return text if text and len(text) <= longest and "\\" not in text else ""
 
 
 def _derived_uid(order: Order, part: str) -> str:

@@ -1,8 +1,9 @@
 """Acknowledges HL7 messages in original mode: the general acknowledgement (HL7 v2.5.1 2.9.2).
 
-MSA-1 tells a sender what to do next: AA, it is done; AE, the same message may be taken later, send
-it again; AR, it never will be. The standard leaves it to each site whether a refused message is
-sent again (section 2.9.2.2), so ERR-3 says the same: 207 is the only code that passes by itself.
+MSA-1 tells a sender what to do next: AA, it is done; AE, what the message says is wrong, and stays
+so; AR, it is rejected for what it is or for how things stand here, and may be taken later (sections
+2.9.2.1 and 2.9.2.2). They are the two halves of table 0357: errors are 1xx, rejections 2xx. The
+standard leaves it to each site what is sent again; ERR-3 tells them apart, and 207 passes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ class Acknowledgement(StrEnum):
 class Refusal:
     """Why a message was not taken: ERR."""
 
-    acknowledgement: Acknowledgement
     condition: Condition
     code: str
     """The stable code of the error, for ERR-5 and MSA-3."""
@@ -39,9 +39,14 @@ class Refusal:
 
     @classmethod
     def of(cls, error: Hl7Error) -> Refusal:
-        """The message itself is at fault: it is rejected."""
-        reject = Acknowledgement.REJECT
-        return cls(reject, error.condition, error.code, error.place, error.hint)
+        """What is wrong with a message."""
+        return cls(error.condition, error.code, error.place, error.hint)
+
+    @property
+    def acknowledgement(self) -> Acknowledgement:
+        """MSA-1."""
+        is_error = self.condition.code.startswith("1")
+        return Acknowledgement.ERROR if is_error else Acknowledgement.REJECT
 
 
 def acknowledge(asked: Message | None, refusal: Refusal | None, *, at: dt.datetime) -> bytes:

@@ -19,6 +19,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from shared.auth.hosts import Address, Networks, client_address, is_within
@@ -91,9 +92,15 @@ class MllpListener:
 
         What is being handled is done, though not answered: its sender asks again.
         """
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        with suppress(RuntimeError):  # it has ended already
+            self._loop.call_soon_threadsafe(self._stopping.set)
         if self._thread is not None:
             self._thread.join()
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the thread that listens has not ended."""
+        return self._thread is not None and self._thread.is_alive()
 
     async def _serve(self, host: str, port: int, started: Future[int]) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -125,7 +132,7 @@ class MllpListener:
             peer = writer.get_extra_info("peername") or (None,)
             address = client_address(peer[0], "", ())
             if address is None or not is_within(address, self._allowed):
-                _log.warning("HL7 connection from another address")
+                _log.warning("HL7 connection from another address", extra={"address": str(address)})
             elif len(self._conversations) > self._limits.connections:
                 _log.warning("too many HL7 connections")
             else:

@@ -25,6 +25,8 @@ MAX_ACK_BYTES = 64 * 1024
 
 _START_BLOCK, _END_BLOCK = b"\x0b", b"\x1c"
 _ERROR_CODE = re.compile(r"[12][0-9]{2}", re.ASCII)  # HL7 v2.5.1 table 0357
+# The message is built wrongly, or is of a kind that is not taken.
+_STAYS = re.compile(r"[12]0[0-3]", re.ASCII)
 
 
 def send(
@@ -82,8 +84,9 @@ def check_acknowledged(ack: str, control_id: str) -> None:
         control_id: MSH-10 of the message, which MSA-2 repeats.
 
     Raises:
-        CallFailedError: `ack_ar`, which is final: the receiver rejects the message. `ack_ae`: it
-            met an error. Both may end with the code of ERR-3, such as `ack_ae_207`.
+        CallFailedError: `ack_ae`, the receiver finds an error, or `ack_ar`, it rejects the message.
+            Both may end with the code of ERR-3, such as `ack_ar_207`. Receivers do not agree on
+            which of them may be sent again; final are the codes that say what the message is.
             `ack_of_another`, `ack_unknown` (a code that is none of these) or `ack_malformed`.
     """
     segments = ack.lstrip("\r\n").replace("\n", "\r").split("\r")
@@ -102,7 +105,7 @@ def check_acknowledged(ack: str, control_id: str) -> None:
         raise CallFailedError("ack_unknown")
     met = _ERROR_CODE.match(fields["ERR"][3]) if len(fields.get("ERR", ())) > 3 else None
     code = f"ack_{answer[1].lower()}" + (f"_{met[0]}" if met else "")
-    raise CallFailedError(code, is_final=answer[1] == "AR")
+    raise CallFailedError(code, is_final=bool(met and _STAYS.match(met[0])))
 
 
 async def _send(

@@ -219,7 +219,9 @@ def _accession(group: _Group, accession_field: AccessionField) -> str:
 def _values(group: _Group, places: Sequence[_Place]) -> Iterator[tuple[str, Segment, int]]:
     """What is in the first of these places that has something: value, segment and field."""
     for name, at, component in places:
-        found = [(one.value(at, component), one, at) for one in group.named(name)]
+        found = [
+            (value, one, at) for one in group.named(name) for value in one.values(at, component)
+        ]
         if filled := [one for one in found if one[0]]:
             yield from filled
             return

@@ -126,8 +126,23 @@ class Segment:
         Raises:
             Hl7Error: It is not in the message's character set, or has an escape that is not taken.
         """
+        return next(self.values(field, component, subcomponent))
+
+    def values(self, field: int, component: int = 1, subcomponent: int = 1) -> Iterator[str]:
+        """The same part of each repetition of a field; there is at least one.
+
+        Raises:
+            Hl7Error: As of `value`.
+        """
         text = self.fields[field] if field < len(self.fields) else ""
-        text = text.split(self.delimiters.repetition, 1)[0]
+        for repetition in text.split(self.delimiters.repetition):
+            yield self._part(repetition, field, component, subcomponent)
+
+    def error(self, condition: Condition, field: int, hint: str = "") -> Hl7Error:
+        """What is wrong with a field of this segment."""
+        return Hl7Error(condition, (self.name, self.number, field), hint)
+
+    def _part(self, text: str, field: int, component: int, subcomponent: int) -> str:
         for position, delimiter in (
             (component, self.delimiters.component),
             (subcomponent, self.delimiters.subcomponent),
@@ -143,10 +158,6 @@ class Segment:
             return self.delimiters.unescape(text)
         except ValueError:
             raise self.error(Condition.DATA_TYPE, field) from None
-
-    def error(self, condition: Condition, field: int, hint: str = "") -> Hl7Error:
-        """What is wrong with a field of this segment."""
-        return Hl7Error(condition, (self.name, self.number, field), hint)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import select
 
 from services.gateway.keys import GatewayKeyError
+from services.gateway.main import create_listener, watch
 from services.gateway.scp import NoCallersError
 from services.gateway.tls import GatewayTlsError
 from shared.db.models import OrderRow
@@ -88,7 +89,7 @@ def test_noise_before_a_message_is_passed_over(port: int, noise: bytes) -> None:
 
 def test_what_is_no_message_is_answered_too(port: int) -> None:
     with Sender(port) as sender:
-        assert told(sender.send("GET / HTTP/1.1")) == ("AR", "100")
+        assert told(sender.send("GET / HTTP/1.1")) == ("AE", "100")
         assert told(sender.send(placed("A")))[0] == "AA"
 
 
@@ -194,6 +195,15 @@ def test_over_tls_only_who_shows_a_certificate_is_heard(listen, tmp_path: Path) 
         assert told(sender.send(placed("A")))[0] == "AA"
     with Sender(port) as plain:
         assert plain.read() == ""
+
+
+def test_a_gateway_whose_listener_has_ended_ends_too(told_settings: Settings, sessions) -> None:
+    listener = create_listener(told_settings, sessions)
+    listener.start(HOST, 0)
+    assert listener.is_listening
+    listener.close()
+    listener.close()
+    assert watch(threading.Event(), listener) == 1
 
 
 @pytest.mark.exhaustive

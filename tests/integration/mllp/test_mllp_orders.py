@@ -13,9 +13,11 @@ from shared.db.models import AuditRow, Base, OrderRow
 from shared.db.session import create_database
 from shared.local.ports import HOST, free_ports
 from shared.orders.claim import claim
+from shared.orders.entities import NewOrder
+from shared.orders.place import place
 from shared.orders.queries import find_order
 from shared.settings import Settings
-from tests.hl7_orders import AUTHORITY, BIRTH, NAME, NUMBER, fields, message, order, placed
+from tests.hl7_orders import AUTHORITY, BIRTH, NAME, NUMBER, PID, fields, message, order, placed
 from tests.integration.jobs import count
 from tests.mllp_sender import Sender, told
 
@@ -69,6 +71,33 @@ def test_an_order_that_others_have_claimed_is_not_changed(port: int, sessions, k
     assert find_order(sessions, "ACC-1").state == "claimed"
 
 
+def test_an_order_whose_answer_was_lost_is_accepted_again_though_it_was_claimed(
+    port: int, sessions, key_id: str
+) -> None:
+    with Sender(port) as sender:
+        sender.send(placed("ACC-1"))
+        claim(sessions, find_order(sessions, "ACC-1").id, "1.2.3", key_id=key_id)
+        assert told(sender.send(placed("ACC-1")))[0] == "AA"
+    assert find_order(sessions, "ACC-1").state == "claimed"
+
+
+def test_an_order_of_another_sender_is_neither_changed_nor_cancelled(port: int, sessions) -> None:
+    with Sender(port) as sender:
+        sender.send(placed("ACC-1"))
+        before = find_order(sessions, "ACC-1")
+        for lines, code in (((PID, *order("ACC-1")), "205"), (("ORC|CA|ACC-1",), "204")):
+            other = message(*lines).replace("|LIS|LAB|", "|LIS|OTHER|")
+            assert told(sender.send(other)) == ("AR", code)
+    assert find_order(sessions, "ACC-1") == before
+
+
+def test_a_sender_takes_over_an_order_that_names_no_placer(port: int, sessions, key_id) -> None:
+    place(sessions, NewOrder("ACC-1"), key_id=key_id)
+    with Sender(port) as sender:
+        assert told(sender.send(placed("ACC-1")))[0] == "AA"
+    assert find_order(sessions, "ACC-1").placer == "LIS|LAB"
+
+
 def test_nothing_of_a_patient_reaches_the_database_or_the_log(
     port: int, database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -76,7 +105,10 @@ def test_nothing_of_a_patient_reaches_the_database_or_the_log(
     strange = message(*order(NAME, NAME), f"NTE|1||{NAME}", kind=f"{NAME}^O01", id=f"M-{NAME}")
     with caplog.at_level(logging.DEBUG), Sender(port) as sender:
         assert told(sender.send(placed("ACC-1")))[0] == "AA"
-        assert told(sender.send(bad)) == ("AR", "102")
+        sender.send("")
+        (refused,) = [each for each in caplog.records if "refused" in each.getMessage()]
+        assert (refused.code, refused.address) == ("hl7_segment_sequence", HOST)
+        assert told(sender.send(bad)) == ("AE", "102")
         assert told(sender.send(strange)) == ("AR", "200")
     with database.connect() as connection:
         rows = [
@@ -107,7 +139,7 @@ def test_without_the_database_the_sender_is_told_to_try_again(
     with Sender(port) as sender, pytest.MonkeyPatch.context() as moved:
         # The server goes away under a listener that runs.
         moved.setitem(sessions.kw, "bind", engine)
-        assert told(sender.send(placed("ACC-1"))) == ("AE", "207")
+        assert told(sender.send(placed("ACC-1"))) == ("AR", "207")
         moved.undo()
         assert told(sender.send(placed("ACC-1")))[0] == "AA"
     engine.dispose()
@@ -119,7 +151,7 @@ def test_a_key_that_was_revoked_takes_no_orders_and_loses_none(
     revoke_key(sessions, key_id)
     with Sender(port) as sender:
         answer = sender.send(placed("ACC-1"))
-    assert told(answer) == ("AE", "207")
+    assert told(answer) == ("AR", "207")
     assert fields(answer, "MSA")[3] == "key_revoked"
     assert count(sessions, OrderRow) == 0
 

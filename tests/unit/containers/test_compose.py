@@ -70,6 +70,14 @@ def test_a_worker_leaves_before_its_container_is_killed(services: dict[str, Any]
         assert settings_of(services[name]).worker_grace_seconds < grace
 
 
+def test_the_gateway_takes_dicom_or_orders_or_both() -> None:
+    asked = {"HEMOTRIAGE_DICOM_PORT": "0", "HEMOTRIAGE_HL7_PORT": "2575"}
+    orders_alone = settings_of(resolve({**SECRETS, **asked})["gateway"])
+    assert (orders_alone.dicom_port, orders_alone.hl7_port) == (0, 2575)
+    dicom_alone = settings_of(resolve(SECRETS)["gateway"])
+    assert (dicom_alone.dicom_port, dicom_alone.hl7_port) == (11112, 0)
+
+
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("value", [None, ""], ids=["missing", "empty"])
 def test_a_missing_secret_stops_the_start(name: str, value: str | None) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from shared.interop.dicom.deidentify import pseudonym
-from shared.interop.hl7.ack import Acknowledgement, Refusal, acknowledge
+from shared.interop.hl7.ack import Refusal, acknowledge
 from shared.interop.hl7.mllp import check_acknowledged
 from shared.interop.hl7.orders import MAX_ORDERS, VERSIONS, OrderRequest, read_orders
 from shared.interop.hl7.read import Condition, Hl7Error, read_message
@@ -108,6 +108,20 @@ def test_of_several_timings_the_most_urgent_counts_and_none_is_routine() -> None
     (request,) = read(message("ORC|NW|A", *timings, "OBR|1|A"))
     assert request.order.priority is Priority.STAT
     assert read(message("ORC|NW|A"))[0].order.priority is Priority.ROUTINE
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("ORC|NW|A", "TQ1|1||||||20260104~20260103||R~S", "OBR|1|A"),
+        ("ORC|NW|A|||||^^^20260104^^R~^^^20260103^^S", "OBR|1|A"),
+    ],
+    ids=["TQ1", "ORC-7"],
+)
+def test_of_a_timing_that_repeats_the_most_urgent_and_the_earliest_count(lines) -> None:
+    (request,) = read(message(*lines))
+    assert request.order.priority is Priority.STAT
+    assert request.order.scheduled_at == dt.datetime(2026, 1, 2, 23, tzinfo=dt.UTC)
 
 
 def test_a_specimen_that_comes_first_is_that_of_the_orders_after_it() -> None:
@@ -217,10 +231,10 @@ def test_an_acknowledgement_turns_the_header_round_and_repeats_the_control_id() 
     assert str(hl7.parse(answer)) == answer
 
 
-def test_a_refusal_says_what_and_where_and_whether_to_try_again() -> None:
+def test_a_refusal_says_what_is_wrong_and_where() -> None:
     asked = read_message(message("ORC|SC|A").encode())
     answer = acknowledge(asked, Refusal.of(refusal(message("ORC|SC|A"))), at=AT).decode()
-    assert fields(answer, "MSA") == ["MSA", "AR", "MSG-1", "hl7_table_value_not_found"]
+    assert fields(answer, "MSA") == ["MSA", "AE", "MSG-1", "hl7_table_value_not_found"]
     err = fields(answer, "ERR")
     assert err[2:6] == [
         "ORC^1^1",
@@ -228,13 +242,23 @@ def test_a_refusal_says_what_and_where_and_whether_to_try_again() -> None:
         "E",
         "hl7_table_value_not_found^^99HEM",
     ]
+
+
+@pytest.mark.parametrize(
+    ("condition", "code", "is_final"),
+    [
+        (Condition.DATA_TYPE, "ack_ae_102", True),
+        (Condition.UNSUPPORTED_VERSION_ID, "ack_ar_203", True),
+        (Condition.RECORD_LOCKED, "ack_ar_206", False),
+        (Condition.INTERNAL_ERROR, "ack_ar_207", False),
+    ],
+)
+def test_our_own_sender_would_send_again_what_may_be_taken_later(condition, code, is_final) -> None:
+    asked = read_message(placed("A").encode())
+    answer = acknowledge(asked, Refusal(condition, "some_code"), at=AT).decode()
     with pytest.raises(CallFailedError) as refused:
         check_acknowledged(answer, "MSG-1")
-    assert (refused.value.code, refused.value.is_final) == ("ack_ar_103", True)
-    later = Refusal(Acknowledgement.ERROR, Condition.INTERNAL_ERROR, "database_unavailable")
-    with pytest.raises(CallFailedError) as refused:
-        check_acknowledged(acknowledge(asked, later, at=AT).decode(), "MSG-1")
-    assert (refused.value.code, refused.value.is_final) == ("ack_ae_207", False)
+    assert (refused.value.code, refused.value.is_final) == (code, is_final)
 
 
 def test_an_acknowledgement_is_in_the_character_set_of_the_message() -> None:

@@ -63,9 +63,11 @@ def test_a_large_message_arrives_whole() -> None:
     ("answer", "code", "is_final"),
     [
         (acking("AE"), "ack_ae", False),
-        (acking("AR"), "ack_ar", True),
+        (acking("AR"), "ack_ar", False),
         (acking("AE", "ERR||PID^1^3|204^Unknown key identifier^HL70357|E"), "ack_ae_204", False),
-        (acking("AR", "ERR||PID|207|E||||Patient PAT-1234 is unknown"), "ack_ar_207", True),
+        (acking("AR", "ERR||PID|207|E||||Patient PAT-1234 is unknown"), "ack_ar_207", False),
+        (acking("AE", "ERR||OBX^1^5|102^Data type error^HL70357|E"), "ack_ae_102", True),
+        (acking("AR", "ERR||MSH^1^12|203|E"), "ack_ar_203", True),
         (acking("AE", "ERR||PID|PAT-1234|E"), "ack_ae", False),
         (acking("CA"), "ack_unknown", False),
         (acking(""), "ack_unknown", False),
@@ -88,7 +90,7 @@ def test_a_large_message_arrives_whole() -> None:
         (sending(framed(b"MSH|" + b"x" * MAX_ACK_BYTES)), "ack_too_large", False),
     ],
 )
-def test_what_is_not_taken_is_told_by_a_code_and_only_a_rejection_is_final(
+def test_what_is_not_taken_is_told_by_a_code_and_final_where_the_message_is_at_fault(
     answer: object, code: str, is_final: bool
 ) -> None:
     with receiving(answer) as receiver:

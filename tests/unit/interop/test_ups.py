@@ -15,7 +15,12 @@ from shared.errors import BadRequestError, NotFoundError
 from shared.interop import codes
 from shared.interop.dicom.ups import workitem_json
 from shared.interop.dicom.ups_names import chosen_id, workitem_id, workitem_uid
-from shared.interop.dicom.ups_read import read_creation, read_dataset, read_state_change
+from shared.interop.dicom.ups_read import (
+    read_changes,
+    read_creation,
+    read_dataset,
+    read_state_change,
+)
 from shared.interop.dicom.ups_search import MAX_RESULTS, read_search
 from shared.interop.dicom.ups_times import moment, span, written
 from shared.jobs.entities import JobFailure
@@ -264,6 +269,13 @@ def test_a_workitem_that_lacks_what_it_needs_is_no_workitem(changes) -> None:
 def test_a_body_that_is_no_data_set_is_a_bad_request(body) -> None:
     with pytest.raises(BadRequestError):
         read_state_change(read_dataset(body))
+
+
+@pytest.mark.parametrize("value", [{"vr": "US", "Value": [5]}, {"vr": "FD", "Value": [5.5]}])
+def test_a_number_in_place_of_a_sequence_is_a_bad_request(value) -> None:
+    body = json.dumps({"0040A370": value}).encode()
+    with pytest.raises(BadRequestError):
+        read_changes(read_dataset(body), SETTINGS)
 
 
 @pytest.mark.parametrize("state", ["SCHEDULED", "DONE", ""])

@@ -1,0 +1,166 @@
+"""How the queues of jobs stand, for whoever operates them.
+
+All is read from the database, which alone decides what a job is: messages of the broker may be
+lost, or there twice.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import func, select, text
+
+from shared.db.models import AuditRow, JobRow, OutboxRow
+from shared.db.session import Sessions, execute
+from shared.jobs.entities import Job, job_from_row
+from shared.jobs.queries import whole_jobs
+from shared.jobs.states import Priority, Status
+
+SPAN = dt.timedelta(hours=1)
+"""What throughput and redeliveries are counted over."""
+
+_ENDS_LOOKED_AT = 1000
+_UNSUCCESSFUL = (Status.FAILED, Status.DEAD)
+_ENDS = [f"job.{status}" for status in _UNSUCCESSFUL]
+_REQUEUED = "job.requeued"
+
+_THROUGHPUT = text(
+    """
+    SELECT minute, coalesce(succeeded, 0) AS succeeded, coalesce(unsuccessful, 0) AS unsuccessful
+    FROM generate_series(
+        date_trunc('minute', clock_timestamp() - CAST(:span AS interval)),
+        date_trunc('minute', clock_timestamp()), interval '1 minute'
+    ) AS minute
+    LEFT JOIN (
+        SELECT date_trunc('minute', created_at) AS minute, count(*) AS succeeded FROM results
+        WHERE created_at > clock_timestamp() - CAST(:span AS interval) GROUP BY 1
+    ) AS good USING (minute)
+    LEFT JOIN (
+        SELECT date_trunc('minute', at) AS minute, count(*) AS unsuccessful FROM audit_events
+        WHERE action = ANY(:ends) AND at > clock_timestamp() - CAST(:span AS interval) GROUP BY 1
+    ) AS bad USING (minute)
+    ORDER BY minute
+    """
+)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How many jobs of a priority wait, how many run, and since when the oldest has waited."""
+
+    priority: Priority
+    queued: int
+    running: int
+    oldest_at: dt.datetime | None
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A job in a worker's hands, and until when it has the lease that it renews meanwhile."""
+
+    id: uuid.UUID
+    priority: Priority
+    model: str
+    worker: str
+    attempts: int
+    isolated: bool
+    started_at: dt.datetime
+    lease_expires_at: dt.datetime
+
+
+@dataclass(frozen=True)
+class Minute:
+    """What ended in the minute that began at `at`."""
+
+    at: dt.datetime
+    succeeded: int
+    unsuccessful: int
+
+
+def depths(sessions: Sessions) -> list[Depth]:
+    """The queue of each priority, whether or not anything waits in it."""
+    statement = (
+        select(
+            JobRow.priority,
+            JobRow.status,
+            func.count().label("jobs"),
+            func.min(JobRow.queued_at).label("oldest_at"),
+        )
+        .where(JobRow.status.in_((Status.QUEUED, Status.RUNNING)))
+        .group_by(JobRow.priority, JobRow.status)
+    )
+    rows = execute(sessions, statement)
+    found = {(row.priority, row.status): (row.jobs, row.oldest_at) for row in rows}
+    none = (0, None)
+    depths = []
+    for priority in Priority:
+        queued, oldest = found.get((priority, Status.QUEUED), none)
+        running, _ = found.get((priority, Status.RUNNING), none)
+        depths.append(Depth(priority, queued, running, oldest))
+    return depths
+
+
+def running_jobs(sessions: Sessions, *, limit: int) -> list[RunningJob]:
+    """Jobs in workers' hands, those first whose lease ends first."""
+    job = JobRow
+    statement = (
+        select(
+            *(job.id, job.priority, job.worker, job.attempts, job.isolated),
+            *(job.started_at, job.lease_expires_at),
+            func.concat(job.model_name, "@", job.model_version).label("model"),
+        )
+        .where(job.status == Status.RUNNING)
+        .order_by(job.lease_expires_at)
+        .limit(limit)
+    )
+    return [RunningJob(**row._mapping) for row in execute(sessions, statement)]
+
+
+def throughput(sessions: Sessions) -> list[Minute]:
+    """What ended in each minute of `SPAN`, oldest first, the running minute included."""
+    rows = execute(sessions, _THROUGHPUT, {"span": SPAN, "ends": _ENDS})
+    return [Minute(row.minute, row.succeeded, row.unsuccessful) for row in rows]
+
+
+def redeliveries(sessions: Sessions) -> dict[str, int]:
+    """How often jobs were given back to their queue within `SPAN`, by the code of the reason."""
+    code = AuditRow.details["code"].astext.label("code")
+    times = func.count().label("times")
+    recent = AuditRow.at > func.clock_timestamp() - SPAN
+    statement = (
+        select(code, times)
+        .where(AuditRow.action == _REQUEUED, recent)
+        .group_by(code)
+        .order_by(times.desc())
+    )
+    return {str(row.code): row.times for row in execute(sessions, statement)}
+
+
+def unsent_messages(sessions: Sessions) -> int:
+    """Messages that are due and have not reached the broker."""
+    due = OutboxRow.send_after <= func.clock_timestamp()
+    ((count,),) = execute(sessions, select(func.count()).where(due))
+    return int(count)
+
+
+def unsuccessful_jobs(sessions: Sessions, *, limit: int) -> list[Job]:
+    """Jobs that are dead or failed, those first that ended last.
+
+    They are found by the trail of their ends, of which the newest 1,000 are looked at: no index of
+    jobs leads to the few that are.
+    """
+    ends = (
+        select(AuditRow.job_id)
+        .where(AuditRow.action.in_(_ENDS))
+        .order_by(AuditRow.id.desc())
+        .limit(_ENDS_LOOKED_AT)
+    )
+    statement = (
+        whole_jobs()
+        .where(JobRow.id.in_(ends), JobRow.status.in_(_UNSUCCESSFUL))
+        .order_by(JobRow.finished_at.desc())
+        .limit(limit)
+    )
+    return [job_from_row(row) for row in execute(sessions, statement)]
