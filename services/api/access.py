@@ -52,7 +52,8 @@ def _end(response: Response) -> Response:
         request_id=g.request_id,
         milliseconds=round((time.perf_counter() - g.started) * 1000, 1),
     )
-    if rule not in _NOT_RECORDED:
+    asks_again = call.method == "GET" and "HX-Request" in request.headers
+    if rule not in _NOT_RECORDED and not (asks_again and context().polls.has_just_had(call)):
         context().calls.add(call)
     fields = {"method": call.method, "route": call.route, "status": call.status}
     more = {"ms": call.milliseconds, "request_id": call.request_id}

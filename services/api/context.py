@@ -9,6 +9,7 @@ from typing import cast
 
 from flask import current_app
 
+from services.api.polls import Polls
 from shared.audit.calls import CallTrail
 from shared.auth.hosts import Networks, parse_networks
 from shared.auth.known import KnownKeys
@@ -41,6 +42,7 @@ class Context:
     keys: KnownKeys
     trusted_proxies: Networks
     calls: CallTrail
+    polls: Polls
     admission: Admission
     registry: Catalogue
     ends: EndWatch
@@ -67,6 +69,7 @@ def create_context(settings: Settings) -> Context:
         keys=KnownKeys(sessions, Tokens(settings)),
         trusted_proxies=parse_networks(settings.trusted_proxies),
         calls=CallTrail(sessions),
+        polls=Polls(),
         admission=Admission(sessions, settings),
         registry=Catalogue(settings, sessions),
         ends=EndWatch(database, sessions),

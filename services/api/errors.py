@@ -27,11 +27,9 @@ class DatabaseUnavailableError(TransientError):
 def init_app(app: APIFlask) -> None:
     """Register the one handler of each kind of error."""
     app.register_error_handler(HemotriageError, problem)
-    app.register_error_handler(DBAPIError, _database_error)
-    app.register_error_handler(PoolTimeoutError, _database_error)
     # What Python raises for JSON that is nested a thousandfold.
     app.register_error_handler(RecursionError, lambda _: problem(BadRequestError("Nested JSON.")))
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(Exception, lambda error: problem(told(error)))
     app.error_processor(_http_error)
 
 
@@ -68,14 +66,13 @@ def _http_error(error: HTTPError) -> Response:
     return response
 
 
-def _database_error(error: DBAPIError | PoolTimeoutError) -> Response:
-    lost = isinstance(error, PoolTimeoutError) or error.connection_invalidated
-    if lost or type(error).__name__ == "OperationalError":
+def told(error: Exception) -> HemotriageError:
+    """What is said of an error that is none of ours; it is logged, and nothing of it repeated."""
+    is_broken = isinstance(error, DBAPIError) and (
+        error.connection_invalidated or type(error).__name__ == "OperationalError"
+    )
+    if is_broken or isinstance(error, PoolTimeoutError):
         _log.warning("database unavailable", extra={"path": request.path})
-        return problem(DatabaseUnavailableError())
-    return _unexpected(error)
-
-
-def _unexpected(error: Exception) -> Response:
+        return DatabaseUnavailableError()
     _log.error("unexpected error", exc_info=error, extra={"endpoint": request.endpoint})
-    return problem(HemotriageError())
+    return HemotriageError()

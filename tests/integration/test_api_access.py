@@ -64,6 +64,17 @@ PROTECTED = [
     ("GET", "/v1/audit", Scope.ADMIN),
     ("POST", "/dicomweb/studies", Scope.SUBMIT),
     ("POST", "/dicomweb/studies/1.2.3", Scope.SUBMIT),
+    ("GET", "/dicomweb/workitems", Scope.READ),
+    ("POST", "/dicomweb/workitems", Scope.SUBMIT),
+    ("GET", "/dicomweb/workitems/2.25.1", Scope.READ),
+    ("POST", "/dicomweb/workitems/2.25.1", Scope.SUBMIT),
+    ("PUT", "/dicomweb/workitems/2.25.1/state", Scope.SUBMIT),
+    ("POST", "/dicomweb/workitems/2.25.1/cancelrequest", Scope.SUBMIT),
+    ("GET", "/v1/orders", Scope.READ),
+    ("POST", "/v1/orders", Scope.SUBMIT),
+    ("GET", f"/v1/orders/{NOBODY}", Scope.READ),
+    ("DELETE", f"/v1/orders/{NOBODY}", Scope.SUBMIT),
+    ("GET", f"/v1/jobs/{NOBODY}/reviews", Scope.READ),
 ]
 
 
@@ -101,7 +112,8 @@ def test_every_route_but_health_metrics_and_documentation_is_protected(client) -
         (method, rule.rule)
         for rule in routes.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
-        if rule.rule not in open_routes and not rule.rule.startswith(("/docs/", "/static/"))
+        if rule.rule not in open_routes
+        and not rule.rule.startswith(("/docs/", "/static/", "/console/"))
     }
     ways = routes.bind("localhost")
     named = {

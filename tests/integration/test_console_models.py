@@ -123,6 +123,24 @@ def test_two_versions_stand_side_by_side(admin: Visitor) -> None:
     assert "513 / 516" in page
 
 
+def test_a_version_that_was_measured_on_too_little_is_shown_all_the_same(
+    admin: Visitor, sessions: Sessions, storage: S3Store
+) -> None:
+    registered_again(sessions, storage, "student@2")
+    of_none = '{"value": null, "count": 0, "of": 0, "wilson95": null}'
+    with sessions.begin() as session:
+        for path in ("{review,unreviewed,errors}", "{robustness,perturbations,hue,1,accuracy}"):
+            session.execute(
+                text(
+                    "UPDATE model_versions SET card ="
+                    " jsonb_set(CAST(card AS jsonb), CAST(:path AS text[]), CAST(:none AS jsonb))"
+                ),
+                {"path": path, "none": of_none},
+            )
+    assert "student@1001" in admin.get("/models")
+    assert "505 / 516" in admin.get("/models/student/1001")
+
+
 @pytest.mark.parametrize("path", ["models/student/99", "models/nobody/1", "models/student/2/burn"])
 def test_what_is_not_there_is_not_found(admin: Visitor, path: str) -> None:
     assert "not_found" in admin.get(f"/{path}", status=404)

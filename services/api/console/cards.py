@@ -46,7 +46,7 @@ def _accuracy(card: Mapping[str, Any]) -> Iterator[Figure]:
 def _recalls(card: Mapping[str, Any]) -> Iterator[Figure]:
     for label, told in card["metrics"].get("per_class", {}).items():
         of = round(told["support"])
-        count = round(told["recall"] * of)
+        count = round(told["recall"] * of) if of else 0
         yield _counted(_("Recall of {label}", label=label), count, of)
 
 
@@ -68,7 +68,8 @@ def _robustness(card: Mapping[str, Any]) -> Iterator[Figure]:
     robustness = card.get("robustness", {})
     changes = robustness.get("perturbations", {}).values()
     changed = [one["accuracy"] for change in changes for one in change.values()]
-    lowest = min(changed, key=lambda one: float(one["value"]), default=None)
+    measured = [one for one in changed if one["of"]]
+    lowest = min(measured, key=lambda one: float(one["value"]), default=None)
     yield _proportion(_("Lowest accuracy on changed images"), lowest)
     yield _proportion(_("Accuracy on grey images"), robustness.get("grey"))
 
@@ -85,7 +86,7 @@ def _cost(card: Mapping[str, Any]) -> Iterator[Figure]:
 
 
 def _proportion(name: str, told: Mapping[str, Any] | None) -> Figure:
-    if told is None:
+    if told is None or not told["of"]:
         return Figure(name, _UNKNOWN)
     low, high = told["wilson95"]
     count = f"{told['count']} / {told['of']}"

@@ -7,15 +7,18 @@ neither inline scripts nor inline styles.
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, TypeVar
 
-from flask import Blueprint, Flask, Response, make_response, redirect, request, url_for
+from flask import Blueprint, Flask, Response, g, make_response, redirect, request, url_for
 from flask.sessions import SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFError, CSRFProtect, ValidationError, validate_csrf
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from services.api.console.rendering import page
-from services.api.console.visitor import is_local
+from services.api.console.visitor import is_local, visitor
+from services.api.errors import told
 from shared.errors import HemotriageError, UnauthorizedError
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -43,6 +46,9 @@ _HEADERS = {
 
 csrf = CSRFProtect()
 
+# Forms of people who are not signed in.
+_OPEN = ("console.do_sign_in", "console.looks", "console.sign_out")
+
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -56,10 +62,12 @@ class ConsoleSession(SecureCookieSessionInterface):
 
 def guard(bp: Blueprint) -> None:
     """Guard the pages of a blueprint."""
+    bp.before_request(_refuse_strangers_forms)
     bp.before_request(_refuse_forged)
     bp.after_request(_protect)
     bp.register_error_handler(HemotriageError, _refused)
     bp.register_error_handler(CSRFError, _forged)
+    bp.register_error_handler(Exception, _broken)
 
 
 def reads_its_token(view: View) -> View:
@@ -80,6 +88,16 @@ def check_token(token: str | None) -> None:
         raise CSRFError from error
 
 
+def _refuse_strangers_forms() -> None:
+    """A form may be as large as an upload, and is read to find its token.
+
+    Raises:
+        UnauthorizedError: Nobody is signed in who could send one.
+    """
+    if request.method != "GET" and request.endpoint not in _OPEN and visitor() is None:
+        raise UnauthorizedError
+
+
 def _refuse_forged() -> None:
     csrf.protect(apply_exemptions=True)
 
@@ -95,6 +113,17 @@ def _refused(error: HemotriageError) -> BaseResponse:
         return _to_sign_in()
     shown = page("error.html", error=error)
     return make_response(shown, int(error.http_status))
+
+
+def _broken(error: Exception) -> BaseResponse:
+    """What is not expected is logged as by the API, and told on a page."""
+    if isinstance(error, HTTPException):
+        status = HTTPStatus(error.code or 500)
+        said = {"title": f"{status.phrase}.", "code": status.name.lower()}
+        return make_response(page("error.html", error=said), int(status))
+    # Who looks may be what could not be found out.
+    g.setdefault("visitor", None)
+    return _refused(told(error))
 
 
 def _to_sign_in() -> BaseResponse:
