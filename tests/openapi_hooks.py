@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import uuid
 from typing import Any
 
 import schemathesis
@@ -35,6 +36,23 @@ def related(ctx: Any, value: Any) -> dict[str, Any]:
 def map_path_parameters(ctx: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
     """Name things that exist."""
     if path_parameters and _things and _chance.random() < 0.5:
-        known = {name: _things[name] for name in path_parameters if name in _things}
-        return {**path_parameters, **known}
+        known = {name: _things.get(name) for name in path_parameters}
+        return {
+            name: known[name] if _alike(value, known[name]) else value
+            for name, value in path_parameters.items()
+        }
     return path_parameters
+
+
+def _alike(value: Any, known: Any) -> bool:
+    """Whether one may stand for the other: what is wrong on purpose has to stay wrong."""
+    if type(value) is not type(known) or not isinstance(value, str):
+        return type(value) is type(known)
+    return all(_is_uuid(text) for text in (value, known)) or not _is_uuid(known)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return bool(uuid.UUID(text))
+    except ValueError:
+        return False

@@ -7,12 +7,15 @@ import os
 import re
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from shared.local.ports import free_ports
 from shared.local.service import LocalService
 from shared.settings import PROJECT_ROOT
 from tests import datasets
@@ -20,6 +23,14 @@ from tests.openapi_hooks import THINGS
 from tests.waiting import eventually
 
 SCHEMATHESIS = Path(sys.executable).with_name("st")
+
+
+@pytest.fixture(scope="module")
+def service(service_folder: Path) -> Iterator[LocalService]:
+    """A service of its own: what is drawn at random leaves it a lot to do."""
+    settings = {"HEMOTRIAGE_API_PORT": str(free_ports(1)[0])}
+    with LocalService(service_folder / "openapi", settings=settings) as running:
+        yield running
 
 
 @pytest.fixture
@@ -32,7 +43,7 @@ def http(service: LocalService):
 
 @pytest.fixture
 def things(http: httpx.Client) -> dict[str, Any]:
-    """One of each: a job with a result, a locked data set, a training, a gate."""
+    """One of each: a job with a result, a locked data set, a training, a gate, an order."""
     image = {"image": datasets.field(7)}
     job_id = made(http.post("/v1/jobs", files=image))
     zipped = datasets.zipped(datasets.drawn(7))
@@ -47,8 +58,10 @@ def things(http: httpx.Client) -> dict[str, Any]:
     http.delete(f"/v1/trainings/{run_id}").raise_for_status()
     gates = "/v1/models/cnn_custom/versions/1/gates"
     gate_id = made(http.post(gates, json={"dataset_id": dataset_id}))
+    order_id = made(http.post("/v1/orders", json={"accession_number": "A-1"}))
     ids = {"job_id": job_id, "dataset_id": dataset_id, "run_id": run_id, "gate_id": gate_id}
-    return {**ids, "index": 0, "name": "cnn_custom", "version": 1}
+    more = {"order_id": order_id, "uid": f"2.25.{uuid.UUID(order_id).int}"}
+    return {**ids, **more, "index": 0, "name": "cnn_custom", "version": 1}
 
 
 ZIP = {"Content-Type": "application/zip"}

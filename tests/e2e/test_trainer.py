@@ -63,7 +63,7 @@ def reach(client: Client, run_id: str, epochs: int) -> None:
 def ended(service: LocalService, client: Client, run_id: str) -> Training:
     eventually(
         lambda: client.training(run_id).status not in ("queued", "running"),
-        200,
+        600,
         meanwhile=service.ensure_alive,
     )
     return client.training(run_id)
