@@ -22,9 +22,12 @@ SCREENSHOTS = PROJECT_ROOT / "var" / "screenshots"
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; the tests are skipped where it is not installed."""
+    """Debian's Chromium; the tests are skipped where it is not installed.
+
+    For one module: an event loop of Playwright runs as long, in which no other could be run.
+    """
     if not CHROMIUM.is_file():
         pytest.skip("Chromium is not installed (apt-get install chromium)")
     with sync_playwright() as playwright:

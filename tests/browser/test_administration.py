@@ -14,6 +14,8 @@ from tests.browser.conftest import sign_in
 from tests.datasets import drawn, zipped
 from tests.factories import smear_bytes
 
+pytestmark = [pytest.mark.exhaustive, pytest.mark.slow]
+
 PAGES = ["queues", "models", "data", "trainings", "monitoring", "keys", "audit"]
 
 

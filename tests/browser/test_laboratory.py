@@ -14,6 +14,8 @@ from shared.client import Client
 from shared.local.service import LocalService
 from tests.factories import smear_bytes
 
+pytestmark = [pytest.mark.exhaustive, pytest.mark.slow]
+
 RESULT_MS, EXPLANATION_MS = 60_000, 60_000
 
 

@@ -21,6 +21,8 @@ from tests.browser.conftest import sign_in
 from tests.conftest import settings_of
 from tests.factories import smear_bytes
 
+pytestmark = [pytest.mark.exhaustive, pytest.mark.slow]
+
 
 @pytest.fixture
 def database(service: LocalService) -> Iterator[Sessions]:

@@ -115,7 +115,7 @@ def test_a_run_that_is_cancelled_stops_within_seconds(
     run_id = client.train(asked(dataset_id)).id
     eventually(lambda: client.training(run_id).device, 60)
     child = child_of(run_id)
-    assert client.cancel_training(run_id)["status"] == "cancelled"
+    assert client.cancel_training(run_id).status == "cancelled"
     eventually(lambda: is_gone(child), 15)
     assert service.applications["trainer"].is_running()
     assert client.training(run_id).record is None
@@ -148,7 +148,7 @@ def test_a_run_that_was_killed_or_stopped_measures_as_one_that_was_not(
 ) -> None:
     trainer = service.applications["trainer"]
     whole = ended(service, client, client.train(asked(dataset_id)).id)
-    assert (whole["status"], whole["attempts"]) == ("succeeded", 1)
+    assert (whole.status, whole.attempts) == ("succeeded", 1)
 
     killed = client.train(asked(dataset_id)).id
     reach(client, killed, EPOCHS // 2 - 1)
@@ -172,7 +172,7 @@ def test_a_run_that_was_killed_or_stopped_measures_as_one_that_was_not(
     assert client.training(stopped).status == "queued"
     after_stop = ended(service, client, stopped)
 
-    (expected,) = whole["record"]["models"]["cnn_custom"]["runs"]
+    (expected,) = whole.record["models"]["cnn_custom"]["runs"]
     for run in (after_kill, after_crash, after_stop):
         assert (run.status, run.attempts) == ("succeeded", 2)
         (found,) = run.record["models"]["cnn_custom"]["runs"]
