@@ -73,6 +73,7 @@ def is_gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_is_followed_to_its_record_at_the_command_line(
     service: LocalService, client: Client, dataset_id: uuid.UUID, tmp_path: Path

@@ -136,8 +136,10 @@ def test_a_second_launcher_in_the_same_folder_is_refused(
 
 
 LAUNCHER = """
-    import pathlib, sys, time
+    import pathlib, signal, sys, time
     from shared.local.servers import LocalServers
+    # Who runs in the background of a shell may have been told to ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     servers = LocalServers(pathlib.Path(sys.argv[1]))
     try:
         servers.start()

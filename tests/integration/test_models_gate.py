@@ -95,6 +95,8 @@ def test_an_altered_int8_form_is_refused(models: Path, drawn: Path, tmp_path: Pa
     assert "another SHA-256" in error
 
 
+@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_a_version_is_gated_again_from_the_images_of_its_split(models: Path, drawn: Path) -> None:
     before = version_in(models).card
     done = command_line("models", "gate", "cnn_custom", drawn, HEMOTRIAGE_MODELS_DIR=str(models))
@@ -107,6 +109,8 @@ def test_a_version_is_gated_again_from_the_images_of_its_split(models: Path, dra
     assert {**after, "precisions": None} == {**before, "precisions": None}
 
 
+@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_other_images_are_refused(drawn: Path) -> None:
     done = command_line("models", "gate", "cnn_custom@1", drawn)
     assert done.returncode == 1
