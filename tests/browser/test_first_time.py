@@ -11,7 +11,6 @@ from shared.client import Client
 from shared.local.service import LocalService
 from shared.local.synthetic import SYNTHETIC_SMEAR
 
-
 FIRST = "FIRST-CASE"
 
 
