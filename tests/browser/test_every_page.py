@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.exhaustive, pytest.mark.slow]
 
 # What pages fetch: parts of them, pictures, files, figures, and ways through an OpenID provider.
 PARTS = (
-    *("static", "home", "sign_in", "sign_in_elsewhere", "back_from_elsewhere"),
+    *("static", "home", "nowhere", "sign_in", "sign_in_elsewhere", "back_from_elsewhere"),
     *("case_live", "worklist_live", "send_live", "review_waiting", "queues_now", "queues_troubles"),
     *("case_image", "case_thumb", "case_overlay", "case_picture", "case_explanation"),
     *("case_result", "case_report", "model_gates", "training_curves", "queues_throughput"),

@@ -74,6 +74,9 @@ def test_an_address_of_no_case_is_told_on_a_page(browser, sessions) -> None:
     enter(browser, sessions)
     unknown = browser.get("/console/cases/00000000-0000-0000-0000-000000000000")
     assert (unknown.status_code, unknown.mimetype) == (404, "text/html")
+    nowhere = browser.get("/console/<b>nowhere")
+    assert (nowhere.status_code, nowhere.mimetype) == (404, "text/html")
+    assert "<b>nowhere" not in nowhere.text
 
 
 def test_what_a_page_asks_again_and_again_is_recorded_once_a_minute(browser, sessions) -> None:
