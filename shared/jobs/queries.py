@@ -7,9 +7,9 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, Select, bindparam, literal_column, select, tuple_
+from sqlalchemy import JSON, Select, bindparam, literal_column, select
 
-from shared.db.cursors import cursor_of, position_of
+from shared.db.cursors import newest_first
 from shared.db.models import JobRow, ResultRow
 from shared.db.session import Sessions, execute
 from shared.errors import NotFoundError
@@ -92,14 +92,11 @@ def list_jobs(
         limit: The most on a page.
         cursor: `next_cursor` of the page before, or another text of the pattern `CURSOR`.
     """
-    statement = _filtered(criteria).order_by(JobRow.submitted_at.desc(), JobRow.id.desc())
-    if cursor is not None:
-        position = tuple_(JobRow.submitted_at, JobRow.id)
-        statement = statement.where(position < tuple_(*position_of(cursor)))
-    rows = execute(sessions, statement.limit(limit + 1))
-    jobs = tuple(job_from_row(row) for row in rows[:limit])
-    more = len(rows) > limit
-    return JobPage(jobs, cursor_of(jobs[-1].submitted_at, jobs[-1].id) if more else None)
+    position = (JobRow.__table__.c.submitted_at, JobRow.__table__.c.id)
+    rows, following = newest_first(
+        sessions, _filtered(criteria), position, limit=limit, cursor=cursor
+    )
+    return JobPage(tuple(job_from_row(row) for row in rows), following)
 
 
 def _filtered(criteria: JobFilter) -> Select[Any]:

@@ -7,9 +7,9 @@ import uuid
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select, true, tuple_
+from sqlalchemy import Select, bindparam, select, true
 
-from shared.db.cursors import cursor_of, position_of
+from shared.db.cursors import newest_first
 from shared.db.models import JobRow, OrderRow
 from shared.db.session import Sessions, execute
 from shared.errors import NotFoundError
@@ -91,14 +91,11 @@ def list_orders(
     sessions: Sessions, criteria: OrderFilter, *, limit: int, cursor: str | None = None
 ) -> OrderPage:
     """List orders, newest first, a page at a time; a cursor is of the pattern `CURSOR`."""
-    statement = _filtered(criteria).order_by(OrderRow.created_at.desc(), OrderRow.id.desc())
-    if cursor is not None:
-        position = tuple_(OrderRow.created_at, OrderRow.id)
-        statement = statement.where(position < tuple_(*position_of(cursor)))
-    rows = execute(sessions, statement.limit(limit + 1))
-    orders = tuple(order_from_row(row) for row in rows[:limit])
-    more = len(rows) > limit
-    return OrderPage(orders, cursor_of(orders[-1].created_at, orders[-1].id) if more else None)
+    position = (OrderRow.__table__.c.created_at, OrderRow.__table__.c.id)
+    rows, following = newest_first(
+        sessions, _filtered(criteria), position, limit=limit, cursor=cursor
+    )
+    return OrderPage(tuple(order_from_row(row) for row in rows), following)
 
 
 def _filtered(criteria: OrderFilter) -> Select[Any]:
