@@ -20,6 +20,8 @@ REQUEST_ID = "X-Request-Id"
 
 # What machines ask all the time, about the service and about no patient; and what pages look like.
 _NOT_RECORDED = ("/healthz", "/readyz", "/metrics", "/console/static/<path:filename>")
+# What pages ask for again and again; a client of the API could name itself one, to go unrecorded.
+_PAGES = "/console/"
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = logging.getLogger(__name__)
 
@@ -52,7 +54,8 @@ def _end(response: Response) -> Response:
         request_id=g.request_id,
         milliseconds=round((time.perf_counter() - g.started) * 1000, 1),
     )
-    asks_again = call.method == "GET" and "HX-Request" in request.headers
+    is_part = (rule or "").startswith(_PAGES) and "HX-Request" in request.headers
+    asks_again = is_part and call.method == "GET"
     if rule not in _NOT_RECORDED and not (asks_again and context().polls.has_just_had(call)):
         context().calls.add(call)
     fields = {"method": call.method, "route": call.route, "status": call.status}

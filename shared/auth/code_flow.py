@@ -78,7 +78,7 @@ class CodeFlow:
             TokenInvalidError: The code is of no sign-in that this browser began, or is refused.
             IssuerUnavailableError: The issuer does not answer.
         """
-        if not hmac.compare_digest(attempt.state, state):
+        if not _are_same(attempt.state, state):
             raise TokenInvalidError("This browser began no such sign-in.")
         try:
             with self._client(redirect_uri) as client:
@@ -90,7 +90,7 @@ class CodeFlow:
         except (AuthlibBaseError, ValueError) as error:
             raise TokenInvalidError("Its issuer refuses the code.") from error
         token = str(told.get("id_token", ""))
-        if not hmac.compare_digest(_nonce(token), attempt.nonce):
+        if not _are_same(_nonce(token), attempt.nonce):
             raise TokenInvalidError("It was made for another sign-in.")
         return token
 
@@ -126,6 +126,11 @@ def code_flows(settings: Settings) -> dict[str, CodeFlow]:
     return {
         issuer.url: CodeFlow(issuer, settings) for issuer in parse_issuers(settings.oidc_issuers)
     }
+
+
+def _are_same(one: str, other: str) -> bool:
+    # As bytes: of texts it takes those in ASCII alone, and they come from outside.
+    return hmac.compare_digest(one.encode(), other.encode())
 
 
 def _nonce(token: str) -> str:

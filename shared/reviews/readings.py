@@ -20,7 +20,7 @@ from shared.db.models import ApiKeyRow, JobRow, ResultRow, ReviewRow
 from shared.db.session import Sessions, execute
 from shared.errors import NoResultError, NotFoundError
 from shared.reviews.labels import Decision, ReviewLabel
-from shared.reviews.standing import Reading, Standing, standing
+from shared.reviews.standing import CaseState, Reading, Standing, standing
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class ReadCase:
     def reading_of(self, reader: str) -> SignedReading | None:
         """What a reader has signed last; None: nothing."""
         return next((one for one in self.readings if one.reader == reader), None)
+
+    def hides_from(self, reader: str) -> bool:
+        """Whether the reader must not know what the first one found, to read it unswayed."""
+        awaits_second = self.standing.state is CaseState.SECOND_READING
+        return awaits_second and self.reading_of(reader) is None
 
 
 def _readers() -> CTE:

@@ -49,6 +49,7 @@ def record_review(
     comment: str | None,
     key_id: str,
     asks_second: bool = False,
+    after: int | None = None,
 ) -> Review:
     """Add a review; of several of one reader, the newest counts.
 
@@ -60,6 +61,9 @@ def record_review(
         comment: May name a patient: it goes nowhere but into its column.
         key_id: The API key of the reviewer.
         asks_second: Whether the reviewer wants a second reader to sign too.
+        after: The id of the reader's newest review when they were asked, 0: they had none. Where a
+            later one of the key says the same, the form came twice, and that one is the answer.
+            None: each call is a review.
 
     Raises:
         NotFoundError: There is no such job.
@@ -72,7 +76,8 @@ def record_review(
         session.execute(
             select(ResultRow.job_id).where(ResultRow.job_id == job_id).with_for_update()
         )
-        prediction = read_case(session, job_id).prediction
+        case = read_case(session, job_id)
+        prediction = case.prediction
         found = _found(decision, label, prediction)
         row = ReviewRow(
             job_id=job_id,
@@ -82,6 +87,10 @@ def record_review(
             api_key_id=key_id,
             asks_second=asks_second,
         )
+        if after is not None and (same := _same_as(session, row, after)) is not None:
+            return Review(
+                same.id, job_id, decision, prediction, found, asks_second, same.at, case.standing
+            )
         session.add(row)
         session.flush()
         now = _settle(session, job_id)
@@ -99,6 +108,21 @@ def record_review(
             case=now.state,
         )
         return Review(row.id, job_id, decision, prediction, found, asks_second, row.at, now)
+
+
+def _same_as(session: Session, review: ReviewRow, after: int) -> ReviewRow | None:
+    """The newest review of the same job by the same key, if it is later and says the same."""
+    newest = session.scalar(
+        select(ReviewRow)
+        .where(ReviewRow.job_id == review.job_id, ReviewRow.api_key_id == review.api_key_id)
+        .where(ReviewRow.id > after)
+        .order_by(ReviewRow.id.desc())
+        .limit(1)
+    )
+    said = ("label", "comment", "asks_second")
+    if newest is None or any(getattr(newest, one) != getattr(review, one) for one in said):
+        return None
+    return newest
 
 
 def _settle(session: Session, job_id: uuid.UUID) -> Standing:

@@ -246,6 +246,13 @@ def test_a_key_is_rotated_and_revoked(admin: Visitor, sessions: Sessions) -> Non
     assert actor == f"key:{admin.key.id}"
 
 
+@pytest.mark.parametrize("key_id", ["nobody", "a%00b", "x" * 3000])
+@pytest.mark.parametrize("change", ["rotate", "revoke"])
+def test_a_key_that_there_is_not_is_not_found(admin: Visitor, key_id: str, change: str) -> None:
+    assert "not_found" in admin.get(f"/keys/{key_id}/{change}", 404)
+    assert admin.post(f"/keys/{key_id}/{change}").status_code == 404
+
+
 def test_whoever_revokes_their_own_key_is_out(admin: Visitor) -> None:
     assert "you are signed out" in admin.get(f"/keys/{admin.key.id}/revoke")
     admin.post(f"/keys/{admin.key.id}/revoke")
@@ -263,10 +270,11 @@ def test_the_trail_is_searched_and_read_on(
     assert "job.submitted</a>" not in page
     assert "job.submitted</a>" in admin.get(f"/audit?job_id={dead}")
     assert "No event is like that." in admin.get("/audit?to=2020-01-01T00:00")
-    first = admin.get("/audit?limit=2")
-    older = re.search(r'href="/console(/audit\?[^"]*cursor=\d+[^"]*)"', first)
+    pages = [admin.get(f"/audit?job_id={dead}&limit=2")]
+    older = re.search(r'href="/console(/audit\?[^"]*cursor=\d+[^"]*)"', pages[0])
     assert older is not None
-    assert admin.get(older[1].replace("&amp;", "&")) != first
+    pages.append(admin.get(older[1].replace("&amp;", "&")))
+    assert ["job.dead</a>" in page for page in pages] == [True, False]
     assert "validation_failed" in admin.get("/audit?job_id=x", status=422)
 
 

@@ -90,3 +90,14 @@ def test_what_a_page_asks_again_and_again_is_recorded_once_a_minute(browser, ses
         routes = session.scalars(wanted).all()
     assert routes.count("/console/queues") == 3
     assert routes.count("/console/queues/now") == 1
+
+
+def test_a_client_of_the_api_that_calls_itself_a_page_is_recorded_all_the_same(
+    client, sessions, key_id
+) -> None:
+    for _ in range(2):
+        assert client.get("/v1/jobs", headers={"HX-Request": "true"}).status_code == 200
+    client.application.extensions[EXTENSION].calls.flush()
+    wanted = select(AuditRow.id).where(AuditRow.details["route"].astext == "/v1/jobs")
+    with sessions() as session:
+        assert len(session.scalars(wanted).all()) == 2

@@ -146,6 +146,11 @@ def test_what_is_not_there_is_not_found(admin: Visitor, path: str) -> None:
     assert "not_found" in admin.get(f"/{path}", status=404)
 
 
+@pytest.mark.parametrize("path", ["models/burn", "models/promote", "models/student/2/retire"])
+def test_a_change_that_there_is_not_is_refused(admin: Visitor, path: str) -> None:
+    assert admin.post(f"/{path}", reason="to see").status_code == 404
+
+
 def test_a_zip_becomes_a_data_set(
     admin: Visitor, settings: Settings, sessions: Sessions, storage: S3Store, tmp_path: Path
 ) -> None:

@@ -92,6 +92,12 @@ def test_a_code_of_somebody_else_signs_nobody_in(browser, issuer, settings) -> N
     assert browser.get("/console/sign-in").status_code == 200
 
 
+def test_a_return_with_letters_that_no_state_has_is_refused(browser, issuer) -> None:
+    begin(browser, issuer)
+    refused = browser.get("/console/sign-in/back", query_string={"state": "\u00e9", "code": "x"})
+    assert refused.status_code == 401
+
+
 def test_an_address_of_return_works_once(browser, issuer) -> None:
     back = path_of(begin(browser, issuer))
     assert browser.get(back).status_code == 302

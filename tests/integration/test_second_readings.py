@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import threading
 import uuid
 from typing import Any
@@ -23,6 +24,7 @@ from shared.reviews.standing import CaseState, Reading, standing
 from shared.storage.s3 import S3Store
 from shared.triage.policy import Urgency
 from tests.integration.jobs import finish, post, take
+from tests.waiting import eventually
 
 BENIGN, EARLY, PRE, PRO, OTHER = ReviewLabel
 UNREAD, SECOND, DISAGREEMENT, CLOSED = CaseState
@@ -164,14 +166,48 @@ def test_a_correction_opens_a_closed_case_again_and_the_trail_keeps_both(ward: W
     assert {event["model"] for event in events} == {"cnn_custom@1"}
 
 
+def waiting_for_a_lock(sessions: Sessions) -> int:
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with sessions() as session:
+        return session.scalars(text(statement)).one()
+
+
 def test_two_who_sign_at_once_close_a_case_together(ward: Ward) -> None:
     job = ward.case()
     both = [threading.Thread(target=ward.sign, args=(ward.reader(), job, PRE)) for _ in range(2)]
-    for one in both:
-        one.start()
+    with ward.sessions.begin() as session:
+        session.execute(select(ResultRow.job_id).where(ResultRow.job_id == job).with_for_update())
+        for one in both:
+            one.start()
+        eventually(lambda: waiting_for_a_lock(ward.sessions) == len(both), 20)
     for one in both:
         one.join()
     assert ward.state(job) == ("closed", "Pre")
+
+
+def test_what_was_reviewed_before_there_were_states_stands_as_if_reviewed_since(ward: Ward) -> None:
+    first, second, third = (ward.reader() for _ in range(3))
+    successor, _ = rotate_key(ward.sessions, first, dt.timedelta(days=1))
+    readings = (
+        [(first, BENIGN)],
+        [(first, PRE)],
+        [(first, PRE), (second, PRE)],
+        [(first, PRE), (second, BENIGN)],
+        [(first, PRE), (successor.id, BENIGN)],
+        [(first, PRE), (second, BENIGN), (third, PRE)],
+    )
+    since = {}
+    for signed in readings:
+        job = ward.case()
+        for reader, label in signed:
+            ward.sign(reader, job, label)
+        since[job] = ward.state(job)
+    migration = importlib.import_module("shared.db.migrations.versions.0011_second_readings")
+    with ward.sessions.begin() as session:
+        session.execute(text("UPDATE results SET case_state = 'unread', case_label = NULL"))
+        session.execute(text(migration._CASES))
+    assert {job: ward.state(job) for job in since} == since
+    assert {state for state, _ in since.values()} == {"closed", "second_reading", "disagreement"}
 
 
 # Offers

@@ -12,14 +12,14 @@ from shared.auth.keys import Scope
 
 @dataclass(frozen=True)
 class Area:
-    """A link: its name in English, the endpoint of its first page, and the scope to see it.
+    """A link: its name in English, the endpoint of its first page, and the scopes to see it.
 
     Its other pages have addresses below that of the first one.
     """
 
     name: str
     endpoint: str
-    scope: Scope
+    scopes: tuple[Scope, ...]
 
     @property
     def address(self) -> str:
@@ -33,19 +33,19 @@ class Area:
 
 
 AREAS: tuple[Area, ...] = (
-    Area("Worklist", "worklist", Scope.READ),
-    Area("Send", "send", Scope.SUBMIT),
-    Area("Review", "review", Scope.REVIEW),
-    Area("Queues", "queues", Scope.READ),
-    Area("Models", "models", Scope.ADMIN),
-    Area("Data", "data", Scope.ADMIN),
-    Area("Trainings", "trainings", Scope.ADMIN),
-    Area("Monitoring", "monitoring", Scope.READ),
-    Area("API keys", "keys", Scope.ADMIN),
-    Area("Audit", "audit", Scope.ADMIN),
+    Area("Worklist", "worklist", (Scope.READ,)),
+    Area("Send", "send", (Scope.SUBMIT,)),
+    Area("Review", "review", (Scope.READ, Scope.REVIEW)),
+    Area("Queues", "queues", (Scope.READ,)),
+    Area("Models", "models", (Scope.ADMIN,)),
+    Area("Data", "data", (Scope.ADMIN,)),
+    Area("Trainings", "trainings", (Scope.ADMIN,)),
+    Area("Monitoring", "monitoring", (Scope.READ,)),
+    Area("API keys", "keys", (Scope.ADMIN,)),
+    Area("Audit", "audit", (Scope.ADMIN,)),
 )
 
 
 def areas() -> list[Area]:
     """What the visitor may see."""
-    return [area for area in AREAS if may(area.scope)]
+    return [area for area in AREAS if all(map(may, area.scopes))]

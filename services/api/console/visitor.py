@@ -68,12 +68,12 @@ def may(scope: Scope) -> bool:
     return key is not None and scope in key.scopes
 
 
-def needs(scope: Scope) -> Callable[[View], View]:
-    """Let a page be seen only by a visitor who has the scope.
+def needs(*scopes: Scope) -> Callable[[View], View]:
+    """Let a page be seen only by a visitor who has all of the scopes.
 
     Raises:
         UnauthorizedError: Nobody is signed in.
-        ForbiddenError: The scope lacks.
+        ForbiddenError: A scope lacks.
     """
 
     def decorate(view: View) -> View:
@@ -83,8 +83,9 @@ def needs(scope: Scope) -> Callable[[View], View]:
             if key is None:
                 raise UnauthorizedError
             g.api_key = key
-            if scope not in key.scopes:
-                raise ForbiddenError(f"This page needs the scope {scope}.")
+            for scope in scopes:
+                if scope not in key.scopes:
+                    raise ForbiddenError(f"This page needs the scope {scope}.")
             return view(*args, **kwargs)
 
         return cast(View, guarded)

@@ -120,6 +120,7 @@ def do_aliases_change(change: str) -> Response | tuple[str, int]:
 
 
 def _change(change: str, version: ModelVersion | None) -> None:
+    _refuse_unknown(change, version)
     form = given(request.form)
     if version is None:
         if change == "retire":
@@ -129,7 +130,7 @@ def _change(change: str, version: ModelVersion | None) -> None:
             roll_back(reason=asked.reason, champion=asked.champion)
     elif change == "judge":
         judge(version, validated(GateIn, {"dataset_id": form.get("dataset_id")}).dataset_id)
-    elif change in ("promote", "challenger"):
+    else:
         _set(Alias.CHAMPION if change == "promote" else Alias.CHALLENGER, version, form)
 
 
@@ -150,9 +151,13 @@ def _set(alias: Alias, version: ModelVersion, form: dict[str, str]) -> None:
     )
 
 
-def _asked(change: str, version: ModelVersion | None, **more: Any) -> str:
+def _refuse_unknown(change: str, version: ModelVersion | None) -> None:
     if change not in (_OF_ALIASES if version is None else _OF_VERSION):
         raise NotFoundError
+
+
+def _asked(change: str, version: ModelVersion | None, **more: Any) -> str:
+    _refuse_unknown(change, version)
     ctx = context()
     policy = read_policy(ctx.settings.change_control_policy)
     objection = None

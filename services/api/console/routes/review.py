@@ -69,7 +69,7 @@ def add(bp: Blueprint) -> None:
     bp.context_processor(lambda: {"review_panel": review_panel})
 
 
-@needs(Scope.REVIEW)
+@needs(Scope.READ, Scope.REVIEW)
 def show_next() -> str:
     """The case to read next, held for the reader; or that there is none."""
     sessions, reader = context().sessions, _reader()
@@ -84,7 +84,7 @@ def show_next() -> str:
     return _page_of(job_id, reader)
 
 
-@needs(Scope.REVIEW)
+@needs(Scope.READ, Scope.REVIEW)
 def show_case(job_id: uuid.UUID) -> str:
     """One case, whether or not it waits; held for the reader where nobody else has it."""
     reader = _reader()
@@ -92,9 +92,9 @@ def show_case(job_id: uuid.UUID) -> str:
     return _page_of(job_id, reader)
 
 
-@needs(Scope.REVIEW)
+@needs(Scope.READ, Scope.REVIEW)
 def sign(job_id: uuid.UUID) -> BaseResponse:
-    """Record what the reader says of the result, and go on.
+    """Record what the reader says of the result, and go on; a form that came twice counts once.
 
     Raises:
         BadRequestError: The form names no label, or its comment cannot be kept.
@@ -111,13 +111,14 @@ def sign(job_id: uuid.UUID) -> BaseResponse:
         comment=comment,
         key_id=current_key().id,
         asks_second="asks_second" in request.form,
+        after=request.form.get("after", type=int),
     )
     if request.form.get("next") == "review":
         return redirect(url_for("console.review", signed=job_id), 303)
     return redirect(url_for("console.case", job_id=job_id, _anchor="decision"), 303)
 
 
-@needs(Scope.REVIEW)
+@needs(Scope.READ, Scope.REVIEW)
 def pass_over(job_id: uuid.UUID) -> BaseResponse:
     """Leave a case to others; it is offered no more in this session."""
     offer.release(context().sessions, job_id, _reader())
@@ -126,20 +127,20 @@ def pass_over(job_id: uuid.UUID) -> BaseResponse:
     return redirect(url_for("console.review"), 303)
 
 
-@needs(Scope.REVIEW)
+@needs(Scope.READ, Scope.REVIEW)
 def read_again() -> BaseResponse:
     """Offer again what was passed over."""
     session.pop(_PASSED_OVER, None)
     return redirect(url_for("console.review"), 303)
 
 
-@needs(Scope.REVIEW)
+@needs(Scope.READ, Scope.REVIEW)
 def show_waiting() -> str | Response:
     """How many cases wait, as a part of the page."""
     return live("_review_waiting.html", waiting=offer.waiting(context().sessions, _reader()))
 
 
-@needs(Scope.REVIEW)
+@needs(Scope.READ, Scope.REVIEW)
 def show_mine() -> str:
     """What the reader has signed, and how often the model and other readers said the same."""
     sessions, reader = context().sessions, _reader()
@@ -177,11 +178,10 @@ def _page_of(job_id: uuid.UUID, reader: str) -> str:
 
 def _panel(case: ReadCase, reader: str, *, goes_on: bool = False) -> Panel:
     own, holder = case.reading_of(reader), offer.holder(context().sessions, case.job_id)
-    is_blind = own is None and case.standing.state is CaseState.SECOND_READING
     return Panel(
         case=case,
         own=own,
-        shown=() if is_blind else case.readings,
+        shown=() if case.hides_from(reader) else case.readings,
         is_with_another=holder not in (None, reader),
         goes_on=goes_on or holder == reader,
     )

@@ -1,6 +1,6 @@
 """Second readings: how far the reading of each case has come, and who has it before them.
 
-Of what was reviewed before, the newest review counts as the only reading.
+What was reviewed before stands as if it had been reviewed since.
 """
 
 from __future__ import annotations
@@ -21,17 +21,39 @@ _DUE_AT = (
     " AT TIME ZONE 'UTC'"
 )
 _MALIGNANT = "IN ('Early', 'Pre', 'Pro')"
+# As `shared.reviews.standing` judges: by the newest review of each reader, a line of keys.
 _CASES = f"""
+    WITH RECURSIVE readers AS (
+        SELECT id, id AS reader FROM api_keys WHERE successor_of IS NULL
+        UNION ALL
+        SELECT newer.id, readers.reader FROM api_keys AS newer
+        JOIN readers ON newer.successor_of = readers.id
+    ), newest AS (
+        SELECT DISTINCT ON (reviews.job_id, readers.reader) reviews.job_id, reviews.label
+        FROM reviews JOIN readers ON readers.id = reviews.api_key_id
+        ORDER BY reviews.job_id, readers.reader, reviews.id DESC
+    ), counted AS (
+        SELECT job_id, label, count(*) AS times,
+            max(count(*)) OVER (PARTITION BY job_id) AS most
+        FROM newest GROUP BY job_id, label
+    ), judged AS (
+        SELECT job_id, sum(times) AS readings, max(most) AS most,
+            count(*) FILTER (WHERE times = most) AS leaders,
+            min(label) FILTER (WHERE times = most) AS label
+        FROM counted GROUP BY job_id
+    ), states AS (
+        SELECT judged.job_id, judged.label, CASE
+            WHEN readings = 1 AND (r.prediction {_MALIGNANT}) <> (judged.label {_MALIGNANT})
+                THEN 'second_reading'
+            WHEN readings > 1 AND (most < 2 OR leaders > 1) THEN 'disagreement'
+            ELSE 'closed'
+        END AS state
+        FROM judged JOIN results AS r ON r.job_id = judged.job_id
+    )
     UPDATE results SET
-        case_state = CASE WHEN takes_two THEN 'second_reading' ELSE 'closed' END,
-        case_label = CASE WHEN takes_two THEN NULL ELSE newest.label END
-    FROM (
-        SELECT DISTINCT ON (reviews.job_id) reviews.job_id, reviews.label,
-            (r.prediction {_MALIGNANT}) <> (reviews.label {_MALIGNANT}) AS takes_two
-        FROM reviews JOIN results AS r ON r.job_id = reviews.job_id
-        ORDER BY reviews.job_id, reviews.id DESC
-    ) AS newest
-    WHERE newest.job_id = results.job_id
+        case_state = states.state,
+        case_label = CASE WHEN states.state = 'closed' THEN states.label END
+    FROM states WHERE states.job_id = results.job_id
 """  # noqa: S608 - of constants alone
 _CHECKS = {
     "case_state_known": f"case_state IN ({_STATES})",
