@@ -101,3 +101,16 @@ def test_a_client_of_the_api_that_calls_itself_a_page_is_recorded_all_the_same(
     wanted = select(AuditRow.id).where(AuditRow.details["route"].astext == "/v1/jobs")
     with sessions() as session:
         assert len(session.scalars(wanted).all()) == 2
+
+
+def test_a_copy_of_a_cookie_opens_nothing_after_the_sign_out(browser, settings, sessions) -> None:
+    enter(browser, sessions)
+    cookie = browser.get_cookie(COOKIE, path="/console")
+    assert cookie is not None
+    thief = create_app(with_secret(settings)).test_client()
+    thief.set_cookie(COOKIE, cookie.value, path="/console")
+    assert thief.get("/console/queues").status_code == 200
+    found = re.search(r'name="csrf_token" value="([^"]+)"', browser.get("/console/queues").text)
+    assert found is not None
+    assert browser.post("/console/sign-out", data={"csrf_token": found[1]}).status_code == 302
+    assert thief.get("/console/queues").status_code == 302

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import uuid
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -17,13 +18,14 @@ from flask import g, request, session
 from services.api.auth import refuse_other_hosts
 from services.api.context import context
 from shared import audit
+from shared.auth.ended_sessions import end_session, has_ended
 from shared.auth.keys import ApiKey, Scope, find_key, refuse_ended
 from shared.clock import utc_now
 from shared.errors import ForbiddenError, UnauthorizedError
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-_KEY, _UNTIL, _SCOPES = "key", "until", "scopes"
+_ID, _KEY, _UNTIL, _SCOPES = "id", "key", "until", "scopes"
 
 
 def sign_in(key: ApiKey) -> None:
@@ -41,17 +43,21 @@ def sign_in(key: ApiKey) -> None:
         # What a token allows is in the token, and is over with it.
         session[_SCOPES] = sorted(key.scopes)
         until = min(filter(None, (until, key.expires_at)))
-    session[_KEY], session[_UNTIL] = key.id, until.isoformat()
+    session[_ID], session[_KEY] = str(uuid.uuid4()), key.id
+    session[_UNTIL] = until.isoformat()
     session.permanent = True
     g.api_key = key
     _record("console.signed_in")
 
 
 def sign_out() -> None:
-    """End the session of the running request; for one that is none, nothing."""
+    """End the session of the running request, and every copy of its cookie."""
     if _KEY in session:
-        _record("console.signed_out")
-    for name in (_KEY, _UNTIL, _SCOPES):
+        until = dt.datetime.fromisoformat(session[_UNTIL])
+        with context().sessions.begin() as transaction:
+            end_session(transaction, uuid.UUID(session[_ID]), until)
+            audit.record(transaction, f"key:{session[_KEY]}", "console.signed_out")
+    for name in (_ID, _KEY, _UNTIL, _SCOPES):
         session.pop(name, None)
 
 
@@ -98,7 +104,7 @@ def _known() -> ApiKey | None:
     if key_id is None or dt.datetime.fromisoformat(until) <= utc_now():
         return None
     key = find_key(context().sessions, key_id)
-    if key is None:
+    if key is None or has_ended(context().sessions, uuid.UUID(session[_ID])):
         return None
     try:
         refuse_ended(key)

@@ -41,6 +41,7 @@ from shared.db.models.results import (
     ResultRow,
     ReviewRow,
 )
+from shared.db.models.sessions import EndedSessionRow
 from shared.db.models.trainings import (
     TRAINING_EVENTS,
     TRAINING_PROTOCOLS,
@@ -77,6 +78,7 @@ __all__ = [
     "DicomSourceRow",
     "DriftMeasureRow",
     "DriftWindowRow",
+    "EndedSessionRow",
     "ExplanationRow",
     "GateRow",
     "JobImageRow",
