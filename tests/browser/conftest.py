@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from shared.local.service import LocalService
 from shared.settings import PROJECT_ROOT
@@ -89,11 +89,11 @@ def open_page(browser: Browser, service: LocalService) -> Iterator[Callable[...,
 
 
 def sign_in(page: Page, key: str) -> None:
-    """Sign in by a key, as by hand."""
+    """Sign in by a key, as by hand, and wait for the answer, which may be a refusal."""
     page.goto("/console/sign-in")
-    page.get_by_label("API key").fill(key)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_load_state()
+    page.locator("#key").fill(key)
+    with page.expect_navigation():
+        page.locator("#key").press("Enter")
 
 
 @pytest.fixture
@@ -101,6 +101,7 @@ def browser_page(open_page: Callable[..., Page], service: LocalService) -> Page:
     """A page of somebody with every scope."""
     page = open_page()
     sign_in(page, service.api_key)
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
     return page
 
 

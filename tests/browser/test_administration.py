@@ -83,6 +83,8 @@ def test_a_version_is_compared_made_challenger_and_retired(browser_page: Page, a
     page.goto("/console/models")
     page.get_by_role("link", name="Retire the challenger").click()
     page.get_by_role("button", name="Retire the challenger").click()
+    expect(page).to_have_url(re.compile("/console/models$"))
+    expect(page.get_by_role("link", name="Make cnn_custom@1 challenger")).to_be_visible()
     expect(page.get_by_role("link", name="Retire the challenger")).to_have_count(0)
 
 

@@ -77,6 +77,8 @@ def test_no_page_has_a_violation(
         answer = browser_page.goto(address)
         assert answer is not None
         assert answer.ok, (address, answer.status)
+        signed_in = browser_page.get_by_role("button", name="Sign out")
+        assert signed_in.count() == 1, f"{address} leads to {browser_page.url}"
         try:
             axe(browser_page)
         except AssertionError as error:

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from shared.client import Client
 from shared.local.service import LocalService
+from tests.browser.conftest import sign_in
 from tests.factories import smear_bytes
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.slow]
@@ -150,9 +151,7 @@ def test_a_case_is_read_in_indonesian_on_a_small_screen_and_on_paper(
     open_page: Callable[..., Page], service: LocalService, case, axe, shot
 ) -> None:
     page = open_page(locale="id-ID", viewport={"width": 768, "height": 1000})
-    page.goto("/console/sign-in")
-    page.locator("#key").fill(service.api_key)
-    page.locator("#key").press("Enter")
+    sign_in(page, service.api_key)
     page.goto(case)
     expect(page.get_by_text("bukan diagnosis").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 768
@@ -172,9 +171,7 @@ def test_sending_works_without_scripts(
     open_page: Callable[..., Page], service: LocalService, smears, name
 ) -> None:
     page = open_page(java_script_enabled=False)
-    page.goto("/console/sign-in")
-    page.locator("#key").fill(service.api_key)
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, service.api_key)
     page.goto("/console/send")
     page.get_by_label("Fields of one specimen").set_input_files(smears)
     page.get_by_label("Accession number").fill(name)

@@ -21,7 +21,8 @@ def test_a_stranger_is_asked_who_they_are_and_goes_on_from_there(open_page, serv
     page.get_by_label("API key").fill(service.api_key)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
-    page.get_by_role("button", name="Sign out").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign out").click()
     page.goto("/console/")
     expect(page).to_have_url(re.compile(re.escape(ADDRESS)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.api.console import words
+from shared.settings import PROJECT_ROOT as ROOT
 
 CONSOLE = Path(words.__file__).parent
 _SAID = re.compile(r"""_\(\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')""")
@@ -24,6 +26,18 @@ def said() -> set[str]:
 @pytest.mark.parametrize("text", sorted(said()))
 def test_a_text_has_its_indonesian(text: str) -> None:
     assert words.indonesian().get(text)
+
+
+def test_no_indonesian_is_left_over() -> None:
+    """What no template says is the text of an error or a code, which pages say by its name."""
+    sources = [path for folder in ("services", "shared") for path in (ROOT / folder).rglob("*.py")]
+    constants = {
+        node.value
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+    }
+    assert set(words.indonesian()) - said() - constants == set()
 
 
 def test_an_indonesian_text_keeps_the_places_of_values() -> None:
