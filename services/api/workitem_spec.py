@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from services.api.routes.dicomweb import DICOM_JSON
-from shared.interop.dicom.ups_names import PRIORITY_OF
-from shared.interop.dicom.ups_search import MATCHED, MAX_RESULTS
+from shared.interop.dicom.ups.names import PRIORITY_OF
+from shared.interop.dicom.ups.search import MATCHED, MAX_RESULTS
 from shared.orders.workitem_entities import WorkitemState
 
 _BASE = "/dicomweb/workitems"

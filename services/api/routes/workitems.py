@@ -17,11 +17,10 @@ from services.api.errors import problem
 from services.api.routes.dicomweb import DICOM_JSON
 from shared.auth.keys import Scope
 from shared.errors import BadRequestError, NotAcceptableError, UnsupportedMediaTypeError
-from shared.interop.dicom import ups_changes
-from shared.interop.dicom.ups import workitem_json
-from shared.interop.dicom.ups_errors import WorkitemError
-from shared.interop.dicom.ups_names import chosen_id, workitem_id, workitem_uid
-from shared.interop.dicom.ups_read import (
+from shared.interop.dicom.ups import changes
+from shared.interop.dicom.ups.errors import WorkitemError
+from shared.interop.dicom.ups.names import chosen_id, workitem_id, workitem_uid
+from shared.interop.dicom.ups.read import (
     named_uid,
     patient_id,
     read_changes,
@@ -30,7 +29,8 @@ from shared.interop.dicom.ups_read import (
     read_state_change,
     transaction_uid,
 )
-from shared.interop.dicom.ups_search import read_search
+from shared.interop.dicom.ups.search import read_search
+from shared.interop.dicom.ups.written import workitem_json
 from shared.orders.workitem_entities import Workitem, WorkitemState
 from shared.orders.workitems import get_workitem, search_workitems
 
@@ -88,7 +88,7 @@ def create() -> BaseResponse:
     dataset = read_dataset(_body())
     new_id = _new_id(named_uid(dataset))
     said = read_creation(dataset, context().settings)
-    ups_changes.create(context().sessions, new_id, said, key_id=current_key().id)
+    changes.create(context().sessions, new_id, said, key_id=current_key().id)
     response = _nothing(HTTPStatus.CREATED)
     address = f"{_service()}/workitems/{workitem_uid(new_id)}"
     response.headers["Location"] = response.headers["Content-Location"] = address
@@ -120,12 +120,12 @@ def update(uid: str) -> BaseResponse:
     """Changes what an order says, as long as nobody works on it. Scope `submit`."""
     sessions, target = context().sessions, workitem_id(uid)
     dataset = read_dataset(_body())
-    changes = read_changes(dataset, context().settings)
+    wanted = read_changes(dataset, context().settings)
     if patient_id(dataset) == get_workitem(sessions, target).about.patient_ref:
         # Who sends back what was read here says no other patient.
-        changes.pop("patient_ref", None)
+        wanted.pop("patient_ref", None)
     transaction = request.args.get("transaction-uid") or transaction_uid(dataset)
-    kept = ups_changes.update(sessions, target, changes, transaction, key_id=current_key().id)
+    kept = changes.update(sessions, target, wanted, transaction, key_id=current_key().id)
     said = "The Workitem was updated with modifications."
     return _done(said if kept else "Requested optional Attributes are not supported.")
 
@@ -141,7 +141,7 @@ def change_state(uid: str) -> BaseResponse:
     """For who performs an order elsewhere, under a Transaction UID. Scope `submit`."""
     target = workitem_id(uid)
     change = read_state_change(read_dataset(_body()))
-    already = ups_changes.change_state(context().sessions, target, change, key_id=current_key().id)
+    already = changes.change_state(context().sessions, target, change, key_id=current_key().id)
     return _done(_ALREADY.format(change.state) if already else None)
 
 
@@ -158,7 +158,7 @@ def request_cancellation(uid: str) -> BaseResponse:
     if request.get_data():
         # Why it is, and who may be asked, may name people: it is not kept.
         read_dataset(_body())
-    already = ups_changes.request_cancellation(context().sessions, target, key_id=current_key().id)
+    already = changes.request_cancellation(context().sessions, target, key_id=current_key().id)
     said = _ALREADY.format(WorkitemState.CANCELED) if already else None
     return _done(said, HTTPStatus.ACCEPTED)
 

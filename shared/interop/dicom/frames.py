@@ -15,8 +15,16 @@ from pydicom.encaps import generate_frames
 from shared.errors import ImageTooLargeError, TooManyFilesError, UnsupportedPixelFormatError
 from shared.imaging import Pixels
 from shared.interop.dicom import codestream
-from shared.interop.dicom.decoder import J2K, JPEG, JPEG_LOSSLESS, JPEG_LS, SAMPLES, Coded, decode
-from shared.interop.dicom.decoder_process import Decoders
+from shared.interop.dicom.decoder.decode import (
+    J2K,
+    JPEG,
+    JPEG_LOSSLESS,
+    JPEG_LS,
+    SAMPLES,
+    Coded,
+    decode,
+)
+from shared.interop.dicom.decoder.process import Decoders
 from shared.interop.dicom.errors import (
     BurnedInAnnotationError,
     CorruptDicomError,

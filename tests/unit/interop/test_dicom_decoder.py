@@ -20,9 +20,10 @@ from PIL import Image
 from pydicom import uid
 
 from shared.errors import HemotriageError
-from shared.interop.dicom import decoder_process, frames
-from shared.interop.dicom.decoder import Coded
-from shared.interop.dicom.decoder_process import DecoderProcess, Decoders, DecoderUnavailableError
+from shared.interop.dicom import frames
+from shared.interop.dicom.decoder import process
+from shared.interop.dicom.decoder.decode import Coded
+from shared.interop.dicom.decoder.process import DecoderProcess, Decoders, DecoderUnavailableError
 from shared.interop.dicom.errors import CorruptDicomError
 from shared.interop.dicom.read import read_instance
 from shared.settings import PROJECT_ROOT, Settings
@@ -88,7 +89,7 @@ def children() -> list[psutil.Process]:
     return [
         one
         for one in psutil.Process().children()
-        if one.status() == psutil.STATUS_ZOMBIE or "decoder_child" in " ".join(one.cmdline())
+        if one.status() == psutil.STATUS_ZOMBIE or "decoder.child" in " ".join(one.cmdline())
     ]
 
 
@@ -222,7 +223,7 @@ def test_a_child_has_no_secret_and_no_socket_of_its_parent(monkeypatch) -> None:
 
 def test_a_child_ends_with_its_parent() -> None:
     program = (
-        "from shared.interop.dicom.decoder_process import DecoderProcess\n"
+        "from shared.interop.dicom.decoder.process import DecoderProcess\n"
         "print(DecoderProcess().pid, flush=True)\ninput()"
     )
     with subprocess.Popen(
@@ -238,7 +239,7 @@ def test_a_child_ends_with_its_parent() -> None:
 
 
 def test_a_child_that_does_not_start_is_no_fault_of_the_file(monkeypatch) -> None:
-    monkeypatch.setattr(decoder_process, "_CHILD", "no_such_module")
+    monkeypatch.setattr(process, "_CHILD", "no_such_module")
     opened = psutil.Process().num_fds()
     with pytest.raises(DecoderUnavailableError) as refused:
         DecoderProcess()

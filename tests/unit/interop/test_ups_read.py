@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from shared.errors import BadRequestError
-from shared.interop.dicom.ups_read import (
+from shared.interop.dicom.ups.read import (
     read_changes,
     read_creation,
     read_dataset,

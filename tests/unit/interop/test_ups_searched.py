@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from shared.errors import BadRequestError
-from shared.interop.dicom.ups_search import MAX_RESULTS, read_search
-from shared.interop.dicom.ups_times import moment, span, written
+from shared.interop.dicom.ups.search import MAX_RESULTS, read_search
+from shared.interop.dicom.ups.times import moment, span, written
 from shared.orders.workitem_entities import (
     WorkitemState,
 )

@@ -11,9 +11,9 @@ from pydicom.dataset import Dataset
 
 from shared.errors import BadRequestError, NotFoundError
 from shared.interop import codes
-from shared.interop.dicom.ups import workitem_json
-from shared.interop.dicom.ups_names import chosen_id, workitem_id, workitem_uid
-from shared.interop.dicom.ups_times import written
+from shared.interop.dicom.ups.names import chosen_id, workitem_id, workitem_uid
+from shared.interop.dicom.ups.times import written
+from shared.interop.dicom.ups.written import workitem_json
 from shared.jobs.entities import JobFailure
 from shared.jobs.states import Priority, Status
 from shared.orders.entities import Order

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from shared.interop.dicom.ups_read import (
+from shared.interop.dicom.ups.read import (
     read_dataset,
 )
 from tests.dicom import settings_without_servers

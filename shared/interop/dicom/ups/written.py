@@ -17,8 +17,8 @@ from shared import __version__
 from shared.interop import codes
 from shared.interop.codes import Concept
 from shared.interop.dicom.texts import LONGEST_LO, LONGEST_SH, fitting
-from shared.interop.dicom.ups_names import PRIORITIES, UPS_PUSH, workitem_uid
-from shared.interop.dicom.ups_times import written
+from shared.interop.dicom.ups.names import PRIORITIES, UPS_PUSH, workitem_uid
+from shared.interop.dicom.ups.times import written
 from shared.interop.results import SOFTWARE, identity
 from shared.jobs.entities import Job
 from shared.jobs.states import Status

@@ -1,4 +1,4 @@
-"""The child that decodes frames: `python -m shared.interop.dicom.decoder_child`.
+"""The child that decodes frames: `python -m shared.interop.dicom.decoder.child`.
 
 Its third descriptor is an open file with a frame, which the pixels take the place of. A line of
 JSON on standard input says what the frame is; a byte on standard output says that the pixels are
@@ -13,8 +13,8 @@ import resource
 import signal
 import sys
 
-from shared.interop.dicom.decoder import SAMPLES, Coded, decode
-from shared.interop.dicom.decoder_process import FILE
+from shared.interop.dicom.decoder.decode import SAMPLES, Coded, decode
+from shared.interop.dicom.decoder.process import FILE
 
 _BASE_BYTES = 512 * 1024**2
 _BYTES_A_PIXEL = 32

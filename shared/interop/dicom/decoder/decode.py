@@ -56,7 +56,7 @@ def decode(coded: Coded, frame: bytes) -> Pixels:
 
     Raises:
         Exception: Whatever a decoder raises for what it cannot decode. A decoder in C or C++ may
-            also crash or never end: see `shared.interop.dicom.decoder_process`.
+            also crash or never end: see `shared.interop.dicom.decoder.process`.
     """
     syntax = uid.UID(coded.syntax)
     alone = Dataset()

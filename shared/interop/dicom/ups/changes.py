@@ -12,9 +12,9 @@ from typing import Any
 
 from shared.db.session import Sessions
 from shared.errors import BadRequestError, ConflictError
-from shared.interop.dicom import ups_errors
-from shared.interop.dicom.ups_errors import WorkitemConflictError, WorkitemRequestError
-from shared.interop.dicom.ups_read import StateChange
+from shared.interop.dicom.ups import errors
+from shared.interop.dicom.ups.errors import WorkitemConflictError, WorkitemRequestError
+from shared.interop.dicom.ups.read import StateChange
 from shared.jobs.cancel import cancel
 from shared.orders.claim import claim, finish
 from shared.orders.entities import NewOrder
@@ -77,11 +77,11 @@ def update(
     """
     workitem = get_workitem(sessions, workitem_id)
     if workitem.state.is_final:
-        raise WorkitemRequestError(ups_errors.NOT_UPDATABLE)
+        raise WorkitemRequestError(errors.NOT_UPDATABLE)
     if workitem.state is WorkitemState.SCHEDULED and transaction_uid:
-        raise WorkitemConflictError(ups_errors.NOT_CLAIMED)
+        raise WorkitemConflictError(errors.NOT_CLAIMED)
     if workitem.job is not None:
-        raise WorkitemConflictError(ups_errors.NOT_UPDATABLE)
+        raise WorkitemConflictError(errors.NOT_UPDATABLE)
     try:
         return revise(
             sessions, workitem_id, changes, key_id=key_id, transaction_uid=transaction_uid
@@ -91,7 +91,7 @@ def update(
     except OrderExistsError as error:
         raise BadRequestError("An order keeps its AccessionNumber.") from error
     except (OrderClosedError, WrongTransactionError) as error:
-        raise WorkitemRequestError(ups_errors.NOT_UPDATABLE) from error
+        raise WorkitemRequestError(errors.NOT_UPDATABLE) from error
 
 
 def change_state(
@@ -112,11 +112,11 @@ def change_state(
     uid = change.transaction_uid
     already = workitem.state is change.state and change.state.is_final
     if not uid:
-        raise WorkitemRequestError(ups_errors.TRANSACTION_MISSING)
+        raise WorkitemRequestError(errors.TRANSACTION_MISSING)
     if workitem.order is None:
         if already:
             return True
-        raise WorkitemConflictError(ups_errors.INCONSISTENT)
+        raise WorkitemConflictError(errors.INCONSISTENT)
     try:
         if change.state is WorkitemState.IN_PROGRESS:
             claim(sessions, workitem_id, uid, key_id=key_id)
@@ -125,10 +125,10 @@ def change_state(
     except OrderFieldError as error:
         raise BadRequestError("The Transaction UID is no UID.") from error
     except WrongTransactionError as error:
-        raise WorkitemRequestError(ups_errors.TRANSACTION_INCORRECT) from error
+        raise WorkitemRequestError(errors.TRANSACTION_INCORRECT) from error
     except OrderClosedError as error:
         if not already:
-            raise WorkitemConflictError(ups_errors.INCONSISTENT) from error
+            raise WorkitemConflictError(errors.INCONSISTENT) from error
     return already
 
 
@@ -146,15 +146,15 @@ def request_cancellation(sessions: Sessions, workitem_id: uuid.UUID, *, key_id: 
     if workitem.state is WorkitemState.CANCELED:
         return True
     if workitem.state is WorkitemState.COMPLETED:
-        raise WorkitemConflictError(ups_errors.ALREADY_COMPLETED)
+        raise WorkitemConflictError(errors.ALREADY_COMPLETED)
     if workitem.job is not None:
         try:
             cancel(sessions, workitem.job.id, actor=f"key:{key_id}")
         except ConflictError as error:
-            raise WorkitemConflictError(ups_errors.NOT_CANCELLING) from error
+            raise WorkitemConflictError(errors.NOT_CANCELLING) from error
     if workitem.order is not None:
         try:
             cancel_order(sessions, workitem.order.id, key_id=key_id)
         except OrderClosedError as error:
-            raise WorkitemConflictError(ups_errors.OUT_OF_REACH) from error
+            raise WorkitemConflictError(errors.OUT_OF_REACH) from error
     return False

@@ -26,14 +26,14 @@ import numpy as np
 
 from shared.errors import TransientError
 from shared.imaging import Pixels
-from shared.interop.dicom.decoder import SAMPLES, Coded
+from shared.interop.dicom.decoder.decode import SAMPLES, Coded
 from shared.interop.dicom.errors import CorruptDicomError
 
 FILE = 3
 """The descriptor of the file in a child."""
 
-_CHILD = "shared.interop.dicom.decoder_child"
-_ROOT = Path(__file__).resolve().parents[3]
+_CHILD = "shared.interop.dicom.decoder.child"
+_ROOT = Path(__file__).resolve().parents[4]
 # Nothing of our own environment, which holds passwords. Threads of NumPy would take address space.
 _ENVIRONMENT = {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
 _LIMITS = (signal.SIGALRM, signal.SIGPROF)  # by which a child ends itself

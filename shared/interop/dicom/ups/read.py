@@ -18,8 +18,8 @@ from shared.errors import BadRequestError
 from shared.interop.dicom.deidentify import pseudonym
 from shared.interop.dicom.errors import CorruptDicomError
 from shared.interop.dicom.read import guarded
-from shared.interop.dicom.ups_names import PRIORITY_OF, UPS_PUSH
-from shared.interop.dicom.ups_times import moment
+from shared.interop.dicom.ups.names import PRIORITY_OF, UPS_PUSH
+from shared.interop.dicom.ups.times import moment
 from shared.orders.workitem_entities import WorkitemState
 from shared.settings import Settings
 

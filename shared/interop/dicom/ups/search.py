@@ -11,8 +11,8 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from shared.errors import BadRequestError, NotFoundError
 from shared.interop.dicom.deidentify import pseudonym
-from shared.interop.dicom.ups_names import PRIORITY_OF, workitem_id
-from shared.interop.dicom.ups_times import span
+from shared.interop.dicom.ups.names import PRIORITY_OF, workitem_id
+from shared.interop.dicom.ups.times import span
 from shared.jobs.states import Priority
 from shared.orders.workitem_entities import WorkitemFilter, WorkitemState
 from shared.settings import Settings

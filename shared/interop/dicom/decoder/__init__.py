@@ -1,0 +1,1 @@
+"""Decodes compressed frames, hostile ones in a child process."""
