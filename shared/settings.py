@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.audit_settings import AuditSettings
 from shared.auth.hosts import parse_networks
 from shared.auth.issuers import parse_issuers, parse_scope_map
 from shared.console_settings import ConsoleSettings
@@ -66,7 +67,7 @@ class InferenceSettings(BaseSettings):
     )
 
 
-class Settings(ConsoleSettings, GatewaySettings, InferenceSettings):
+class Settings(AuditSettings, ConsoleSettings, GatewaySettings, InferenceSettings):
     """What a service needs: its servers, its limits and its timing."""
 
     database_url: SecretStr = Field(description="PostgreSQL, `postgresql+psycopg2://...`.")

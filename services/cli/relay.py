@@ -7,6 +7,7 @@ import threading
 
 import click
 
+from shared.audit.run import run_sealing
 from shared.db.session import create_database, create_sessions
 from shared.interop.push import Pushes
 from shared.jobs.orphans import run_orphan_sweeps
@@ -20,7 +21,7 @@ from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from shared.webhooks.run import CALLS, run_webhooks
 
-_CONNECTIONS = 5
+_CONNECTIONS = 6
 """Connections to the database without those of webhooks."""
 
 
@@ -36,12 +37,18 @@ def command() -> None:
     calls_back = bool(settings.webhook_allowed_hosts or settings.result_destinations)
     pool_size = _CONNECTIONS + (CALLS + 1 if calls_back else 0)
     sessions = create_sessions(create_database(settings, pool_size=pool_size))
-    storage = S3Store(settings, pool_size=1)
+    storage = S3Store(settings, pool_size=2)
     threads = [
         threading.Thread(
             target=run_orphan_sweeps,
             args=(settings, sessions, storage, stop),
             name="orphans",
+            daemon=True,
+        ),
+        threading.Thread(
+            target=run_sealing,
+            args=(settings, sessions, storage, stop),
+            name="sealing",
             daemon=True,
         ),
         threading.Thread(

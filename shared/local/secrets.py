@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -25,6 +26,7 @@ class LocalSecrets:
     valkey_port: int
     seaweedfs_ports: dict[str, int]
     console_secret: str
+    audit_signing_key: str
 
 
 def load_or_make_secrets(path: Path) -> LocalSecrets:
@@ -64,6 +66,8 @@ def _make() -> LocalSecrets:
         valkey_port=valkey,
         seaweedfs_ports=dict(zip(_SEAWEEDFS_COMPONENTS, seaweedfs, strict=True)),
         console_secret=secrets.token_urlsafe(32),
+        # Any 32 bytes are a key of Ed25519.
+        audit_signing_key=base64.b64encode(secrets.token_bytes(32)).decode(),
     )
 
 

@@ -102,6 +102,7 @@ class LocalServers(Startable):
             "HEMOTRIAGE_S3_SECRET_KEY": seaweedfs.secret_key,
             "HEMOTRIAGE_S3_BUCKET": BUCKET,
             "HEMOTRIAGE_CONSOLE_SECRET": self._secrets.console_secret,
+            "HEMOTRIAGE_AUDIT_SIGNING_KEY": self._secrets.audit_signing_key,
         }
 
     def _start_all(self, made: LocalSecrets) -> None:

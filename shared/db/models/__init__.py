@@ -5,13 +5,13 @@ states stand here as CHECK constraints too, so that no bug and no hand at a prom
 """
 
 from shared.db.base import Base
+from shared.db.models.audit import AuditCheckpointRow, AuditRow, AuditSealRow
 from shared.db.models.datasets import DATASET_SOURCES, DATASET_STATUSES, DatasetRow
 from shared.db.models.jobs import (
     PRIORITIES,
     SCOPES,
     STATUSES,
     ApiKeyRow,
-    AuditRow,
     DicomSourceRow,
     JobImageRow,
     JobRow,
@@ -72,7 +72,9 @@ __all__ = [
     "TRAINING_STATUSES",
     "URGENCIES",
     "ApiKeyRow",
+    "AuditCheckpointRow",
     "AuditRow",
+    "AuditSealRow",
     "Base",
     "DatasetRow",
     "DicomSourceRow",

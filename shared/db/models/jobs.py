@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -200,22 +199,3 @@ class WebhookRow(Base):
     )
     delivered_at: Mapped[dt.datetime | None]
     last_error: Mapped[str | None]
-
-
-class AuditRow(Base):
-    """Who did what to which job, when. Only ever added to."""
-
-    __tablename__ = "audit_events"
-    __table_args__ = (
-        Index("ix_audit_events_job_id", "job_id"),
-        # With every call in it, whoever asks for an actor or an action finds few among many.
-        Index("ix_audit_events_actor", "actor", "id"),
-        Index("ix_audit_events_action", "action", "id"),
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
-    actor: Mapped[str]
-    action: Mapped[str]
-    job_id: Mapped[uuid.UUID | None]
-    details: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
