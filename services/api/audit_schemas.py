@@ -34,6 +34,8 @@ class AuditEventOut(BaseModel):
     action: str
     job_id: uuid.UUID | None
     details: dict[str, Any] = Field(description="What else belongs to the action.")
+    position: int | None = Field(description="Its place in the chain; null: none yet.")
+    hash: str | None = Field(description="The hash of the chain there, hexadecimal.")
 
 
 class AuditListOut(BaseModel):
@@ -41,6 +43,16 @@ class AuditListOut(BaseModel):
 
     events: list[AuditEventOut]
     next_cursor: int | None = Field(description="Pass it as `cursor` for the next page.")
+
+
+class AuditCheckpointOut(BaseModel):
+    """The state of the chain, to be kept for `hemotriage audit verify --checkpoint`."""
+
+    position: int = Field(description="The place of the last event in it.")
+    hash: str = Field(description="The hash of the chain there, hexadecimal.")
+    at: str = Field(description="When it was made, as it was signed.")
+    key_id: str | None = Field(description="Which key signed it; null: unsigned.")
+    signature: str | None = Field(description="Ed25519, base64.")
 
 
 def audit_event_out(event: AuditEvent) -> AuditEventOut:
@@ -52,4 +64,6 @@ def audit_event_out(event: AuditEvent) -> AuditEventOut:
         action=event.action,
         job_id=event.job_id,
         details=event.details,
+        position=event.position,
+        hash=None if event.hash is None else bytes(event.hash).hex(),
     )

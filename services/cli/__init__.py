@@ -29,6 +29,7 @@ COMMANDS = {
     "datasets": "Import, list, show and upload data set versions.",
     "models": "List, show and export model versions; judge and promote them.",
     "jobs": "List jobs, and requeue dead letters.",
+    "audit": "Verify and export the audit trail.",
     "keys": "Make, list and revoke API keys.",
     "webhooks": "List and resend webhooks, and make a secret for them.",
     "migrate": "Bring the database and the object store to the newest form.",

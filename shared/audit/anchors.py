@@ -16,6 +16,7 @@ from shared.audit.checkpoint import (
     place_of_key,
     read_checkpoint,
 )
+from shared.audit.links import ends
 from shared.db.session import Sessions, execute
 from shared.storage import ObjectMissingError, ObjectStore
 
@@ -65,14 +66,18 @@ class Anchors:
         """Whether there is an object store to compare with."""
         return self._storage is not None
 
-    def of_database(self, first: int) -> Iterator[Anchor]:
-        """Those of the database from a position on, in order."""
+    def checkpoints(self, first: int) -> Iterator[Checkpoint]:
+        """The checkpoints of the database from a position on, in order."""
         after = first - 1
         while page := execute(self._sessions, _CHECKPOINTS, {"after": after}):
             for row in page:
-                found = checkpoint_of_row(row)
-                yield Anchor(found.position, found.hash, IN_DATABASE, found)
+                yield checkpoint_of_row(row)
             after = page[-1].position
+
+    def of_database(self, first: int) -> Iterator[Anchor]:
+        """The same as anchors."""
+        for found in self.checkpoints(first):
+            yield Anchor(found.position, found.hash, IN_DATABASE, found)
 
     def of_store(self, first: int) -> Iterator[Anchor]:
         """Those of the object store from a position on, in order; their names tell enough."""
@@ -104,9 +109,13 @@ class Anchors:
         return 0 if found is None else found.position
 
     def hash_at(self, position: int) -> bytes | None:
-        """The hash of the chain at a position, as it is now."""
+        """The hash of the chain at a position or before its first one; None: it has none."""
         rows = execute(self._sessions, _HASH, {"position": position})
-        return bytes(rows[0].hash) if rows else None
+        if rows:
+            return bytes(rows[0].hash)
+        first, _ = ends(self._sessions)
+        kept = self.checkpoint_at(position) if position == first - 1 else None
+        return None if kept is None else kept.hash
 
 
 def newest_checkpoint(sessions: Sessions) -> Checkpoint | None:

@@ -72,7 +72,7 @@ class Checkpoint:
     @property
     def key(self) -> str:
         """Its key in the object store: in the order of positions, and another for another hash."""
-        return f"{CHECKPOINTS_PREFIX}{self.position:019d}-{self.hash.hex()}.json"
+        return key_of_place(self.position, self.hash)
 
     @property
     def data(self) -> bytes:
@@ -121,6 +121,11 @@ def checkpoint_of_row(row: Row[Any]) -> Checkpoint:
     """The checkpoint of a row that `CHECKPOINT_TEXT` was selected for."""
     signature = None if row.signature is None else bytes(row.signature)
     return Checkpoint(row.position, bytes(row.hash), row.at, row.key_id, signature)
+
+
+def key_of_place(position: int, digest: bytes) -> str:
+    """The key of a checkpoint's object."""
+    return f"{CHECKPOINTS_PREFIX}{position:019d}-{digest.hex()}.json"
 
 
 def place_of_key(key: str) -> tuple[int, bytes] | None:

@@ -11,7 +11,12 @@ from shared.db.session import Sessions, execute
 
 _PAGE = 5_000
 
-_ENDS = text("SELECT min(position) AS first, max(position) AS last FROM audit_seals")
+# Where all seals were pruned, the chain goes on from the checkpoint that was kept.
+_ENDS = text("""
+    SELECT COALESCE(min(position), (SELECT max(position) + 1 FROM audit_checkpoints), 1) AS first,
+        COALESCE(max(position), (SELECT max(position) FROM audit_checkpoints), 0) AS last
+    FROM audit_seals
+""")
 
 # A row is looked up by its id, whatever the planner believes of the table's size.
 _LINKS = text(f"""
@@ -28,9 +33,9 @@ _LINKS = text(f"""
 
 
 def ends(sessions: Sessions) -> tuple[int, int]:
-    """The first and the last position; (1, 0) where there is none."""
+    """The first and the last position; the first behind the last where there is none."""
     (found,) = execute(sessions, _ENDS)
-    return (1, 0) if found.first is None else (found.first, found.last)
+    return found.first, found.last
 
 
 def links(sessions: Sessions, after: int, last: int) -> Iterator[Link]:

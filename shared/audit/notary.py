@@ -102,18 +102,11 @@ class Notary:
         check = ChainCheck(report, None)
         check.begin(position + 1, digest)
         if position > 0:
-            check.compare(position, self._hash_at(position) or b"", "what was attested")
+            check.compare(position, self._anchors.hash_at(position) or b"", "what was attested")
         _, last = ends(self._sessions)
         for link in links(self._sessions, position, last):
             check.link(link)
         return report
-
-    def _hash_at(self, position: int) -> bytes | None:
-        found = self._anchors.hash_at(position)
-        if found is not None:
-            return found
-        kept = self._anchors.checkpoint_at(position)
-        return None if kept is None else kept.hash
 
     def _clock(self, newest: Checkpoint | None) -> tuple[str, bool]:
         """The database's time, and whether a checkpoint is due."""

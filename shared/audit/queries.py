@@ -10,13 +10,18 @@ from typing import Any
 from sqlalchemy import select
 
 from shared.audit.calls import CALLED
-from shared.db.models import AuditRow
+from shared.db.models import AuditRow, AuditSealRow
 from shared.db.session import Sessions, execute
 
 
 @dataclass(frozen=True)
 class AuditEvent:
-    """Who did what to which job, when."""
+    """Who did what to which job, when.
+
+    Attributes:
+        position: Its place in the chain; None: it has none yet, or was not asked for.
+        hash: The hash of the chain there, 32 bytes.
+    """
 
     id: int
     at: dt.datetime
@@ -24,6 +29,8 @@ class AuditEvent:
     action: str
     job_id: uuid.UUID | None
     details: dict[str, Any]
+    position: int | None = None
+    hash: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,12 @@ def list_events(
     sessions: Sessions, criteria: AuditFilter, *, limit: int, cursor: int | None = None
 ) -> AuditPage:
     """List events, newest first, a page at a time; the cursor is the id that the page is below."""
-    statement = select(*AuditRow.__table__.columns).order_by(AuditRow.id.desc()).limit(limit + 1)
+    statement = (
+        select(*AuditRow.__table__.columns, AuditSealRow.position, AuditSealRow.hash)
+        .outerjoin(AuditSealRow, AuditSealRow.event_id == AuditRow.id)
+        .order_by(AuditRow.id.desc())
+        .limit(limit + 1)
+    )
     if criteria.actor is not None:
         statement = statement.where(AuditRow.actor == criteria.actor)
     if criteria.action is not None:

@@ -62,6 +62,7 @@ PROTECTED = [
     ("GET", f"/v1/trainings/{NOBODY}/events", Scope.ADMIN),
     ("DELETE", f"/v1/trainings/{NOBODY}", Scope.ADMIN),
     ("GET", "/v1/audit", Scope.ADMIN),
+    ("GET", "/v1/audit/checkpoint", Scope.ADMIN),
     ("POST", "/dicomweb/studies", Scope.SUBMIT),
     ("POST", "/dicomweb/studies/1.2.3", Scope.SUBMIT),
     ("GET", "/dicomweb/workitems", Scope.READ),

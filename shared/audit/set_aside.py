@@ -1,0 +1,53 @@
+"""Sets checkpoints aside that an older database, from a backup, cannot have any more."""
+
+from __future__ import annotations
+
+import io
+
+from shared import audit
+from shared.audit.anchors import Anchors
+from shared.audit.checkpoint import TAIL_KEY, key_of_place
+from shared.audit.links import ends
+from shared.db.session import Sessions
+from shared.storage import ObjectStore
+
+SET_ASIDE_PREFIX = "audit/set-aside/"
+
+_ACTOR = "operator"
+_SET_ASIDE = "audit.checkpoints_set_aside"
+
+
+def set_aside(sessions: Sessions, storage: ObjectStore) -> int:
+    """Move checkpoints of the object store that are not of this chain out of the way.
+
+    They stay, under `audit/set-aside/`, as what tells of the events that were lost. An event tells
+    that it was done.
+
+    Returns:
+        How many were moved.
+
+    Raises:
+        StorageUnavailableError: The object store does not answer; call it again.
+    """
+    anchors = Anchors(sessions, storage)
+    first, _ = ends(sessions)
+    wrong = [
+        (anchor.position, key_of_place(anchor.position, anchor.hash))
+        for anchor in anchors.of_store(first - 1)
+        if anchors.hash_at(anchor.position) != anchor.hash
+    ]
+    wrong += [
+        (anchor.position, TAIL_KEY)
+        for anchor in anchors.tail()
+        if anchors.hash_at(anchor.position) != anchor.hash
+    ]
+    if wrong:
+        position = min(place for place, _ in wrong)
+        with sessions.begin() as session:
+            audit.record(session, _ACTOR, _SET_ASIDE, objects=len(wrong), position=position)
+    for _, key in wrong:
+        data = storage.get(key)
+        target = SET_ASIDE_PREFIX + key.removeprefix("audit/")
+        storage.put(target, io.BytesIO(data), len(data), "application/json")
+        storage.delete(key)
+    return len(wrong)
