@@ -33,6 +33,8 @@ COMMANDS = {
     "keys": "Make, list and revoke API keys.",
     "webhooks": "List and resend webhooks, and make a secret for them.",
     "migrate": "Bring the database and the object store to the newest form.",
+    "backup": "Back up database and objects; list and verify backups.",
+    "restore": "Restore a backup into an empty database and bucket.",
     "relay": "Run the relay and the sweeper.",
     "up": "Run the whole service on this machine.",
 }

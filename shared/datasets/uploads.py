@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 
 from shared.datasets.queries import open_datasets
+from shared.db.removal import removal
 from shared.db.session import Sessions
 from shared.storage import UPLOADS_PREFIX, ObjectStore, dataset_of_key, upload_key
 
@@ -15,9 +16,10 @@ def remove_upload(sessions: Sessions, storage: ObjectStore, dataset_id: uuid.UUI
 
     Raises:
         StorageUnavailableError: The store does not answer; `sweep_uploads` removes it later.
+        BackupRunsError: A backup may need it; the same.
     """
     if not open_datasets(sessions, [dataset_id]):
-        storage.delete(upload_key(dataset_id))
+        _remove(sessions, storage, upload_key(dataset_id))
 
 
 def sweep_uploads(sessions: Sessions, storage: ObjectStore, *, until: dt.datetime) -> int:
@@ -33,6 +35,7 @@ def sweep_uploads(sessions: Sessions, storage: ObjectStore, *, until: dt.datetim
 
     Raises:
         StorageUnavailableError: The store does not answer.
+        BackupRunsError: A backup may need them.
     """
     aged = {
         dataset_id: found.key
@@ -41,5 +44,10 @@ def sweep_uploads(sessions: Sessions, storage: ObjectStore, *, until: dt.datetim
     }
     unused = aged.keys() - open_datasets(sessions, aged.keys())
     for dataset_id in unused:
-        storage.delete(aged[dataset_id])
+        _remove(sessions, storage, aged[dataset_id])
     return len(unused)
+
+
+def _remove(sessions: Sessions, storage: ObjectStore, key: str) -> None:
+    with removal(sessions):
+        storage.delete(key)

@@ -1,14 +1,37 @@
-"""Brings the database to the newest schema."""
+"""Brings the database to the newest schema, without standing in the way of whoever works with it.
+
+A migration that waits for a lock on a table makes all others wait behind it. So it waits for two
+seconds at most, less than a service waits for an answer, gives up its place, and tries again.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine
+from psycopg2 import errorcodes
+from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.exc import OperationalError
 
+from shared.errors import TransientError
+
+_log = logging.getLogger(__name__)
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK = 727401
+_PAUSE_SECONDS = 1.0
+_IN_USE = (errorcodes.LOCK_NOT_AVAILABLE, errorcodes.DEADLOCK_DETECTED)
+
+
+class MigrationBlockedError(TransientError):
+    """A migration finds a table in use by long transactions, again and again."""
+
+    code = "migration_blocked"
+    http_status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def alembic_config() -> Config:
@@ -18,21 +41,74 @@ def alembic_config() -> Config:
     return config
 
 
-def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Apply every missing migration, in one transaction.
+def upgrade(
+    engine: Engine,
+    revision: str = "head",
+    *,
+    lock_seconds: float = 2.0,
+    patience_seconds: float = 600.0,
+) -> None:
+    """Apply every missing migration, each in a transaction of its own.
 
-    A lock in the database lets any number of starting processes call this at once.
+    Any number of starting processes may call this at once: one works, the others wait for it.
+
+    Args:
+        engine: The database.
+        revision: The newest to apply.
+        lock_seconds: How long a migration may keep others waiting for a table.
+        patience_seconds: How long it is tried again while tables are in use.
+
+    Raises:
+        MigrationBlockedError: Some table was in use all that time. What was applied before stays.
     """
-    config = alembic_config()
-    with engine.begin() as connection:
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(727401)")
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+    _migrate(engine, command.upgrade, revision, lock_seconds, patience_seconds)
 
 
-def downgrade(engine: Engine, revision: str) -> None:
-    """Take migrations back, in one transaction."""
+def downgrade(
+    engine: Engine, revision: str, *, lock_seconds: float = 2.0, patience_seconds: float = 600.0
+) -> None:
+    """Take migrations back, as `upgrade` applies them."""
+    _migrate(engine, command.downgrade, revision, lock_seconds, patience_seconds)
+
+
+def _migrate(
+    engine: Engine,
+    do: Callable[[Config, str], None],
+    revision: str,
+    lock_seconds: float,
+    patience_seconds: float,
+) -> None:
     config = alembic_config()
-    with engine.begin() as connection:
+    deadline = time.monotonic() + patience_seconds
+    with engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, revision)
+        _begin(connection, lock_seconds)
+        try:
+            while not _applied(connection, lambda: do(config, revision)):
+                if time.monotonic() > deadline:
+                    raise MigrationBlockedError
+                _log.warning("a migration waits for a table in use")
+                time.sleep(_PAUSE_SECONDS)
+        finally:
+            # It goes back to the pool: neither lock nor limit may stay with it.
+            connection.rollback()
+            connection.invalidate()
+
+
+def _begin(connection: Connection, lock_seconds: float) -> None:
+    """Wait for whoever else migrates, without limit, and set the limit for tables."""
+    connection.execute(select(func.pg_advisory_lock(_LOCK)))
+    connection.execute(text(f"SET lock_timeout = {int(lock_seconds * 1000)}"))
+    connection.commit()
+
+
+def _applied(connection: Connection, apply: Callable[[], None]) -> bool:
+    """Whether all of it was done; False where a table was in use."""
+    try:
+        apply()
+    except OperationalError as error:
+        if getattr(error.orig, "pgcode", None) not in _IN_USE:
+            raise
+        connection.rollback()
+        return False
+    return True

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.clock import utc_now
 from shared.db.models import JobRow
+from shared.db.removal import removal
 from shared.db.session import Sessions
 from shared.errors import TransientError
 from shared.jobs.ids import first_job_id
@@ -68,6 +69,7 @@ def sweep_orphans(
 
     Raises:
         StorageUnavailableError: The store does not answer.
+        BackupRunsError: A backup may need them.
     """
     after = f"{JOBS_PREFIX}{first_job_id(since)}" if since else JOBS_PREFIX
     bound = f"{JOBS_PREFIX}{first_job_id(until)}"
@@ -77,12 +79,14 @@ def sweep_orphans(
     removed = 0
     for batch in _batched(found for found in aged if found.written_at < until):
         owners = {job_id for found in batch if (job_id := job_of_key(found.key))}
-        known = _known_jobs(sessions, owners)
+        orphans = owners - _known_jobs(sessions, owners)
         for found in batch:
-            job_id = job_of_key(found.key)
-            if job_id is not None and job_id not in known:
+            if job_of_key(found.key) not in orphans:
+                continue
+            # A job that was removed since a backup's snapshot is still in that backup.
+            with removal(sessions):
                 storage.delete(found.key)
-                removed += 1
+            removed += 1
     return removed
 
 

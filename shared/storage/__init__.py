@@ -33,6 +33,16 @@ class StoredObject:
     written_at: dt.datetime
 
 
+@dataclass(frozen=True)
+class NamedObject:
+    """An object that a row of the database names, with its SHA-256; its size where that is told."""
+
+    key: str
+    sha256: str
+    media_type: str
+    bytes: int | None = None
+
+
 class ObjectStore(Protocol):
     """Keeps bytes. Every method may raise StorageUnavailableError."""
 

@@ -10,7 +10,7 @@ from shared.db.base import Base
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
-    transaction_per_migration=False,
+    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()
