@@ -27,28 +27,29 @@ def damages(place: BackupPlace, name: str | None = None) -> Iterator[str]:
     """
     folder = place.folder(name)
     manifest = Manifest.read(folder)
-    yield from damaged_tables(manifest, folder)
+    for path in (damaged := damaged_files(manifest, folder)):
+        yield f"file {path.name}"
+    listed = folder / OBJECT_LIST
+    if listed not in damaged:
+        for named in damaged_objects(place, read_list(listed)):
+            yield f"object {named.sha256} of {named.key}"
+
+
+def damaged_files(manifest: Manifest, folder: Path) -> list[Path]:
+    """The files of a backup, without objects, that are not those that were written."""
+    written = {table_path(folder, name): dump.sha256 for name, dump in manifest.tables.items()}
+    written[folder / OBJECT_LIST] = manifest.objects.sha256
+    return [path for path, sha256 in written.items() if not _is_whole(path, sha256)]
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
     try:
-        listed = read_list(folder / OBJECT_LIST, manifest.objects)
-        yield from (
-            f"object {named.sha256} of {named.key}" for named in damaged_objects(place, listed)
-        )
-    except BackupDamagedError as error:
-        yield str(error.detail)
-
-
-def damaged_tables(manifest: Manifest, folder: Path) -> Iterator[str]:
-    """The tables whose file is not the one that was written."""
-    for table, dump in manifest.tables.items():
-        try:
-            with unpacked(table_path(folder, table)) as file:
-                while file.read(_PIECE_BYTES):
-                    pass
-                whole = file.sha256 == dump.sha256
-        except BackupDamagedError:
-            whole = False
-        if not whole:
-            yield f"table {table}"
+        with unpacked(path) as file:
+            while file.read(_PIECE_BYTES):
+                pass
+            return file.sha256 == sha256
+    except BackupDamagedError:
+        return False
 
 
 def keep_newest(place: BackupPlace, count: int) -> list[str]:

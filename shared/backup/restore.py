@@ -22,7 +22,7 @@ from shared.backup.errors import (
     RestoreFailedError,
     SchemaMismatchError,
 )
-from shared.backup.keep import damaged_tables
+from shared.backup.keep import damaged_files
 from shared.backup.manifest import Manifest
 from shared.backup.objects import put_back, read_list
 from shared.backup.place import OBJECT_LIST, BackupPlace
@@ -67,11 +67,11 @@ def restore_backup(
     folder = place.folder(name)
     manifest = Manifest.read(folder)
     _check_known(manifest.revision)
-    if damaged := list(damaged_tables(manifest, folder)):
-        raise BackupDamagedError(", ".join(damaged))
+    if damaged := damaged_files(manifest, folder):
+        raise BackupDamagedError(", ".join(path.name for path in damaged))
     storage.ensure_bucket()
     _check_empty(engine, storage)
-    _put_objects(storage, place, folder, manifest, told)
+    _put_objects(storage, place, folder, told)
     downgrade(engine, "base")
     upgrade(engine, manifest.revision)
     with engine.begin() as connection:
@@ -101,11 +101,9 @@ def _check_empty(engine: Engine, storage: ObjectStore) -> None:
                 raise NotEmptyError(f"The table {table.name} has rows.")
 
 
-def _put_objects(
-    storage: ObjectStore, place: BackupPlace, folder: Path, manifest: Manifest, told: Told
-) -> None:
+def _put_objects(storage: ObjectStore, place: BackupPlace, folder: Path, told: Told) -> None:
     def counted() -> Iterator[NamedObject]:
-        for named in read_list(folder / OBJECT_LIST, manifest.objects):
+        for named in read_list(folder / OBJECT_LIST):
             yield named
             told("object")
 
