@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from psycopg2 import errorcodes
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, event, func, select
 from sqlalchemy.exc import OperationalError
 
 from shared.errors import TransientError
@@ -82,7 +83,10 @@ def _migrate(
     deadline = time.monotonic() + patience_seconds
     with engine.connect() as connection:
         config.attributes["connection"] = connection
-        _begin(connection, lock_seconds)
+        # Whoever else migrates is waited for without limit.
+        connection.execute(select(func.pg_advisory_lock(_LOCK)))
+        connection.commit()
+        _limit_locks(connection, lock_seconds)
         try:
             while not _applied(connection, lambda: do(config, revision)):
                 if time.monotonic() > deadline:
@@ -90,16 +94,23 @@ def _migrate(
                 _log.warning("a migration waits for a table in use")
                 time.sleep(_PAUSE_SECONDS)
         finally:
-            # It goes back to the pool: neither lock nor limit may stay with it.
+            # It goes back to the pool, and the lock must not stay with it.
             connection.rollback()
             connection.invalidate()
 
 
-def _begin(connection: Connection, lock_seconds: float) -> None:
-    """Wait for whoever else migrates, without limit, and set the limit for tables."""
-    connection.execute(select(func.pg_advisory_lock(_LOCK)))
-    connection.execute(text(f"SET lock_timeout = {int(lock_seconds * 1000)}"))
-    connection.commit()
+def _limit_locks(connection: Connection, seconds: float) -> None:
+    """Limit how long each transaction waits for a lock.
+
+    Outside of one, as an index is made that keeps nobody out, there is no limit.
+    """
+
+    def limit(begun: Connection) -> None:
+        driver: Any = begun.connection.driver_connection
+        with driver.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = {int(seconds * 1000)}")
+
+    event.listen(connection, "begin", limit)
 
 
 def _applied(connection: Connection, apply: Callable[[], None]) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
+from shared.db import migrate
 from shared.db.migrate import MigrationBlockedError, upgrade
 from shared.settings import Settings
 from tests.integration.backups import a_place
@@ -65,3 +68,41 @@ def test_a_migration_that_finds_no_moment_gives_up_and_can_be_repeated(older: En
     assert revision(older) == "0004"
     with older.connect() as connection:
         assert connection.scalar(text("SHOW lock_timeout")) == "0"
+
+
+CONCURRENT = """
+from alembic import op
+
+revision = "9999"
+down_revision = "{head}"
+branch_labels = depends_on = None
+
+
+def upgrade():
+    with op.get_context().autocommit_block():
+        op.drop_index("ix_late", "jobs", if_exists=True, postgresql_concurrently=True)
+        op.create_index("ix_late", "jobs", ["worker"], postgresql_concurrently=True)
+"""
+
+
+def test_an_index_is_made_without_a_limit_while_the_table_is_in_use(
+    older: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "migrations"
+    shutil.copytree(migrate._MIGRATIONS, folder)
+    for later in list((folder / "versions").glob("*.py")):
+        if later.name > "0002":
+            later.unlink()
+    (folder / "versions" / "9999_late.py").write_text(CONCURRENT.format(head="0001"))
+    monkeypatch.setattr(migrate, "_MIGRATIONS", folder)
+    with ThreadPoolExecutor(1) as pool, older.connect() as writer:
+        writer.execute(text("LOCK TABLE jobs IN ROW EXCLUSIVE MODE"))
+        migrating = pool.submit(upgrade, older, lock_seconds=0.1, patience_seconds=0)
+        with pytest.raises(TimeoutError):
+            migrating.result(timeout=1)
+        writer.rollback()
+        migrating.result(timeout=60)
+    with older.connect() as connection:
+        query = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_late'::regclass"
+        assert connection.scalar(text(query)) is True
+    assert revision(older) == "9999"
