@@ -18,7 +18,7 @@ from shared.local.synthetic import draw_smear
 from tests.command_line import command_line
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.exhaustive, pytest.mark.slow]
+pytestmark = [pytest.mark.exhaustive, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class Load:
@@ -33,7 +33,7 @@ class Load:
         self._thread = threading.Thread(target=self._post)
 
     def _post(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(0.2):
             self.jobs.append(self._client.submit([self._image]).id)
 
     def __enter__(self) -> Load:
