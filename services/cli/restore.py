@@ -26,6 +26,7 @@ def command(folder: Path, name: str | None) -> None:
     settings = operator_settings()
     storage = S3Store(settings, pool_size=OBJECTS_AT_ONCE, patient=True)
     place = BackupPlace(folder)
+    place.folder(name)  # before a folder is made that is not there
     with place.alone(), copying_engine(settings) as engine, progress_told() as told:
         manifest = restore_backup(engine, storage, place, name, told)
     for table, dump in sorted(manifest.tables.items()):
