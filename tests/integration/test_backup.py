@@ -357,6 +357,8 @@ def test_what_names_patients_is_for_its_owner_alone(source: Place, tmp_path: Pat
     assert modes == {0o700, 0o600}
 
 
+@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_the_command_line_makes_lists_verifies_and_restores(
     source: Place, target: Place, tmp_path: Path
 ) -> None:
