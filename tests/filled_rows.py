@@ -35,6 +35,10 @@ def rows(mark: int) -> Rows:
                 "performer": key_id(mark),
             }
         ],
+        "audit_seals": [
+            {"position": mark + 1, "event_id": 1_000_000 + mark, "hash": bytes([mark]) * 32}
+        ],
+        "audit_checkpoints": [{"position": mark + 1, "hash": bytes([mark]) * 32, "at": LATER}],
         "ended_sessions": [{"id": made_id("session", mark), "until": LATER}],
     }
 
