@@ -17,6 +17,7 @@ from shared.auth.hosts import parse_networks
 from shared.auth.issuers import parse_issuers, parse_scope_map
 from shared.console_settings import ConsoleSettings
 from shared.gateway_settings import GatewaySettings
+from shared.retention_settings import RetentionSettings
 from shared.webhooks.credentials import check_credentials, parse_credentials
 from shared.webhooks.destinations import parse_destinations
 from shared.webhooks.hosts import AllowedHosts
@@ -67,7 +68,9 @@ class InferenceSettings(BaseSettings):
     )
 
 
-class Settings(AuditSettings, ConsoleSettings, GatewaySettings, InferenceSettings):
+class Settings(
+    AuditSettings, RetentionSettings, ConsoleSettings, GatewaySettings, InferenceSettings
+):
     """What a service needs: its servers, its limits and its timing."""
 
     database_url: SecretStr = Field(description="PostgreSQL, `postgresql+psycopg2://...`.")
@@ -207,9 +210,6 @@ class Settings(AuditSettings, ConsoleSettings, GatewaySettings, InferenceSetting
     )
     monitoring_max_fields: int = Field(
         default=5000, ge=1, description="Most fields of such a look, the newest."
-    )
-    monitoring_keep_days: int = Field(
-        default=30, ge=1, description="Age at which what was found of drift is removed."
     )
 
     pseudonym_secret: SecretStr | None = Field(

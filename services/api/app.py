@@ -22,6 +22,7 @@ from services.api.routes import (
     models,
     orders,
     results,
+    retention,
     reviews,
     trainings,
     workitems,
@@ -46,7 +47,7 @@ def create_app(settings: Settings) -> APIFlask:
     openapi.init_app(app)
     for routes in (
         *(jobs, orders, results, explanations, reviews, models, gates, datasets, trainings),
-        *(dicomweb, workitems, audit, health, metrics),
+        *(dicomweb, workitems, retention, audit, health, metrics),
     ):
         app.register_blueprint(routes.bp)
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json"), url_prefix="/docs")

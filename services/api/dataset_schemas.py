@@ -66,6 +66,9 @@ class DatasetSummary(BaseModel):
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
     attempts: int
+    withdrawn_at: dt.datetime | None = Field(
+        description="Since when nothing uses it, because an image of it was erased."
+    )
     links: DatasetLinks
 
 
@@ -185,6 +188,7 @@ def _common(found: DatasetVersion) -> dict[str, Any]:
         "started_at": found.started_at,
         "finished_at": found.finished_at,
         "attempts": found.attempts,
+        "withdrawn_at": found.withdrawn_at,
         "links": DatasetLinks(self=address, manifest=f"{address}/manifest"),
     }
 

@@ -11,6 +11,8 @@ _MADE = {
     "/v1/jobs": ("202", "job_id"),
     "/v1/datasets": ("202", "dataset_id"),
     "/v1/trainings": ("202", "run_id"),
+    "/v1/holds": ("201", "hold_id"),
+    "/v1/erasures": ("202", "erasure_id"),
     "/v1/models/{name}/versions/{version}/gates": ("202", "gate_id"),
 }
 

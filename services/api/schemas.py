@@ -12,12 +12,13 @@ from shared.db.cursors import CURSOR
 from shared.explanations.method import Method
 from shared.explanations.states import ExplanationState, ExplanationStatus
 from shared.interop.dicom.read import About
+from shared.interop.results import result_of
 from shared.jobs import reference
 from shared.jobs.entities import Job
 from shared.jobs.states import Priority, Status
 from shared.triage.policy import Urgency
 from shared.triage.result import TriageResult
-from shared.triage.wording import Language, worded
+from shared.triage.wording import Language
 from shared.webhooks.hosts import MAX_URL_LENGTH
 
 MAX_WAIT_SECONDS = 30
@@ -199,7 +200,7 @@ def job_out(job: Job, language: Language = Language.ENGLISH) -> JobOut:
         finished_at=job.finished_at,
         attempts=job.attempts,
         error=JobError(code=job.error.code, detail=job.error.detail) if job.error else None,
-        result=TriageResult.model_validate(worded(job.result, language)) if job.result else None,
+        result=result_of(job, language) if job.result else None,
         links=links_of(job),
     )
 

@@ -36,6 +36,9 @@ COMMANDS = {
     "backup": "Back up database and objects; list and verify backups.",
     "restore": "Restore a backup into an empty database and bucket.",
     "relay": "Run the relay and the sweeper.",
+    "retention": "Remove what the policy no longer keeps.",
+    "erase": "Remove all data of a patient.",
+    "holds": "Keep data from being removed.",
     "up": "Run the whole service on this machine.",
 }
 """Each is a module of this package with a click command `command`."""

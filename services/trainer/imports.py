@@ -14,7 +14,7 @@ from services.trainer.leased import CarryOn, Line, run_line
 from shared.clock import utc_now
 from shared.datasets import claim as queue
 from shared.datasets.claim import Completion
-from shared.datasets.queries import open_datasets
+from shared.datasets.queries import open_datasets, withdrawn_versions
 from shared.datasets.states import DatasetClaim, Imported
 from shared.datasets.uploads import remove_upload, sweep_uploads
 from shared.db.listen import LOOK_SECONDS
@@ -77,7 +77,7 @@ class _Imports:
         remove_upload(self._sessions, self._storage, held.id)
 
     def tidy(self) -> None:
-        """Remove now and then what killed processes left: folders, and zips of ended imports."""
+        """Remove now and then what killed processes, ended imports and withdrawn versions left."""
         if time.monotonic() < self._tidy_at:
             return
         self._tidy_at = time.monotonic() + self._grace
@@ -86,5 +86,6 @@ class _Imports:
         for path, dataset_id in folders.items():
             if dataset_id not in still_open:
                 shutil.rmtree(path, ignore_errors=True)
+        self._ingest.forget(withdrawn_versions(self._sessions))
         until = utc_now() - dt.timedelta(seconds=self._grace)
         sweep_uploads(self._sessions, self._storage, until=until)

@@ -95,6 +95,13 @@ class Ingest:
             compared=frozenset(other.id for other in others),
         )
 
+    def forget(self, versions: Iterable[str]) -> None:
+        """Remove what was fetched of versions, whole or not."""
+        for version in versions:
+            for folder in self._versions.glob(f"{version}*"):
+                if folder.is_dir():
+                    shutil.rmtree(folder, ignore_errors=True)
+
     def _collect(self, held: DatasetClaim, folders: ClassFolders, archive: Path) -> _Collected:
         if held.source is DatasetSource.REVIEWS:
             return self._collect_reviews(held, folders)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -16,8 +16,7 @@ _BY_ID = select(EndedSessionRow.id).where(EndedSessionRow.id == bindparam("sessi
 
 
 def end_session(session: Session, session_id: uuid.UUID, until: dt.datetime) -> None:
-    """Remember, in an open transaction, that a session has ended; forget those that are over."""
-    session.execute(delete(EndedSessionRow).where(EndedSessionRow.until < func.now()))
+    """Remember, in an open transaction, that a session has ended; retention forgets it later."""
     statement = insert(EndedSessionRow).values(id=session_id, until=until)
     session.execute(statement.on_conflict_do_nothing())
 

@@ -16,10 +16,11 @@ from shared.client.jobs import Jobs
 from shared.client.models import Models
 from shared.client.orders import Orders
 from shared.client.results import Results
+from shared.client.retention import Retention
 from shared.client.trainings import Trainings
 
 __all__ = ["Client", "NotFinishedError", "RefusedError", "UnreadableAnswerError"]
 
 
-class Client(Jobs, Results, Explanations, Models, Datasets, Trainings, Orders):
+class Client(Jobs, Results, Explanations, Models, Datasets, Trainings, Orders, Retention):
     """Speaks to one service with one key."""

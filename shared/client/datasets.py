@@ -35,6 +35,7 @@ class DatasetSummary(Answer):
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
     attempts: int
+    withdrawn_at: dt.datetime | None
     links: DatasetLinks
 
 

@@ -101,6 +101,7 @@ class Result(Answer):
     limits: str
     created_at: dt.datetime
     timings_ms: dict[str, float]
+    images_purged_at: dt.datetime | None
 
 
 class Review(Answer):

@@ -203,7 +203,9 @@ def _opposite(session: Session, held: DatasetClaim) -> set[uuid.UUID]:
     return set(
         session.scalars(
             select(DatasetRow.id).where(
-                DatasetRow.status == DatasetStatus.READY, DatasetRow.locked != held.locked
+                DatasetRow.status == DatasetStatus.READY,
+                DatasetRow.locked != held.locked,
+                DatasetRow.withdrawn_at.is_(None),
             )
         )
     )

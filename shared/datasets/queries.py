@@ -16,6 +16,7 @@ from shared.datasets.states import (
     DatasetSource,
     DatasetStatus,
     DatasetVersion,
+    DatasetWithdrawnError,
     ImportFailure,
 )
 from shared.db.models import DatasetRow
@@ -58,6 +59,22 @@ def get_dataset(sessions: Sessions, dataset_id: uuid.UUID) -> DatasetVersion:
     return _version_of(found[0])
 
 
+def get_usable(sessions: Sessions, dataset_id: uuid.UUID) -> DatasetVersion:
+    """Read a data set that is a version, locked or not.
+
+    Raises:
+        NotFoundError: There is no such data set.
+        DatasetNotReadyError: It is no version.
+        DatasetWithdrawnError: An image of it was erased.
+    """
+    found = get_dataset(sessions, dataset_id)
+    if found.status is not DatasetStatus.READY:
+        raise DatasetNotReadyError(f"The data set {dataset_id} is {found.status}.")
+    if found.withdrawn_at is not None:
+        raise DatasetWithdrawnError(f"The data set {dataset_id}.")
+    return found
+
+
 def get_trainable(sessions: Sessions, dataset_id: uuid.UUID) -> DatasetVersion:
     """Read a data set that may be trained on.
 
@@ -65,10 +82,9 @@ def get_trainable(sessions: Sessions, dataset_id: uuid.UUID) -> DatasetVersion:
         NotFoundError: There is no such data set.
         DatasetNotReadyError: It is no version.
         DatasetLockedError: It is a locked test set.
+        DatasetWithdrawnError: An image of it was erased.
     """
-    found = get_dataset(sessions, dataset_id)
-    if found.status is not DatasetStatus.READY:
-        raise DatasetNotReadyError(f"The data set {dataset_id} is {found.status}.")
+    found = get_usable(sessions, dataset_id)
     if found.locked:
         raise DatasetLockedError(f"The data set {dataset_id}.")
     return found
@@ -86,11 +102,14 @@ def get_record(sessions: Sessions, dataset_id: uuid.UUID) -> dict[str, Any]:
     Raises:
         NotFoundError: There is no such data set.
         DatasetNotReadyError: It is no version.
+        DatasetWithdrawnError: An image of it was erased.
     """
-    wanted = select(DatasetRow.status, DatasetRow.record).where(DatasetRow.id == dataset_id)
-    found = execute(sessions, wanted)
+    wanted = select(DatasetRow.status, DatasetRow.record, DatasetRow.withdrawn_at)
+    found = execute(sessions, wanted.where(DatasetRow.id == dataset_id))
     if not found:
         raise NotFoundError(f"There is no data set {dataset_id}.")
+    if found[0].withdrawn_at is not None:
+        raise DatasetWithdrawnError(f"The data set {dataset_id}.")
     if found[0].record is None:
         raise DatasetNotReadyError(f"The data set {dataset_id} is {found[0].status}.")
     return cast(dict[str, Any], found[0].record)
@@ -100,10 +119,20 @@ def ready_datasets(sessions: Sessions, *, locked: bool) -> list[ReadyDataset]:
     """The versions that are locked test sets, or those that are not; oldest first."""
     wanted = (
         select(DatasetRow.id, DatasetRow.name)
-        .where(DatasetRow.status == DatasetStatus.READY, DatasetRow.locked == locked)
+        .where(
+            DatasetRow.status == DatasetStatus.READY,
+            DatasetRow.locked == locked,
+            DatasetRow.withdrawn_at.is_(None),
+        )
         .order_by(DatasetRow.created_at, DatasetRow.id)
     )
     return [ReadyDataset(row.id, row.name) for row in execute(sessions, wanted)]
+
+
+def withdrawn_versions(sessions: Sessions) -> set[str]:
+    """The versions of which no copy may be left anywhere."""
+    wanted = select(DatasetRow.version).where(DatasetRow.withdrawn_at.is_not(None))
+    return {row.version for row in execute(sessions, wanted)}
 
 
 def open_datasets(sessions: Sessions, among: Collection[uuid.UUID]) -> set[uuid.UUID]:

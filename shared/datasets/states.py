@@ -1,6 +1,6 @@
 """Where a data set stands: what the queue of imports takes and gives, free of any session.
 
-queued ──► running ──► ready      never changes again
+queued ──► running ──► ready      never changes again, but may be withdrawn
    ▲          │ └────► failed     it cannot succeed, or was tried too often
    └──────────┘                   an outage, an error, a trainer that stops
 """
@@ -49,6 +49,12 @@ class DatasetLockedError(ConflictError):
     code = "dataset_locked"
 
 
+class DatasetWithdrawnError(ConflictError):
+    """An image of the data set was erased: it is withdrawn, and nothing uses it any more."""
+
+    code = "dataset_withdrawn"
+
+
 @dataclass(frozen=True)
 class ImportFailure:
     """Why an import failed."""
@@ -85,6 +91,7 @@ class DatasetVersion:
     faults: list[dict[str, Any]] | None = None
     lineage: dict[str, Any] | None = None
     leaks: list[dict[str, Any]] | None = None
+    withdrawn_at: dt.datetime | None = None
 
     @property
     def counts(self) -> dict[str, int] | None:

@@ -46,6 +46,7 @@ from shared.explanations.states import (
     ExplanationStatus,
     Subject,
 )
+from shared.retention.removed import ImagePurgedError, unknown_job
 
 _KEY_COLUMNS = [ExplanationRow.__table__.c[name] for name in KEY]
 _OF_THE_END = ("finished_at", "error_code", "error_detail", "document", "png_sha256")
@@ -76,6 +77,7 @@ def request(
     Raises:
         NotFoundError: There is no such job, or no such image in it.
         NoResultError: The job has no result that could be explained.
+        ImagePurgedError: The image is not kept any more.
     """
     found = _read(sessions, subject)
     values = {**_key_of(subject), "actor": actor, "most": most, "waits": waits}
@@ -83,6 +85,8 @@ def request(
         execute(sessions, _REQUEST, values)
         return _read(sessions, subject)
     is_lost = lost is not None and lost.finished_at == found.finished_at
+    if is_lost and not found.has_image:
+        raise ImagePurgedError(f"Image {subject.image_index}, and its explanation is lost.")
     if found.is_retriable or is_lost:
         execute(sessions, _REPEAT, {**values, "ended_at": found.finished_at})
         repeated = read(sessions, subject)
@@ -128,12 +132,14 @@ def _read(sessions: Sessions, subject: Subject) -> ExplanationState | None:
     """An explanation; None where it was not asked for."""
     rows = execute(sessions, _READ, _key_of(subject))
     if not rows:
-        raise NotFoundError(f"There is no job {subject.job_id}.")
+        raise unknown_job(sessions, subject.job_id)
     row = rows[0]
     if row.object_key is None:
         raise NotFoundError(f"The job has no image {subject.image_index}; they count from 0.")
     if row.prediction is None:
         raise NoResultError(f"The job is {row.job_status}.")
+    if row.purged_at is not None and row.status != ExplanationStatus.SUCCEEDED:
+        raise ImagePurgedError(f"Image {subject.image_index}, on {row.purged_at:%Y-%m-%d}.")
     if row.status is None:
         return None
     return ExplanationState(
@@ -141,6 +147,7 @@ def _read(sessions: Sessions, subject: Subject) -> ExplanationState | None:
         status=ExplanationStatus(row.status),
         asked=row.asked,
         is_retriable=row.is_retriable,
+        has_image=row.purged_at is None,
         progress=row.progress,
         requested_at=row.requested_at,
         finished_at=row.finished_at,
@@ -157,6 +164,7 @@ def _reading() -> Select[Any]:
         select(
             JobRow.status.label("job_status"),
             JobImageRow.object_key,
+            JobImageRow.purged_at,
             ResultRow.prediction,
             *ExplanationRow.__table__.c,
             _is_retriable().label("is_retriable"),

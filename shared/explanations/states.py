@@ -76,6 +76,7 @@ class ExplanationState:
     status: ExplanationStatus
     asked: bool
     is_retriable: bool
+    has_image: bool
     progress: float
     requested_at: dt.datetime
     finished_at: dt.datetime | None

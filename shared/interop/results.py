@@ -26,7 +26,8 @@ def result_of(job: Job, language: Language = Language.ENGLISH) -> TriageResult:
     """
     if job.result is None:
         raise NoResultError(f"The job is {job.status}.")
-    return TriageResult.model_validate(worded(job.result, language))
+    document = {**worded(job.result, language), "images_purged_at": job.images_purged_at}
+    return TriageResult.model_validate(document)
 
 
 def identity(job: Job, part: str) -> uuid.UUID:

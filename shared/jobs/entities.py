@@ -15,7 +15,10 @@ from shared.jobs.states import Priority, Status
 
 @dataclass(frozen=True)
 class JobImage:
-    """One image of a job. Width and height in pixels; index counts from 0."""
+    """One image of a job. Width and height in pixels; index counts from 0.
+
+    Its bytes are gone from `purged_at` on.
+    """
 
     index: int
     object_key: str
@@ -24,6 +27,7 @@ class JobImage:
     bytes: int
     width: int
     height: int
+    purged_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,17 @@ class Job:
         """The model as clients name it."""
         return f"{self.model_name}@{self.model_version}"
 
+    @property
+    def images_purged_at(self) -> dt.datetime | None:
+        """When the last of its images went; None: none did."""
+        return max((one.purged_at for one in self.images if one.purged_at), default=None)
+
 
 def image_from_columns(columns: Mapping[str, Any]) -> JobImage:
-    """Turn the columns of an image row into its entity."""
-    return JobImage(**{field.name: columns[field.name] for field in fields(JobImage)})
+    """Turn the columns of an image row, as JSON has them, into its entity."""
+    values = {field.name: columns[field.name] for field in fields(JobImage)}
+    purged_at = values["purged_at"]
+    return JobImage(**{**values, "purged_at": purged_at and dt.datetime.fromisoformat(purged_at)})
 
 
 def job_from_row(row: Row[Any]) -> Job:

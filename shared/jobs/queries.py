@@ -12,9 +12,9 @@ from sqlalchemy import JSON, Select, bindparam, literal_column, select
 from shared.db.cursors import newest_first
 from shared.db.models import JobRow, ResultRow
 from shared.db.session import Sessions, execute
-from shared.errors import NotFoundError
 from shared.jobs.entities import Job, job_from_row
 from shared.jobs.states import Priority, Status
+from shared.retention.removed import unknown_job
 
 IMAGES = literal_column(
     """COALESCE(
@@ -62,10 +62,12 @@ def get_job(sessions: Sessions, job_id: uuid.UUID) -> Job:
 
     Raises:
         NotFoundError: There is no such job.
+        JobErasedError: It was erased.
+        JobPurgedError: It was purged.
     """
     rows = execute(sessions, _WHOLE_JOB, {"job_id": job_id})
     if not rows:
-        raise NotFoundError(f"There is no job {job_id}.")
+        raise unknown_job(sessions, job_id)
     return job_from_row(rows[0])
 
 
@@ -74,10 +76,12 @@ def get_status(sessions: Sessions, job_id: uuid.UUID) -> Status:
 
     Raises:
         NotFoundError: There is no such job.
+        JobErasedError: It was erased.
+        JobPurgedError: It was purged.
     """
     rows = execute(sessions, _STATUS, {"job_id": job_id})
     if not rows:
-        raise NotFoundError(f"There is no job {job_id}.")
+        raise unknown_job(sessions, job_id)
     return Status(rows[0].status)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 
 from shared import audit
-from shared.db.models import JobRow
+from shared.db.models import JobImageRow, JobRow
 from shared.db.session import Sessions
 from shared.errors import ConflictError
 from shared.jobs.outbox import announce
-from shared.jobs.queries import get_status
+from shared.jobs.queries import get_job, get_status
 from shared.jobs.states import Status, expiry, transition
+from shared.retention.removed import ImagePurgedError
 
 _OPERATOR = "operator"
 
@@ -31,13 +32,16 @@ def requeue(
     Raises:
         NotFoundError: There is no such job.
         ConflictError: The job is neither dead nor failed.
+        ImagePurgedError: Its images are not kept any more.
     """
+    purged = exists().where(JobImageRow.job_id == JobRow.id, JobImageRow.purged_at.is_not(None))
     with sessions.begin() as session:
         row = transition(
             session,
             job_id,
             Status.QUEUED,
             JobRow.status != Status.RUNNING,
+            ~purged,
             failures=0,
             expires_at=expiry(expire_after_seconds),
         )
@@ -45,6 +49,8 @@ def requeue(
             announce(session, row)
             audit.record(session, actor, "job.requeued", job_id, code="by_operator")
             return
+    if get_job(sessions, job_id).images_purged_at is not None:
+        raise ImagePurgedError(f"Job {job_id} cannot be requeued.")
     status = get_status(sessions, job_id)
     raise ConflictError(f"Only a dead or failed job can be requeued; job {job_id} is {status}.")
 

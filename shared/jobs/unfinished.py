@@ -12,8 +12,8 @@ from sqlalchemy.orm import aliased
 
 from shared.db.models import JobRow, ResultRow
 from shared.db.session import Sessions, execute
-from shared.errors import NotFoundError
 from shared.jobs.states import Priority, Status
+from shared.retention.removed import unknown_job
 from shared.triage.policy import Urgency
 
 
@@ -100,7 +100,7 @@ def progress_of(sessions: Sessions, job_id: uuid.UUID) -> Progress:
     """
     rows = execute(sessions, _progress().where(JobRow.id == job_id))
     if not rows:
-        raise NotFoundError(f"There is no job {job_id}.")
+        raise unknown_job(sessions, job_id)
     return _of_row(rows[0])
 
 

@@ -56,6 +56,7 @@ APPLICATIONS = {
     "shadow": Application(("services.worker.shadow",)),
     "trainer": Application(("services.trainer.main",)),
     "relay": Application(("services.cli", "relay")),
+    "retention": Application(("services.cli", "retention", "watch")),
 }
 """Our processes by name."""
 

@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.orm import Session
 
 from shared import audit
@@ -73,7 +73,6 @@ def look(settings: Settings, sessions: Sessions, registry: Versions) -> Window |
             return None
         window = _evaluate(session, settings, registry, now, before)
         _keep(session, window)
-        _remove_old(session, now - dt.timedelta(days=settings.monitoring_keep_days))
         changes = _changes(before, window)
         for action, finding in changes:
             audit.record(session, _ACTOR, action, **_told(finding))
@@ -173,10 +172,6 @@ def _columns(window_id: int, finding: Finding) -> dict[str, Any]:
         "level": finding.drift.level.value,
         "alert": finding.alert,
     }
-
-
-def _remove_old(session: Session, before: dt.datetime) -> None:
-    session.execute(delete(DriftWindowRow).where(DriftWindowRow.window_to < before))
 
 
 def _newest(session: Session) -> Window | None:

@@ -12,8 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared import audit
-from shared.datasets.queries import get_dataset, ready_datasets
-from shared.datasets.states import DatasetNotReadyError, DatasetStatus
+from shared.datasets.queries import get_dataset, get_usable, ready_datasets
 from shared.db.models import GateRow
 from shared.db.session import Sessions, execute
 from shared.errors import ConflictError, NotFoundError
@@ -44,6 +43,7 @@ def request_gate(
     Raises:
         NotFoundError: There is no such data set.
         DatasetNotReadyError: It is no version.
+        DatasetWithdrawnError: An image of it was erased.
         ConflictError: It is no locked test set.
         NoLockedTestSetError: There is none to choose.
     """
@@ -105,11 +105,9 @@ def _newest_test_set(sessions: Sessions) -> uuid.UUID:
 
 
 def _check_test_set(sessions: Sessions, dataset_id: uuid.UUID) -> None:
-    found = get_dataset(sessions, dataset_id)
-    if not found.locked:
+    if not get_dataset(sessions, dataset_id).locked:
         raise ConflictError(f"The data set {dataset_id} is no locked test set.")
-    if found.status is not DatasetStatus.READY:
-        raise DatasetNotReadyError(f"The data set {dataset_id} is {found.status}.")
+    get_usable(sessions, dataset_id)
 
 
 def _gate_of(row: Any) -> Gate:

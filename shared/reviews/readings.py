@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from shared.db.models import ApiKeyRow, JobRow, ResultRow, ReviewRow
 from shared.db.session import Sessions, execute
 from shared.errors import NoResultError, NotFoundError
+from shared.retention.removed import unknown_job_in
 from shared.reviews.labels import Decision, ReviewLabel
 from shared.reviews.standing import CaseState, Reading, Standing, standing
 
@@ -118,7 +119,7 @@ def read_case(session: Session, job_id: uuid.UUID) -> ReadCase:
         return case
     status = session.scalar(select(JobRow.status).where(JobRow.id == job_id))
     if status is None:
-        raise NotFoundError(f"There is no job {job_id}.")
+        raise unknown_job_in(session, job_id)
     raise NoResultError(f"The job is {status}.")
 
 

@@ -75,6 +75,8 @@ JOBS_PREFIX = "jobs/"
 
 UPLOADS_PREFIX = "datasets/uploads/"
 
+ERASURES_PREFIX = "erasures/"
+
 
 def image_key(job_id: object, index: int) -> str:
     """The key of a job's image; made of ids alone, so that no name of a patient gets into it."""
@@ -108,6 +110,11 @@ def dataset_of_key(key: str) -> uuid.UUID | None:
         return uuid.UUID(key.removeprefix(UPLOADS_PREFIX).removesuffix(".zip"))
     except ValueError:
         return None
+
+
+def erasure_key(erasure_id: object) -> str:
+    """The key of an erasure's entry in the ledger."""
+    return f"{ERASURES_PREFIX}{erasure_id}.json"
 
 
 def training_image_key(sha256: str) -> str:

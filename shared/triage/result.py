@@ -149,6 +149,9 @@ class TriageResult(BaseModel):
     limits: str
     created_at: dt.datetime
     timings_ms: dict[str, float]
+    images_purged_at: dt.datetime | None = Field(
+        None, description="Since when images of it are not kept any more; null: they are."
+    )
 
 
 def field_result(

@@ -76,6 +76,12 @@ PROTECTED = [
     ("GET", f"/v1/orders/{NOBODY}", Scope.READ),
     ("DELETE", f"/v1/orders/{NOBODY}", Scope.SUBMIT),
     ("GET", f"/v1/jobs/{NOBODY}/reviews", Scope.READ),
+    ("POST", "/v1/holds", Scope.ADMIN),
+    ("GET", "/v1/holds", Scope.ADMIN),
+    ("DELETE", f"/v1/holds/{NOBODY}", Scope.ADMIN),
+    ("POST", "/v1/erasures", Scope.ADMIN),
+    ("GET", "/v1/erasures", Scope.ADMIN),
+    ("GET", f"/v1/erasures/{NOBODY}", Scope.ADMIN),
 ]
 
 

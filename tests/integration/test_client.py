@@ -42,6 +42,8 @@ NAMED_BY = {
     "workitems": "uid",
     "gates": "gate_id",
     "trainings": "run_id",
+    "holds": "hold_id",
+    "erasures": "erasure_id",
 }
 """By which variable of the collection what a post makes is named."""
 

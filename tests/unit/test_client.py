@@ -20,6 +20,7 @@ from shared.client.jobs import Job, JobAccepted, JobPage
 from shared.client.models import Agreement, Aliases, Gate, ModelList
 from shared.client.orders import Order, OrderPage
 from shared.client.results import Result, Review, ReviewList
+from shared.client.retention import Erasure, ErasureList, Hold, HoldList
 from shared.client.trainings import Training, TrainingEvent, TrainingList
 from tests import openapi
 
@@ -41,6 +42,10 @@ ANSWERS: dict[type[answers.Answer], tuple[str, str, int]] = {
     TrainingList: ("GET", "/v1/trainings", 200),
     Order: ("POST", "/v1/orders", 201),
     OrderPage: ("GET", "/v1/orders", 200),
+    Hold: ("POST", "/v1/holds", 201),
+    HoldList: ("GET", "/v1/holds", 200),
+    Erasure: ("GET", "/v1/erasures/{erasure_id}", 200),
+    ErasureList: ("GET", "/v1/erasures", 200),
 }
 """What the client reads, and where the service says it."""
 

@@ -13,6 +13,7 @@ from shared.explanations.overlay import overlay_in
 from shared.explanations.states import ExplanationState
 from shared.imaging.decode import decode_image
 from shared.jobs.entities import JobImage
+from shared.jobs.images import read_bytes
 
 PNG, JPEG = "image/png", "image/jpeg"
 
@@ -29,7 +30,7 @@ def as_shown(image: JobImage) -> tuple[bytes, str]:
     Raises:
         ObjectMissingError: The store has lost it.
     """
-    data = context().storage.get(image.object_key)
+    data = read_bytes(context().storage, image)
     if image.media_type in _SHOWN_BY_BROWSERS:
         return data, image.media_type
     return decoding(_as_png, data, context().settings.max_pixels), PNG
@@ -41,7 +42,7 @@ def reduced(image: JobImage, side: int) -> bytes:
     Raises:
         ObjectMissingError: The store has lost it.
     """
-    data = context().storage.get(image.object_key)
+    data = read_bytes(context().storage, image)
     return decoding(_as_jpeg, data, context().settings.max_pixels, side)
 
 

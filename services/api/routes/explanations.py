@@ -49,7 +49,7 @@ _RETRY_AFTER_SECONDS = "2"
         },
         304: "The picture has not changed.",
         503: "Too many by this method are asked for, or a server does not answer.",
-        **dict.fromkeys((404, 406, 409), "See the problem document."),
+        **dict.fromkeys((404, 406, 409, 410), "See the problem document."),
     },
     security="bearer",
 )

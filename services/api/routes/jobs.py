@@ -56,7 +56,7 @@ def post_job() -> tuple[dict[str, Any], int, dict[str, str]]:
 @bp.get("/<uuid:job_id>")
 @bp.input(JobQuery, location="query", arg_name="query")
 @bp.output(JobOut)
-@bp.doc(summary="Read a job", responses=[304, 404], security="bearer")
+@bp.doc(summary="Read a job", responses=[304, 404, 410], security="bearer")
 @requires(Scope.READ)
 def read_job(job_id: uuid.UUID, query: JobQuery) -> BaseResponse:
     """Status and, once it has succeeded, the result. Scope `read`."""
@@ -99,7 +99,7 @@ def read_jobs(query: JobListQuery) -> tuple[dict[str, Any], int, dict[str, str]]
 
 @bp.delete("/<uuid:job_id>")
 @bp.output(JobOut)
-@bp.doc(summary="Cancel a queued job", responses=[404, 409], security="bearer")
+@bp.doc(summary="Cancel a queued job", responses=[404, 409, 410], security="bearer")
 @requires(Scope.SUBMIT)
 def delete_job(job_id: uuid.UUID) -> dict[str, Any]:
     """Takes a job back that no worker has claimed; 409 afterwards. Scope `submit`."""

@@ -23,6 +23,7 @@ from shared.interop.hl7.oru import control_id_of, oru_r01
 from shared.interop.results import NoDicomSourceError, identity, result_of
 from shared.interop.sources import read_sources
 from shared.jobs.entities import Job
+from shared.jobs.images import read_bytes
 from shared.jobs.queries import get_job
 from shared.orders.fill import order_of
 from shared.triage.result import TriageResult
@@ -45,7 +46,7 @@ _REPORT = "shared.interop.dicom.report"
     responses={
         304: "It has not changed.",
         406: "There is no such form, or none of DICOM because no image came as DICOM.",
-        **dict.fromkeys((404, 409), "See the problem document."),
+        **dict.fromkeys((404, 409, 410), "See the problem document."),
     },
     security="bearer",
 )
@@ -122,7 +123,11 @@ def written(job: Job, form: ResultForm, language: Language) -> bytes:
 @bp.get("/<uuid:job_id>/images/<int:index>")
 @bp.doc(
     summary="An image of a job, as it was posted",
-    responses={200: {"description": "The bytes.", "content": {"image/*": {}}}, 404: "None such."},
+    responses={
+        200: {"description": "The bytes.", "content": {"image/*": {}}},
+        404: "None such.",
+        410: "It is not kept any more, or its job was erased.",
+    },
     security="bearer",
 )
 @requires(Scope.READ)
@@ -132,7 +137,7 @@ def read_image(job_id: uuid.UUID, index: int) -> BaseResponse:
     if index >= len(job.images):
         raise NotFoundError(f"The job has {len(job.images)} images, counted from 0.")
     image = job.images[index]
-    response = Response(context().storage.get(image.object_key), content_type=image.media_type)
+    response = Response(read_bytes(context().storage, image), content_type=image.media_type)
     response.set_etag(image.sha256)
     # The bytes come from outside: a browser shows them as an image or not at all.
     response.headers["X-Content-Type-Options"] = "nosniff"

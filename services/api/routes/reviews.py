@@ -31,7 +31,9 @@ bp.before_request(expect_little)
 @bp.input(ReviewIn, arg_name="review")
 @bp.output(ReviewOut, status_code=201)
 @bp.doc(
-    summary="Confirm or override a result", responses=[400, 404, 409, 413, 422], security="bearer"
+    summary="Confirm or override a result",
+    responses=[400, 404, 409, 410, 413, 422],
+    security="bearer",
 )
 def post_review(job_id: uuid.UUID, review: ReviewIn) -> tuple[dict[str, Any], int]:
     """Of several reviews of one reader, the newest counts. Scope `review`."""
@@ -49,7 +51,9 @@ def post_review(job_id: uuid.UUID, review: ReviewIn) -> tuple[dict[str, Any], in
 
 @bp.get("/<uuid:job_id>/reviews")
 @bp.output(ReviewListOut)
-@bp.doc(summary="What readers have signed of a result", responses=[404, 409], security="bearer")
+@bp.doc(
+    summary="What readers have signed of a result", responses=[404, 409, 410], security="bearer"
+)
 @requires(Scope.READ)
 def read_reviews(job_id: uuid.UUID) -> dict[str, Any]:
     """The newest review of each reader, without comments. Scope `read`."""

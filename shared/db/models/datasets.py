@@ -20,7 +20,7 @@ class DatasetRow(Base):
     """A set of labelled images on its way to a version: its own place in the queue of imports.
 
     Its images are in the object store, under keys made of their content. Once it is ready nothing
-    of it changes.
+    of it changes, unless it is withdrawn because an image of it was erased.
     """
 
     __tablename__ = "datasets"
@@ -49,6 +49,7 @@ class DatasetRow(Base):
             name="upload_has_no_base",
         ),
         CheckConstraint("failures BETWEEN 0 AND attempts", name="failures_are_attempts"),
+        CheckConstraint("withdrawn_at IS NULL OR status = 'ready'", name="withdrawn_when_ready"),
         Index("ix_datasets_open", "due_at", postgresql_where=text("finished_at IS NULL")),
         Index("ix_datasets_created_at", "created_at", "id"),
         Index("ix_datasets_version", "version"),
@@ -86,3 +87,4 @@ class DatasetRow(Base):
     faults: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
     lineage: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     leaks: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    withdrawn_at: Mapped[dt.datetime | None]

@@ -85,6 +85,9 @@ class JobRow(Base):
             "ix_jobs_queued", "priority", "queued_at", postgresql_where=text("status = 'queued'")
         ),
         Index("ix_jobs_expires_at", "expires_at", postgresql_where=text("status = 'queued'")),
+        Index(
+            "ix_jobs_patient_ref", "patient_ref", postgresql_where=text("patient_ref IS NOT NULL")
+        ),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -119,9 +122,12 @@ class JobRow(Base):
 
 
 class JobImageRow(Base):
-    """One image of a job; its bytes are in the object store under `object_key`."""
+    """One image of a job; its bytes are in the object store under `object_key` until a purge."""
 
     __tablename__ = "job_images"
+    __table_args__ = (
+        Index("ix_job_images_kept", "job_id", postgresql_where=text("purged_at IS NULL")),
+    )
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     index: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
@@ -131,6 +137,7 @@ class JobImageRow(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     width: Mapped[int]
     height: Mapped[int]
+    purged_at: Mapped[dt.datetime | None]
 
 
 class DicomSourceRow(Base):

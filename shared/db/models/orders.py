@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, func
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base, one_of
@@ -32,6 +32,11 @@ class OrderRow(Base):
         UniqueConstraint("accession_number"),
         Index("ix_orders_created_at_id", "created_at", "id"),
         Index("ix_orders_state", "state", "created_at"),
+        Index(
+            "ix_orders_patient_ref",
+            "patient_ref",
+            postgresql_where=text("patient_ref IS NOT NULL"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)

@@ -31,6 +31,7 @@ OURS = (
     "api",
     "gateway",
     "relay",
+    "retention",
     "worker",
     "worker-stat",
     "worker-gpu",

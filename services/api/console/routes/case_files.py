@@ -26,6 +26,7 @@ from shared.interop.results import result_of
 from shared.interop.sources import read_sources
 from shared.jobs.entities import Job, JobImage
 from shared.jobs.queries import get_job
+from shared.retention.removed import ImagePurgedError
 from shared.storage import ObjectMissingError
 
 _ENDINGS = {
@@ -62,12 +63,12 @@ def one_image(job: Job, index: int) -> JobImage:
 
 
 def explanation_states(job_id: uuid.UUID, index: int) -> dict[Method, ExplanationState | None]:
-    """The explanations of a field by their methods; None: nobody has asked for it."""
+    """The explanations of a field by their methods; None: there is none yet, or none any more."""
     states: dict[Method, ExplanationState | None] = {}
     for method in Method:
         try:
             states[method] = queue.read(context().sessions, Subject(job_id, index, method))
-        except NotFoundError:
+        except (NotFoundError, ImagePurgedError):
             states[method] = None
     return states
 

@@ -1,0 +1,194 @@
+"""Legal holds: what they cover is neither purged nor erased until they are released.
+
+Whoever removes and whoever places a hold does so alone (`alone`): a hold waits for the batch that
+is under way, and whatever is not removed by then stays.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ARRAY, Uuid, bindparam, func, select, text, update
+from sqlalchemy.orm import Session
+
+from shared import audit
+from shared.db.models import LegalHoldRow
+from shared.db.session import Sessions, execute
+from shared.errors import BadRequestError, ConflictError, NotFoundError
+
+_LOCK = int.from_bytes(b"retained") >> 1
+"""The advisory lock of all who remove or hold; any number of 63 bits."""
+
+_COLUMNS = LegalHoldRow.__table__.c
+
+JOB_IS_HELD = """EXISTS (
+    SELECT FROM legal_holds AS h WHERE h.released_at IS NULL AND (
+        h.kind = 'job' AND h.value = CAST(j.id AS text)
+        OR h.kind = 'accession_number' AND h.value = j.accession_number
+        OR h.kind = 'patient_ref' AND h.value = COALESCE(j.patient_ref, (
+            SELECT o.patient_ref FROM orders AS o WHERE o.accession_number = j.accession_number
+        ))
+    )
+)"""
+"""The condition that a job `j` is held: itself, by its accession number, or by its patient."""
+
+ORDER_IS_HELD = """EXISTS (
+    SELECT FROM legal_holds AS h WHERE h.released_at IS NULL AND (
+        h.kind = 'accession_number' AND h.value = o.accession_number
+        OR h.kind = 'patient_ref' AND h.value = o.patient_ref
+    )
+)"""
+"""The condition that an order `o` is held. One with jobs is removed only together with them."""
+
+_HOLDING = text(
+    """
+    SELECT h.id FROM legal_holds AS h WHERE h.released_at IS NULL AND (
+        h.kind = 'patient_ref' AND h.value = :patient_ref
+        OR h.kind = 'job' AND h.value IN (
+            SELECT CAST(j.id AS text) FROM jobs AS j WHERE j.id = ANY(:job_ids)
+        )
+        OR h.kind = 'accession_number' AND h.value IN (
+            SELECT j.accession_number FROM jobs AS j WHERE j.id = ANY(:job_ids)
+            UNION SELECT o.accession_number FROM orders AS o WHERE o.id = ANY(:order_ids)
+        )
+    )
+    ORDER BY h.placed_at, h.id
+    """
+).bindparams(bindparam("job_ids", type_=ARRAY(Uuid)), bindparam("order_ids", type_=ARRAY(Uuid)))
+
+
+class HoldKind(StrEnum):
+    """What a hold names."""
+
+    JOB = "job"  # by its id
+    PATIENT_REF = "patient_ref"  # all that is of a patient, by the pseudonym
+    ACCESSION_NUMBER = "accession_number"  # an order and its jobs
+
+
+class LegalHoldError(ConflictError):
+    """A legal hold covers some of it: nothing was erased."""
+
+    code = "legal_hold"
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A hold as it stood when it was read; `released_at` is None while it holds."""
+
+    id: uuid.UUID
+    kind: HoldKind
+    value: str
+    reason: str
+    placed_by: str
+    placed_at: dt.datetime
+    released_by: str | None
+    released_at: dt.datetime | None
+
+
+def alone(session: Session) -> None:
+    """Wait until nobody else removes or places a hold, and keep them waiting until the end.
+
+    What is read after it, and not in the same statement, is as they left it.
+    """
+    session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+
+
+def place(sessions: Sessions, kind: HoldKind, value: str, *, reason: str, actor: str) -> Hold:
+    """Place a hold, also on what has yet to come; several may cover the same.
+
+    Args:
+        sessions: The database.
+        kind: What `value` names.
+        value: The id of a job, a patient's pseudonym or an accession number.
+        reason: A code, such as the number of a matter; never anything of a patient.
+        actor: Who places it, as in `audit.record`.
+
+    Raises:
+        BadRequestError: The value is no id of a job.
+    """
+    job_id = _job_id(value) if kind is HoldKind.JOB else None
+    hold_id = uuid.uuid4()
+    row = LegalHoldRow(
+        id=hold_id,
+        kind=kind,
+        value=str(job_id or value),
+        reason=reason,
+        placed_by=actor,
+    )
+    with sessions.begin() as session:
+        alone(session)
+        session.add(row)
+        told = {"hold": str(hold_id), "kind": kind, "reason": reason}
+        audit.record(session, actor, "hold.placed", job_id, **told)
+    return get_hold(sessions, hold_id)
+
+
+def release(sessions: Sessions, hold_id: uuid.UUID, *, actor: str) -> Hold:
+    """Release a hold; what it covered is due again unless another hold covers it.
+
+    Raises:
+        NotFoundError: There is no such hold.
+        ConflictError: It was released before.
+    """
+    statement = (
+        update(LegalHoldRow)
+        .where(LegalHoldRow.id == hold_id, LegalHoldRow.released_at.is_(None))
+        .values(released_at=func.clock_timestamp(), released_by=actor)
+        .returning(LegalHoldRow.kind)
+    )
+    with sessions.begin() as session:
+        kind = session.scalar(statement)
+        if kind is not None:
+            audit.record(session, actor, "hold.released", None, hold=str(hold_id), kind=kind)
+    found = get_hold(sessions, hold_id)
+    if kind is None:
+        raise ConflictError(f"Hold {hold_id} was released before.")
+    return found
+
+
+def get_hold(sessions: Sessions, hold_id: uuid.UUID) -> Hold:
+    """Read a hold.
+
+    Raises:
+        NotFoundError: There is no such hold.
+    """
+    for row in execute(sessions, select(*_COLUMNS).where(_COLUMNS.id == hold_id)):
+        return _hold_of(row)
+    raise NotFoundError(f"There is no hold {hold_id}.")
+
+
+def list_holds(sessions: Sessions, *, released: bool = False, limit: int = 1000) -> list[Hold]:
+    """The newest holds, newest first; with `released` those that hold no more too."""
+    statement = select(*_COLUMNS)
+    if not released:
+        statement = statement.where(_COLUMNS.released_at.is_(None))
+    newest = statement.order_by(_COLUMNS.placed_at.desc(), _COLUMNS.id.desc()).limit(limit)
+    return [_hold_of(row) for row in execute(sessions, newest)]
+
+
+def holding(
+    session: Session,
+    patient_ref: str,
+    job_ids: Sequence[uuid.UUID],
+    order_ids: Sequence[uuid.UUID],
+) -> list[uuid.UUID]:
+    """The holds that cover a patient, or one of these jobs and orders; the oldest first."""
+    values = {"patient_ref": patient_ref, "job_ids": job_ids, "order_ids": order_ids}
+    return list(session.scalars(_HOLDING, values))
+
+
+def _job_id(value: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(value)
+    except ValueError as error:
+        raise BadRequestError("A hold on a job names its id.") from error
+
+
+def _hold_of(row: Any) -> Hold:
+    values = {name: getattr(row, name) for name in Hold.__dataclass_fields__}
+    return Hold(**{**values, "kind": HoldKind(row.kind)})

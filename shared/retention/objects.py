@@ -1,0 +1,101 @@
+"""Objects that nobody owns any more, removed from the store.
+
+Their keys are rows, written in the transaction that gave them up, as messages are in the outbox.
+So the rows of a job go before its objects: what is half removed can be read by nobody, and whoever
+is killed between both leaves keys that the next pass finds.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+
+from sqlalchemy import ARRAY, Interval, Text, bindparam, text
+from sqlalchemy.orm import Session
+
+from shared.db.session import Sessions, execute
+from shared.storage import ObjectStore, training_image_key
+
+_BATCH = 200
+
+_GIVE_UP = text(
+    """
+    INSERT INTO object_removals (key, again_at)
+    SELECT key, clock_timestamp() + :again_after FROM unnest(:keys) AS key
+    ON CONFLICT (key) DO UPDATE SET due_at = EXCLUDED.due_at, again_at = EXCLUDED.again_at
+    """
+).bindparams(bindparam("keys", type_=ARRAY(Text)), bindparam("again_after", type_=Interval))
+
+# An image that another version has by now is in use again: its key is made of its content.
+_DUE = text(
+    """
+    SELECT key, starts_with(key, :images) AND EXISTS (
+        SELECT FROM datasets AS d, json_array_elements(d.record -> 'images') AS image
+        WHERE d.withdrawn_at IS NULL AND key = :images || (image ->> 'sha256')
+    ) AS is_used
+    FROM object_removals WHERE due_at <= clock_timestamp()
+    ORDER BY due_at, key LIMIT :limit
+    """
+)
+_DONE = text("DELETE FROM object_removals WHERE key = ANY(:keys) AND again_at IS NULL").bindparams(
+    bindparam("keys", type_=ARRAY(Text))
+)
+_AGAIN = text(
+    """
+    UPDATE object_removals SET due_at = again_at, again_at = NULL
+    WHERE key = ANY(:keys) AND again_at IS NOT NULL
+    """
+).bindparams(bindparam("keys", type_=ARRAY(Text)))
+
+
+def give_up(session: Session, keys: Iterable[str], *, again_after: dt.timedelta | None) -> None:
+    """Have objects removed once the transaction has committed.
+
+    Args:
+        session: The open transaction.
+        keys: Of objects; one that ends with `/` stands for all under it.
+        again_after: When to look again, for what a process that lost its claim stores late; None:
+            nobody writes there.
+    """
+    session.execute(_GIVE_UP, {"keys": sorted(keys), "again_after": again_after})
+
+
+def remove_due(
+    sessions: Sessions, storage: ObjectStore, *, turned: Callable[[], object] = lambda: None
+) -> int:
+    """Remove all that is due; any number of processes may do so at once.
+
+    Args:
+        sessions: The database.
+        storage: The object store.
+        turned: Called between batches.
+
+    Returns:
+        How many keys were looked after.
+
+    Raises:
+        StorageUnavailableError: The store does not answer; what is left is due still.
+    """
+    looked_after = 0
+    while True:
+        values = {"images": training_image_key(""), "limit": _BATCH}
+        rows = execute(sessions, _DUE, values)
+        for row in rows:
+            if not row.is_used:
+                _remove(storage, row.key)
+        keys = [row.key for row in rows]
+        # In this order: what is due again must not be taken for done.
+        for statement in (_DONE, _AGAIN):
+            execute(sessions, statement, {"keys": keys})
+        looked_after += len(rows)
+        turned()
+        if len(rows) < _BATCH:
+            return looked_after
+
+
+def _remove(storage: ObjectStore, key: str) -> None:
+    if not key.endswith("/"):
+        storage.delete(key)
+        return
+    for found in list(storage.list(key, after=key)):
+        storage.delete(found.key)

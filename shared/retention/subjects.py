@@ -1,0 +1,44 @@
+"""Which jobs and orders are of a patient.
+
+Those that carry the pseudonym. Where one of a job and its order carries none, the other's counts.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+_JOBS = text(
+    """
+    SELECT j.id FROM jobs AS j WHERE j.patient_ref = :patient_ref
+    UNION
+    SELECT j.id FROM orders AS o JOIN jobs AS j ON j.accession_number = o.accession_number
+    WHERE o.patient_ref = :patient_ref AND j.patient_ref IS NULL
+    """
+)
+_ORDERS = text(
+    """
+    SELECT o.id FROM orders AS o WHERE o.patient_ref = :patient_ref
+    UNION
+    SELECT o.id FROM jobs AS j JOIN orders AS o ON o.accession_number = j.accession_number
+    WHERE j.patient_ref = :patient_ref AND o.patient_ref IS NULL
+    """
+)
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Jobs and orders of one patient."""
+
+    job_ids: tuple[uuid.UUID, ...]
+    order_ids: tuple[uuid.UUID, ...]
+
+
+def subjects_of(session: Session, patient_ref: str) -> Subjects:
+    """Find what is of a patient, by the pseudonym."""
+    values = {"patient_ref": patient_ref}
+    jobs, orders = (tuple(session.scalars(found, values)) for found in (_JOBS, _ORDERS))
+    return Subjects(jobs, orders)

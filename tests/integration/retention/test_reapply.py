@@ -1,0 +1,118 @@
+"""After a restore from a backup, what was erased since is erased again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine, text
+
+from shared.db.models import Base
+from shared.db.session import Sessions
+from shared.jobs.queries import get_job
+from shared.retention.ledger import LedgerInvalidError, read_ledger
+from shared.retention.reapply import reapply
+from shared.retention.removed import JobErasedError
+from shared.storage import ERASURES_PREFIX
+from shared.storage.s3 import S3Store
+from tests.integration.retention.conftest import NO_TIME, SECRET, Erase, Purging
+from tests.integration.retention.patients import Patient, a_patient, tables_that_tell
+
+
+class Backup:
+    """A copy of all tables, and of nothing in the store."""
+
+    def __init__(self, database: Engine, sessions: Sessions, storage: S3Store) -> None:
+        self._database, self._sessions, self._storage = database, sessions, storage
+        with database.begin() as connection:
+            connection.execute(text("CREATE SCHEMA backup"))
+            for table in Base.metadata.sorted_tables:
+                copy = f"CREATE TABLE backup.{table.name} AS TABLE {table.name}"
+                connection.execute(text(copy))
+
+    def restore(self) -> None:
+        names = [table.name for table in Base.metadata.sorted_tables]
+        with self._database.begin() as connection:
+            connection.execute(text(f"TRUNCATE {', '.join(names)} CASCADE"))
+            for table in Base.metadata.sorted_tables:
+                columns = ", ".join(f'"{c.name}"' for c in table.columns if c.computed is None)
+                back = (
+                    f"INSERT INTO {table.name} ({columns}) OVERRIDING SYSTEM VALUE "
+                    f"SELECT {columns} FROM backup.{table.name}"
+                )
+                connection.execute(text(back))
+            connection.execute(text("DROP SCHEMA backup CASCADE"))
+
+    def reapply(self, *lines: str, secret: SecretStr | None = None) -> dict[str, int]:
+        entries = read_ledger(self._sessions, self._storage, lines)
+        done = reapply(self._sessions, self._storage, entries, secret=secret, again_after=NO_TIME)
+        return done.counts
+
+    def has_lost(self, gone: Patient) -> bool:
+        with pytest.raises(JobErasedError):
+            get_job(self._sessions, gone.job_id)
+        return not any(tables_that_tell(self._database, word) for word in gone.words)
+
+
+@pytest.fixture
+def gone(sessions: Sessions, storage: S3Store, key_id: str) -> Patient:
+    """A patient who is erased after the backup."""
+    return a_patient(sessions, storage, key_id)
+
+
+@pytest.fixture
+def backup(
+    database: Engine, sessions: Sessions, storage: S3Store, gone: Patient
+) -> Iterator[Backup]:
+    """What was made when the patient was still there."""
+    empty_ledger(storage)
+    yield Backup(database, sessions, storage)
+    empty_ledger(storage)
+    with database.begin() as connection:
+        connection.execute(text("DROP SCHEMA IF EXISTS backup CASCADE"))
+
+
+def empty_ledger(storage: S3Store) -> None:
+    for found in list(storage.list(ERASURES_PREFIX, after=ERASURES_PREFIX)):
+        storage.delete(found.key)
+
+
+def test_an_erasure_outlives_a_restore_of_the_database(
+    sessions: Sessions, gone: Patient, erase: Erase, backup: Backup
+) -> None:
+    erase(gone.ref)
+    backup.restore()
+    assert get_job(sessions, gone.job_id).patient_ref == gone.ref
+    counts = backup.reapply()
+    assert counts["jobs"] == counts["orders"] == 1
+    assert backup.has_lost(gone)
+    assert backup.reapply() == {}
+
+
+def test_where_the_store_was_restored_too_a_copy_of_the_ledger_does(
+    sessions: Sessions, storage: S3Store, gone: Patient, erase: Erase, backup: Backup
+) -> None:
+    erase(gone.ref)
+    copy = [entry.model_dump_json() for entry in read_ledger(sessions, storage)]
+    assert not any(word in line for line in copy for word in gone.words)
+    backup.restore()
+    empty_ledger(storage)
+    assert backup.reapply() == {}
+    assert backup.reapply(*copy, "\n")["jobs"] == 1
+    assert backup.has_lost(gone)
+
+
+def test_what_was_purged_before_the_erasure_is_found_by_its_patient(
+    gone: Patient, erase: Erase, purge: Purging, backup: Backup
+) -> None:
+    purge(jobs="0 days")
+    assert "jobs" not in erase(gone.ref).counts
+    backup.restore()
+    assert backup.reapply(secret=SECRET)["jobs"] == 1
+    assert backup.has_lost(gone)
+
+
+def test_a_ledger_that_is_none_is_refused(sessions: Sessions, storage: S3Store) -> None:
+    with pytest.raises(LedgerInvalidError):
+        read_ledger(sessions, storage, ["{}"])
