@@ -48,16 +48,20 @@ def watch(
         if stop.is_set():
             raise _StoppedError
 
+    def between() -> None:
+        """A pass may take hours, and a patient does not wait for it."""
+        turned()
+        carry_out_all(sessions, storage, again_after=grace)
+
     purge_at = time.monotonic()
     while not stop.is_set():
         try:
-            turned()
-            carry_out_all(sessions, storage, again_after=grace)
+            between()
             remove_due(sessions, storage, turned=turned)
             if time.monotonic() >= purge_at:
                 purge_at = time.monotonic() + settings.retention_interval_seconds
                 policy = read_retention_policy(settings.retention_policy)
-                found = Purge(sessions, storage, again_after=grace, turned=turned)(policy)
+                found = Purge(sessions, storage, again_after=grace, turned=between)(policy)
                 removed = {one.kind: one.removed for one in found if one.removed}
                 _log.info("purged", extra={"removed": removed})
         except _StoppedError:
