@@ -226,4 +226,4 @@ PURGINGS: dict[Kind, Purging] = {
         first="",
     ),
 }
-"""All kinds but the audit trail, of which nothing is removed."""
+"""All kinds but the audit trail, which is a chain and is pruned as one."""

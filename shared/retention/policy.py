@@ -89,7 +89,7 @@ def read_retention_policy(path: Path) -> RetentionPolicy:
         version = document.pop("version", "")
         if missing := set(Kind) - document.keys():
             raise RetentionPolicyInvalidError(f"{path.name} lacks {', '.join(sorted(missing))}.")
-        policy = RetentionPolicy.model_validate({"version": version, "rules": document})
+        return RetentionPolicy.model_validate({"version": version, "rules": document})
     except OSError as error:
         raise RetentionPolicyInvalidError(f"{path.name}: {error.strerror}.") from error
     except ValidationError as error:
@@ -97,6 +97,3 @@ def read_retention_policy(path: Path) -> RetentionPolicy:
         raise RetentionPolicyInvalidError(f"{path.name}: {'; '.join(faults)}.") from error
     except ValueError as error:  # neither UTF-8 nor TOML
         raise RetentionPolicyInvalidError(f"{path.name}: {error}.") from error
-    if policy.rules[Kind.AUDIT].keep is not None:
-        raise RetentionPolicyInvalidError(f"{path.name}: audit: nothing removes any of it.")
-    return policy

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from shared import audit
+from shared.audit.prune import prune
 from shared.db.models import PurgeRow
 from shared.db.session import Sessions
 from shared.retention.holds import alone
@@ -90,6 +91,8 @@ class Purge:
         if rule.keep is None:
             return Purged(kind, rule)
         before = now - rule.keep
+        if kind is Kind.AUDIT:
+            return self._prune(rule, before, dry_run=dry_run)
         due = held = 0
         after = PURGINGS[kind].first
         while True:
@@ -118,6 +121,16 @@ class Purge:
         if ids and not dry_run:
             remove_due(self._sessions, self._storage, turned=self._turned)
         return rows
+
+    def _prune(self, rule: Rule, before: dt.datetime, *, dry_run: bool) -> Purged:
+        """The audit trail, a chain: what a dry run would remove of it is not counted."""
+        if dry_run:
+            return Purged(Kind.AUDIT, rule)
+        removed = prune(self._sessions, before)
+        if removed:
+            with self._sessions.begin() as session:
+                self._tell(session, Kind.AUDIT, before, removed)
+        return Purged(Kind.AUDIT, rule, removed, removed)
 
     def _tell(
         self, session: Session, kind: Kind, before: dt.datetime, removed: int, **jobs: object

@@ -34,7 +34,6 @@ def test_the_shipped_policy_keeps_what_is_clinical_for_ever() -> None:
         ('keep = "30 days"', "keep = 30", "monitoring.keep"),
         ('keep = "30 days"', "", "monitoring.keep: Field required"),
         ("[images]", "[image]", "lacks images"),
-        ('[audit]\nkeep = "forever"', '[audit]\nkeep = "9 days"', "audit: nothing removes"),
         ("[audit]", "[more]\nkeep = 'forever'\nreason = 'x'\n[audit]", "more"),
         ('version = "1"', 'version = ""', "version: "),
         ("[images]", "[images", "retention.toml: "),

@@ -40,6 +40,7 @@ from shared.storage.s3 import S3Store
 from shared.trainings.queue import cancel as cancel_training
 from shared.trainings.queue import request as request_training
 from shared.trainings.request import TrainingRequest
+from tests.integration.audit.trail import Trail, empty
 from tests.integration.jobs import count, post
 from tests.integration.retention.conftest import Purging
 from tests.integration.retention.patients import a_patient, a_result_of, objects_of
@@ -187,6 +188,19 @@ def test_what_is_of_no_patient_has_an_end_too(
     assert count(sessions, TrainingEventRow) == count(sessions, DriftWindowRow) == 0
     assert not has_ended(sessions, session_id)
     assert unused.id not in {key.id for key in list_keys(sessions)}
+
+
+def test_the_audit_trail_is_cut_at_a_checkpoint(
+    sessions: Sessions, storage: S3Store, purge: Purging
+) -> None:
+    empty(storage)
+    trail = Trail(sessions, storage)
+    trail.write(3)
+    assert purge(audit="0 days")["audit"].removed == 0, "no checkpoint has them yet"
+    trail.checkpoint()
+    assert purge(audit="0 days")["audit"].removed == 3
+    with sessions() as session:
+        assert session.scalars(select(PurgeRow.removed)).all() == [3]
 
 
 def test_a_key_that_something_refers_to_stays(
