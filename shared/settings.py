@@ -1,7 +1,8 @@
 """Every setting of hemotriage, read once from the environment.
 
-Each field is the environment variable `HEMOTRIAGE_` + its name in capitals. A process builds one
-`Settings` in its `main` (or `create_app`) and hands it down; nothing else reads the environment.
+Each field is the environment variable `HEMOTRIAGE_` + its name in capitals; of a secret, that name
+and `_FILE` names a file instead (`shared.secret_files`). A process builds one `Settings` in its
+`main` (or `create_app`) and hands it down; nothing else reads the environment.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from shared.auth.issuers import parse_issuers, parse_scope_map
 from shared.console_settings import ConsoleSettings
 from shared.gateway_settings import GatewaySettings
 from shared.retention_settings import RetentionSettings
+from shared.security_settings import SecuritySettings
 from shared.webhooks.credentials import check_credentials, parse_credentials
 from shared.webhooks.destinations import parse_destinations
 from shared.webhooks.hosts import AllowedHosts
@@ -69,7 +71,12 @@ class InferenceSettings(BaseSettings):
 
 
 class Settings(
-    AuditSettings, RetentionSettings, ConsoleSettings, GatewaySettings, InferenceSettings
+    SecuritySettings,
+    AuditSettings,
+    RetentionSettings,
+    ConsoleSettings,
+    GatewaySettings,
+    InferenceSettings,
 ):
     """What a service needs: its servers, its limits and its timing."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,12 +82,26 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "keepalive": 30,
             "control_socket_disable": True,
         }
+        if settings.api_tls_certificate is not None:
+            options |= {
+                "certfile": str(settings.api_tls_certificate),
+                "keyfile": str(settings.api_tls_key),
+                "ssl_context": _tls,
+            }
         for name, value in options.items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
         configure_logging(self._settings.log_level, service="api")
         return create_app(self._settings)
+
+
+def _tls(config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """How the API speaks TLS: nothing older than 1.2, whatever OpenSSL is set up to."""
+    del config
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def serve() -> int:

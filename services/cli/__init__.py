@@ -12,7 +12,8 @@ import sys
 import click
 import httpx
 import pydantic
-from sqlalchemy.exc import OperationalError
+from psycopg2.errors import InsufficientPrivilege
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from shared.errors import HemotriageError
 from shared.triage.wording.english import ENGLISH
@@ -97,6 +98,10 @@ def main() -> None:
         _fail("service_unreachable", f"The service does not answer: {error}")
     except OperationalError:
         _fail("database_unavailable", "The database does not answer.")
+    except ProgrammingError as error:
+        if not isinstance(error.orig, InsufficientPrivilege):
+            raise
+        _fail("role_not_allowed", "The database refuses that to this role; see docs/security.md.")
     except OSError as error:
         _fail("io_error", str(error))
 

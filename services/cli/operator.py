@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from shared.db.roles.table import Role
 from shared.errors import BadRequestError
 from shared.settings import PROJECT_ROOT, Settings
 
@@ -40,9 +41,17 @@ def second_key() -> str | None:
     return os.environ.get("HEMOTRIAGE_SECOND_KEY") or None
 
 
-def operator_settings(root: Path = LOCAL_ROOT) -> Settings:
-    """Settings from the environment, or those of the servers that `make run` started."""
+def operator_settings(role: str = Role.OPERATOR, root: Path = LOCAL_ROOT) -> Settings:
+    """Settings from the environment, or those of the servers that `make run` started.
+
+    Args:
+        role: As whom the command asks the database that `make run` started: a
+            `shared.db.roles.table.Role` of the command line, or `OWNER`.
+        root: The folder of `make run`.
+    """
     local = root / "environment.json"
-    if _DATABASE_URL not in os.environ and local.is_file():
+    if os.environ.keys().isdisjoint((_DATABASE_URL, f"{_DATABASE_URL}_FILE")) and local.is_file():
         os.environ.update(json.loads(local.read_text()))
+        if role != Role.OPERATOR:
+            os.environ[_DATABASE_URL] = json.loads((root / "roles.json").read_text())[role]
     return Settings()

@@ -23,7 +23,9 @@ def record(
         job_id: The job concerned.
         details: Plain data; never a patient's.
     """
-    session.add(AuditRow(actor=actor, action=action, job_id=job_id, details=details))
+    event = {"actor": actor, "action": action, "job_id": job_id, "details": details}
+    # Inline: nothing is returned, which who only adds to the trail may not see.
+    session.execute(insert(AuditRow).values(**event).inline())
 
 
 def recorded(events: CTE, prefix: str) -> CTE:

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from shared import audit
-from shared.auth.keys import ApiKey, key_from_row, new_key_id, refuse_ended
+from shared.auth.keys import OPEN_COLUMNS, ApiKey, key_from_row, new_key_id, refuse_ended
 from shared.auth.tokens import Bearer
 from shared.db.models import ApiKeyRow
 from shared.db.session import Sessions, execute
@@ -26,7 +26,7 @@ def identify(sessions: Sessions, bearer: Bearer) -> ApiKey:
         KeyRevokedError: An operator has revoked the identity.
         KeyExpiredError: The token's time is over.
     """
-    statement = select(*ApiKeyRow.__table__.columns).where(
+    statement = select(*OPEN_COLUMNS).where(
         ApiKeyRow.issuer == bearer.issuer, ApiKeyRow.subject == bearer.subject
     )
     rows = execute(sessions, statement)

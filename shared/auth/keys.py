@@ -33,6 +33,7 @@ from shared.errors import (
 )
 
 __all__ = [
+    "OPEN_COLUMNS",
     "ApiKey",
     "Scope",
     "authenticate",
@@ -48,6 +49,11 @@ __all__ = [
     "revoke_key",
     "rotate_key",
 ]
+
+OPEN_COLUMNS = tuple(
+    column for column in ApiKeyRow.__table__.columns if column.name != "secret_sha256"
+)
+"""What may be known of a key by who does not check its secret."""
 
 _PREFIX = "ht"
 _OPERATOR = "operator"
@@ -214,7 +220,7 @@ def list_keys(sessions: Sessions) -> list[ApiKey]:
 
 def find_key(sessions: Sessions, key_id: str) -> ApiKey | None:
     """The key with an id, whether or not it may still be used; None where there is none."""
-    rows = execute(sessions, select(*ApiKeyRow.__table__.columns).where(ApiKeyRow.id == key_id))
+    rows = execute(sessions, select(*OPEN_COLUMNS).where(ApiKeyRow.id == key_id))
     return key_from_row(rows[0]) if rows else None
 
 
@@ -230,7 +236,7 @@ def _add(session: Session, row: ApiKeyRow) -> tuple[ApiKey, str]:
     row.secret_sha256 = _hash(secret)
     session.add(row)
     session.flush()
-    session.refresh(row)
+    session.refresh(row, ["created_at"])
     return key_from_row(row), f"{_PREFIX}_{row.id}_{secret}"
 
 

@@ -65,6 +65,11 @@ def upgrade(
     _migrate(engine, command.upgrade, revision, lock_seconds, patience_seconds)
 
 
+def lock_schema(connection: Connection) -> None:
+    """Wait for whoever changes the schema, and keep others from it until the transaction ends."""
+    connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+
+
 def downgrade(
     engine: Engine, revision: str, *, lock_seconds: float = 2.0, patience_seconds: float = 600.0
 ) -> None:

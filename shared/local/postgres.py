@@ -37,8 +37,12 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """Address for SQLAlchemy."""
-        return f"postgresql+psycopg2://{USER}:{self.password}@{HOST}:{self.port}/{DATABASE}"
+        """Address for SQLAlchemy, of the owner."""
+        return self.url_of(USER, self.password)
+
+    def url_of(self, user: str, password: str) -> str:
+        """Address for SQLAlchemy, of somebody else."""
+        return f"postgresql+psycopg2://{user}:{password}@{HOST}:{self.port}/{DATABASE}"
 
     def spec(self) -> ProcessSpec:
         """Make the cluster unless it is there, and say how to run it.

@@ -9,6 +9,7 @@ import secrets
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from shared.db.roles.table import Role
 from shared.local.ports import GRPC_OFFSET, free_ports, is_free
 
 _SEAWEEDFS_COMPONENTS = ("master", "volume", "filer", "s3", "admin")
@@ -27,13 +28,16 @@ class LocalSecrets:
     seaweedfs_ports: dict[str, int]
     console_secret: str
     audit_signing_key: str
+    role_passwords: dict[str, str]
 
 
 def load_or_make_secrets(path: Path) -> LocalSecrets:
     """Read or make passwords and ports; ports that others took meanwhile are chosen anew."""
     if path.is_file():
         # What a folder of an earlier version lacks is made.
-        found = {**asdict(_make()), **json.loads(path.read_text())}
+        made, found = asdict(_make()), json.loads(path.read_text())
+        found["role_passwords"] = made["role_passwords"] | found.get("role_passwords", {})
+        found = {**made, **found}
         kept = _with_free_ports(LocalSecrets(**found))
     else:
         kept = _make()
@@ -68,6 +72,7 @@ def _make() -> LocalSecrets:
         console_secret=secrets.token_urlsafe(32),
         # Any 32 bytes are a key of Ed25519.
         audit_signing_key=base64.b64encode(secrets.token_bytes(32)).decode(),
+        role_passwords={role.value: secrets.token_urlsafe(24) for role in Role},
     )
 
 

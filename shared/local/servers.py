@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+from shared.db.roles.table import OWNER, Role, role_name
 from shared.local.errors import LocalServiceError
 from shared.local.leftovers import RunFolder
 from shared.local.lifecycle import Startable
@@ -85,8 +87,12 @@ class LocalServers(Startable):
             self.run_folder.remember(self.processes.values())
         return [process.spec.name for process in dead]
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, role: str = OWNER) -> dict[str, str]:
         """The settings that lead a process of the service here, by the names of `shared.settings`.
+
+        Args:
+            role: As whom the process asks the database: `OWNER`, who has the passwords of the
+                others too, or a `shared.db.roles.table.Role`.
 
         Raises:
             LocalServiceError: The servers were not started.
@@ -95,7 +101,7 @@ class LocalServers(Startable):
             raise LocalServiceError("The servers were not started.")
         postgres, valkey, seaweedfs = _servers(self._root, self._secrets)
         return {
-            "HEMOTRIAGE_DATABASE_URL": postgres.url,
+            **_database(postgres, role, self._secrets.role_passwords),
             "HEMOTRIAGE_BROKER_URL": valkey.url,
             "HEMOTRIAGE_S3_ENDPOINT": seaweedfs.endpoint,
             "HEMOTRIAGE_S3_ACCESS_KEY": seaweedfs.access_key,
@@ -141,6 +147,14 @@ def start_patiently(process: LocalProcess) -> None:
             time.sleep(_PAUSE_SECONDS)
         else:
             return
+
+
+def _database(postgres: Postgres, role: str, passwords: Mapping[str, str]) -> dict[str, str]:
+    if role != OWNER:
+        url = postgres.url_of(role_name(Role(role)), passwords[role])
+        return {"HEMOTRIAGE_DATABASE_URL": url}
+    told = ",".join(f"{name}={password}" for name, password in passwords.items())
+    return {"HEMOTRIAGE_DATABASE_URL": postgres.url, "HEMOTRIAGE_ROLE_PASSWORDS": told}
 
 
 def _servers(root: Path, made: LocalSecrets) -> tuple[Postgres, Valkey, SeaweedFS]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from shared.db.roles.table import OWNER, Role
 from shared.local.errors import LocalServiceError
 from shared.local.lifecycle import Startable
 from shared.local.ports import HOST, free_ports, is_free
@@ -30,37 +31,39 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Application:
-    """One of our processes: the arguments of `python -m`, and settings of its own."""
+    """One of our processes: its arguments of `python -m`, database role, and own settings."""
 
     module: tuple[str, ...]
+    role: Role
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def _explainer(method: str) -> Application:
     settings = {"HEMOTRIAGE_ENGINE": "openvino", "HEMOTRIAGE_EXPLAINER_METHODS": method}
-    return Application(("services.worker.explainer",), settings)
+    return Application(("services.worker.explainer",), Role.EXPLAINER, settings)
 
 
 APPLICATIONS = {
-    "api": Application(("services.api.main",)),
-    "worker": Application(("services.worker.main",)),
+    "api": Application(("services.api.main",), Role.API),
+    "worker": Application(("services.worker.main",), Role.WORKER),
     # Reserved: however long the others' queues are, a stat job finds it free.
     "worker-stat": Application(
         ("services.worker.main",),
+        Role.WORKER,
         {"HEMOTRIAGE_WORKER_QUEUES": "stat", "HEMOTRIAGE_WORKER_THREADS": "4"},
     ),
     # Whatever engine the workers run: only this one gives the maps that it explains by.
     "explainer": _explainer("gradcam"),
     "explainer-lime": _explainer("lime"),
     # Looks at what others have answered while there is a challenger, and idles otherwise.
-    "shadow": Application(("services.worker.shadow",)),
-    "trainer": Application(("services.trainer.main",)),
-    "relay": Application(("services.cli", "relay")),
-    "retention": Application(("services.cli", "retention", "watch")),
+    "shadow": Application(("services.worker.shadow",), Role.SHADOW),
+    "trainer": Application(("services.trainer.main",), Role.TRAINER),
+    "relay": Application(("services.cli", "relay"), Role.RELAY),
+    "retention": Application(("services.cli", "retention", "watch"), Role.RETENTION),
 }
 """Our processes by name."""
 
-_GATEWAY = Application(("services.gateway.main",))
+_GATEWAY = Application(("services.gateway.main",), Role.GATEWAY)
 
 LOCAL_KEY_SCOPES = "submit,read,review,admin"
 _COMMAND_LINE = "services.cli"
@@ -99,8 +102,8 @@ class LocalService(Startable):
         """
         self.servers.start()
         try:
-            write_private(self._root / "environment.json", json.dumps(self.environment()))
-            self._run("migrate")
+            self._write_environments()
+            self._run(OWNER, "migrate")
             earlier = self._earlier()
             port = self._choose_port(earlier)
             self.url = f"http://{HOST}:{port}"
@@ -143,16 +146,27 @@ class LocalService(Startable):
                     _log.warning("restarting", extra={"application": name})
                     self._launch(process)
 
-    def environment(self) -> dict[str, str]:
-        """The settings of our processes."""
+    def environment(self, role: str = OWNER) -> dict[str, str]:
+        """The settings of our processes; the database is asked as a role, see `LocalServers`."""
         # The local object store speaks no TLS, whatever one that is configured elsewhere does.
         return {
-            **self.servers.environment(),
+            **self.servers.environment(role),
             "HEMOTRIAGE_S3_SECURE": "false",
+            # Nor does its API, which this machine alone reaches.
+            "HEMOTRIAGE_API_TLS_CERTIFICATE": "",
+            "HEMOTRIAGE_API_TLS_KEY": "",
             "HEMOTRIAGE_TRAINER_WORK": str(self._root / "trainer"),
             "HEMOTRIAGE_REGISTRY_DIR": str(self._root / "registry"),
             **self._settings,
         }
+
+    def _write_environments(self) -> None:
+        """Leave what commands need: as the operator, and addresses of the roles of some of them."""
+        environment = json.dumps(self.environment(Role.OPERATOR))
+        write_private(self._root / "environment.json", environment)
+        roles = (OWNER, Role.RETENTION, Role.BACKUP)
+        urls = {role: self.environment(role)["HEMOTRIAGE_DATABASE_URL"] for role in roles}
+        write_private(self._root / "roles.json", json.dumps(urls))
 
     def _start_gateway(self, port: int) -> None:
         """Start the gateway where a port is set for it; jobs and orders are the local key's."""
@@ -172,7 +186,7 @@ class LocalService(Startable):
             command=[sys.executable, "-m", *application.module],
             log=self._root / "log" / f"{name}.log",
             environment={
-                **self.environment(),
+                **self.environment(application.role),
                 **application.settings,
                 "HEMOTRIAGE_API_PORT": str(port),
             },
@@ -211,12 +225,14 @@ class LocalService(Startable):
         key = earlier.get("api_key")
         if key and _answers_ok(f"{self.url}/v1/jobs?limit=1", key):
             return key
-        return self._run("keys", "create", "--name=local", f"--scopes={LOCAL_KEY_SCOPES}").strip()
+        return self._run(
+            Role.OPERATOR, "keys", "create", "--name=local", f"--scopes={LOCAL_KEY_SCOPES}"
+        ).strip()
 
-    def _run(self, *arguments: str) -> str:
+    def _run(self, role: str, *arguments: str) -> str:
         done = subprocess.run(  # noqa: S603 - our own command line
             [sys.executable, "-m", _COMMAND_LINE, *arguments],
-            env={**os.environ, **self.environment()},
+            env={**os.environ, **self.environment(role)},
             capture_output=True,
             text=True,
             check=False,

@@ -46,6 +46,8 @@ class S3Store:
             region="us-east-1",
             http_client=urllib3.PoolManager(
                 maxsize=pool_size,
+                cert_reqs="CERT_REQUIRED",
+                ca_certs=settings.s3_ca_file and str(settings.s3_ca_file),
                 timeout=urllib3.Timeout(
                     connect=settings.connect_timeout_seconds,
                     read=_PATIENCE * settings.answer_timeout_seconds,

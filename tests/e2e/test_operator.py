@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from shared.client import Client
+from shared.db.roles.table import Role
 from shared.local.service import LocalService
 from shared.local.synthetic import draw_smear
 from tests.command_line import command_line
@@ -43,7 +44,7 @@ def dead_letter(service: LocalService, client: Client, tmp_path: Path) -> str:
 def test_a_dead_letter_is_listed_with_its_reason_and_requeued_to_a_result(
     service: LocalService, client: Client, dead_letter: str
 ) -> None:
-    environment = service.environment()
+    environment = service.environment(Role.OPERATOR)
     job = client.job(dead_letter)
     assert (job.status, job.error.code) == ("dead", "expired")
     listed = command_line("jobs", "list", **environment).stdout.splitlines()
@@ -63,10 +64,10 @@ def test_a_job_that_succeeded_is_not_requeued(
     draw_smear(1).save(image)
     job_id = client.submit([image]).id
     client.wait(job_id)
-    listed = command_line("jobs", "list", "--status", "succeeded", **service.environment())
+    listed = command_line("jobs", "list", "--status", "succeeded", **environment)
     assert job_id in listed.stdout
-    refused = command_line("jobs", "requeue", job_id, **service.environment())
+    refused = command_line("jobs", "requeue", job_id, **environment)
     assert refused.returncode == 1
     assert "hemotriage: conflict:" in refused.stderr
     for wrong in ([], [job_id, "--dead"], ["--code", "expired"], ["no-id"]):
-        assert command_line("jobs", "requeue", *wrong, **service.environment()).returncode == 2
+        assert command_line("jobs", "requeue", *wrong, **environment).returncode == 2

@@ -15,6 +15,7 @@ import pytest
 
 from shared.client import Client
 from shared.client.jobs import Job
+from shared.db.roles.table import Role
 from shared.local.service import LocalService
 from tests.command_line import command_line
 from tests.factories import smear_bytes
@@ -48,7 +49,7 @@ class Admin:
 def admin(service: LocalService, client: Client) -> Iterator[Admin]:
     """The administrators; at last the champion is the one that was it."""
     made = command_line(
-        "keys", "create", "--name=second", "--scopes=admin", **service.environment()
+        "keys", "create", "--name=second", "--scopes=admin", **service.environment(Role.OPERATOR)
     )
     headers = {"Authorization": f"Bearer {service.api_key}"}
     with httpx.Client(base_url=service.url, headers=headers, trust_env=False, timeout=30) as http:

@@ -18,6 +18,7 @@ from redis import Redis
 
 from shared.client import Client
 from shared.client.jobs import Job
+from shared.db.roles.table import Role
 from shared.local.service import LocalService
 from shared.local.synthetic import draw_smear
 from tests.command_line import command_line
@@ -231,7 +232,7 @@ def test_the_command_line_tells_errors_in_one_line_with_their_code(
 
 
 def test_keys_are_made_listed_and_revoked_at_the_command_line(service: LocalService) -> None:
-    environment = service.environment()
+    environment = service.environment(Role.OPERATOR)
     made = command_line("keys", "create", "--name=pacs", "--scopes=read", **environment)
     key = made.stdout.strip()
     headers = {"Authorization": f"Bearer {key}"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.client import Client
+from shared.db.roles.table import Role
 from shared.local.service import LocalService
 from shared.local.synthetic import SYNTHETIC_SMEAR
 from shared.webhooks.signature import key_of
@@ -100,7 +101,7 @@ def test_webhooks_are_listed_and_sent_again_at_the_command_line(
     calling_service: LocalService, receiver: Receiver
 ) -> None:
     receiver.answers.append(410)
-    environment = calling_service.environment()
+    environment = calling_service.environment(Role.OPERATOR)
     _, job_id = posted(calling_service, receiver)
 
     def undelivered() -> str:
@@ -127,7 +128,7 @@ def test_a_secret_is_made_at_the_command_line() -> None:
 def test_a_relay_does_not_start_with_a_list_that_it_cannot_read(
     calling_service: LocalService,
 ) -> None:
-    environment = calling_service.environment()
+    environment = calling_service.environment(Role.OPERATOR)
     for name, value in (("ALLOWED_HOSTS", "http://lis"), ("SECRET", "")):
         variable = f"HEMOTRIAGE_WEBHOOK_{name}"
         done = command_line("relay", **{**environment, variable: value})

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -175,7 +175,12 @@ class World:
             self.timeline.start()
 
     def _process(self, spec: ProcessSpec) -> LocalProcess:
-        return LocalProcess(self._change(spec))
+        environment = dict(spec.environment)
+        if url := environment.get("HEMOTRIAGE_DATABASE_URL"):
+            # Each has a role of its own there, and takes the same detour.
+            here, there = self._made.postgres_port, self.proxies["postgres"].port
+            environment["HEMOTRIAGE_DATABASE_URL"] = url.replace(f":{here}/", f":{there}/")
+        return LocalProcess(self._change(replace(spec, environment=environment)))
 
     def close(self) -> None:
         """Stop everything and remove its folder."""
@@ -260,11 +265,7 @@ class World:
 
     def _detours(self) -> dict[str, str]:
         made, port = self._made, {name: proxy.port for name, proxy in self.proxies.items()}
-        user = f"hemotriage:{made.postgres_password}"
         return {
-            "HEMOTRIAGE_DATABASE_URL": (
-                f"postgresql+psycopg2://{user}@{HOST}:{port['postgres']}/hemotriage"
-            ),
             "HEMOTRIAGE_BROKER_URL": f"redis://:{made.valkey_password}@{HOST}:{port['valkey']}/0",
             "HEMOTRIAGE_S3_ENDPOINT": f"{HOST}:{port['seaweedfs']}",
             "HEMOTRIAGE_API_PORT": str(_port_beside(made)),

@@ -43,7 +43,8 @@ class ApiKeyRow(Base):
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str]
-    secret_sha256: Mapped[str] = mapped_column(String(64))
+    # Deferred: a row is read without it, by who may not see it too.
+    secret_sha256: Mapped[str] = mapped_column(String(64), deferred=True)
     scopes: Mapped[list[str]]
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     jobs_per_minute: Mapped[int | None]

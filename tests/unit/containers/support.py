@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from shared.db.roles.table import Role
 from shared.settings import PROJECT_ROOT, Settings
 
 # Called directly: the entry point of its package ends with 0 whatever Compose says.
@@ -22,10 +23,9 @@ COMPOSE = Path(sysconfig.get_path("purelib")) / "compose" / "docker-compose"
 HADOLINT = Path(sysconfig.get_path("scripts")) / "hadolint"
 COMPOSE_FILE = PROJECT_ROOT / "docker-compose.yml"
 PUSH_FILE = PROJECT_ROOT / "docker-compose.push.yml"
-SECRETS = {
-    name: f"{name.lower()}-value"
-    for name in ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY")
-}
+ROLE_PASSWORDS = {role: f"DATABASE_PASSWORD_{role.upper()}" for role in Role}
+SERVER_SECRETS = ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY")
+SECRETS = {name: f"{name.lower()}-value" for name in (*SERVER_SECRETS, *ROLE_PASSWORDS.values())}
 PREFIX = "HEMOTRIAGE_"
 OURS = (
     "api",
@@ -39,10 +39,13 @@ OURS = (
     "explainer-lime",
     "shadow",
     "trainer",
+    "operator",
+    "retention",
     "migrate",
 )
 SERVERS = ("postgres", "valkey", "seaweedfs")
 ONE_SHOT = ("migrate", "seaweedfs-fsync")
+AT_A_PROMPT = ("operator", "retention")
 ALL = {*OURS, *SERVERS, *ONE_SHOT}
 DOCKERFILES = {path.parent.name: path for path in PROJECT_ROOT.glob("services/*/Dockerfile")}
 SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}

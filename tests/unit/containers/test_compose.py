@@ -11,11 +11,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from services.api.app import create_app
+from shared.db.roles.passwords import parse_role_passwords
+from shared.db.roles.table import Role, role_name
 from shared.local.seaweedfs import SeaweedFS
 from shared.queue.names import QUEUES
 from shared.settings import PROJECT_ROOT
 from tests.unit.containers.support import (
     ALL,
+    AT_A_PROMPT,
     COMPOSE_FILE,
     DOCKERFILES,
     ONE_SHOT,
@@ -23,8 +26,10 @@ from tests.unit.containers.support import (
     PREFIX,
     PUSH_FILE,
     REQUIRED,
+    ROLE_PASSWORDS,
     SECRET_NAME,
     SECRETS,
+    SERVER_SECRETS,
     SERVERS,
     SETTINGS,
     compose,
@@ -50,7 +55,8 @@ def services() -> dict[str, Any]:
 
 def test_the_compose_file_is_valid_and_has_every_part(services: dict[str, Any]) -> None:
     assert set(services) == ALL
-    assert {name for name in ALL if services[name].get("profiles")} == {"worker-gpu", "gateway"}
+    optional = {"worker-gpu", "gateway", *AT_A_PROMPT}
+    assert {name for name in ALL if services[name].get("profiles")} == optional
     assert services["gateway"]["profiles"] == ["dicom"]
     assert services["worker-gpu"]["profiles"] == ["gpu"]
 
@@ -78,15 +84,18 @@ def test_the_gateway_takes_dicom_or_orders_or_both() -> None:
     assert (dicom_alone.dicom_port, dicom_alone.hl7_port) == (11112, 0)
 
 
-@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("name", [*SERVER_SECRETS, ROLE_PASSWORDS[Role.API]])
 @pytest.mark.parametrize("value", [None, ""], ids=["missing", "empty"])
 def test_a_missing_secret_stops_the_start(name: str, value: str | None) -> None:
     others = {key: secret for key, secret in SECRETS.items() if key != name}
     done = compose(others if value is None else {**others, name: value})
     assert done.returncode != 0
     assert f"set {name}" in done.stderr
-    # Each place asks for it by itself, and none has a value to fall back on.
-    places = re.findall(rf"\$\{{{name}(.*?)\}}", COMPOSE_FILE.read_text())
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_each_place_asks_for_a_secret_and_none_has_a_value_to_fall_back_on(name: str) -> None:
+    places = re.findall(rf"\$\{{{name}(\W.*?)\}}", COMPOSE_FILE.read_text())
     assert set(places) == {f":?set {name}"}
 
 
@@ -101,6 +110,16 @@ def test_every_secret_comes_from_the_environment_and_none_is_on_a_command_line(
                 found.add(key)
         assert not [secret for secret in SECRETS.values() if secret in " ".join(words(service))]
     assert found >= REQUIRED - {"HEMOTRIAGE_S3_ENDPOINT"}
+
+
+def test_who_migrates_alone_has_every_roles_password(services: dict[str, Any]) -> None:
+    told = {name: settings_of(services[name]).role_passwords.get_secret_value() for name in OURS}
+    assert {name for name in OURS if told[name]} == {"migrate"}
+    given = parse_role_passwords(told["migrate"])
+    assert given == {role: SECRETS[variable] for role, variable in ROLE_PASSWORDS.items()}
+    for name in set(OURS) - {"migrate"}:
+        held = [secret for secret in given.values() if secret in json.dumps(services[name])]
+        assert len(held) == 1, name
 
 
 def test_the_example_names_what_the_compose_file_reads_and_holds_no_value() -> None:
@@ -130,8 +149,13 @@ def test_settings_are_accepted_and_lead_to_the_servers(services: dict[str, Any],
 
     postgres = services["postgres"]
     assert f"port={database.port}" in words(postgres)
-    assert database.username == postgres["environment"]["POSTGRES_USER"]
-    assert database.password == postgres["environment"]["POSTGRES_PASSWORD"]
+    if name == "migrate":
+        assert database.username == postgres["environment"]["POSTGRES_USER"]
+        assert database.password == postgres["environment"]["POSTGRES_PASSWORD"]
+    else:
+        role = Role(name.split("-", maxsplit=1)[0])
+        assert database.username == role_name(role)
+        assert database.password == SECRETS[ROLE_PASSWORDS[role]]
     assert database.path == "/" + postgres["environment"]["POSTGRES_DB"]
 
     valkey = services["valkey"]
@@ -241,7 +265,7 @@ def test_the_published_address_can_be_chosen() -> None:
 
 def test_every_lasting_service_has_a_health_check_and_restarts(services: dict[str, Any]) -> None:
     checked = {name for name in ALL if services[name].get("healthcheck", {}).get("test")}
-    assert checked == ALL - set(ONE_SHOT)
+    assert checked == ALL - {*ONE_SHOT, *AT_A_PROMPT}
     # The image of the API brings a check that fits nothing else that runs from it.
     unfit = {name for name in OURS if services[name]["image"] == services["api"]["image"]}
     for name in unfit - {"api"}:
@@ -249,6 +273,7 @@ def test_every_lasting_service_has_a_health_check_and_restarts(services: dict[st
         assert check.get("disable") or check["test"][-2:] == ["shared.heartbeat", name], name
     for name in ALL:
         again = "on-failure" if name in ONE_SHOT else "unless-stopped"
+        again = "no" if name in AT_A_PROMPT else again
         assert services[name]["restart"] == again, name
 
 
