@@ -64,6 +64,7 @@ def test_a_job_that_succeeded_is_not_requeued(
     draw_smear(1).save(image)
     job_id = client.submit([image]).id
     client.wait(job_id)
+    environment = service.environment(Role.OPERATOR)
     listed = command_line("jobs", "list", "--status", "succeeded", **environment)
     assert job_id in listed.stdout
     refused = command_line("jobs", "requeue", job_id, **environment)
