@@ -23,7 +23,7 @@ SESSIONS = text("""
 def users_by_port(service: LocalService) -> dict[int, str]:
     engine = create_engine(service.environment(OWNER)["HEMOTRIAGE_DATABASE_URL"])
     with engine.connect() as connection:
-        found = dict(connection.execute(SESSIONS).tuples().all())
+        found = dict(connection.execute(SESSIONS).all())
     engine.dispose()
     return found
 
