@@ -186,7 +186,7 @@ GRANTS: Mapping[Role, Mapping[str, str]] = {
         "webhooks": "SELECT, INSERT, UPDATE",
     },
     Role.RETENTION: {
-        "audit_checkpoints": "SELECT",
+        "audit_checkpoints": "SELECT, DELETE",
         "audit_events": "SELECT, INSERT, DELETE",
         "audit_seals": "SELECT, DELETE",
         "datasets": "SELECT",
