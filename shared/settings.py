@@ -20,6 +20,7 @@ from shared.console_settings import ConsoleSettings
 from shared.gateway_settings import GatewaySettings
 from shared.retention_settings import RetentionSettings
 from shared.security_settings import SecuritySettings
+from shared.telemetry_settings import TelemetrySettings
 from shared.webhooks.credentials import check_credentials, parse_credentials
 from shared.webhooks.destinations import parse_destinations
 from shared.webhooks.hosts import AllowedHosts
@@ -71,6 +72,7 @@ class InferenceSettings(BaseSettings):
 
 
 class Settings(
+    TelemetrySettings,
     SecuritySettings,
     AuditSettings,
     RetentionSettings,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,11 +19,15 @@ from shared.db.session import Sessions, create_database, create_sessions
 from shared.local.ports import free_ports
 from shared.local.servers import LocalServers
 from shared.local.service import LocalService
+from shared.logging import Formatter
 from shared.queue.app import create_celery
 from shared.queue.send import CelerySender
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from tests.factories import DATASET, PRETRAINED
+from tests.log_scan import log_scan, pytest_runtest_logreport
+
+__all__ = ["log_scan", "pytest_runtest_logreport"]
 
 
 @pytest.fixture(scope="session")
@@ -121,3 +127,19 @@ def client(service: LocalService) -> Client:
     """A client with every scope."""
     service.ensure_alive()
     return Client(service.url, service.api_key)
+
+
+@pytest.fixture
+def log_lines() -> Iterator[list[dict[str, object]]]:
+    """What this process logs during the test, as a service would write it."""
+    written: list[dict[str, object]] = []
+
+    class Writer(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            written.append(json.loads(self.format(record)))
+
+    writer = Writer()
+    writer.setFormatter(Formatter(service="tests"))
+    logging.getLogger().addHandler(writer)
+    yield written
+    logging.getLogger().removeHandler(writer)

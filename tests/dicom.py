@@ -17,8 +17,8 @@ from pydicom.pixels import compress
 
 from shared.local.synthetic import draw_smear
 from shared.settings import Settings
+from tests.canaries import BIRTH_DATE, PATIENT_ID, PATIENT_NAME
 
-PATIENT_ID = "SYN-000417"
 ISSUER = "SYNTHETIC-CLINIC"
 SECRET = "a-secret-of-tests-that-is-long-enough"
 
@@ -44,8 +44,8 @@ def dataset(*images: Image.Image, study: str | None = None, **changes: Any) -> D
     ds.SOPClassUID = uid.VLMicroscopicImageStorage
     ds.SOPInstanceUID, ds.SeriesInstanceUID = uid.generate_uid(), uid.generate_uid()
     ds.StudyInstanceUID = study or uid.generate_uid()
-    ds.PatientName, ds.PatientID, ds.IssuerOfPatientID = "Synthetic^Person", PATIENT_ID, ISSUER
-    ds.PatientBirthDate, ds.PatientSex = "19700101", "O"
+    ds.PatientName, ds.PatientID, ds.IssuerOfPatientID = PATIENT_NAME, PATIENT_ID, ISSUER
+    ds.PatientBirthDate, ds.PatientSex = BIRTH_DATE, "O"
     ds.AccessionNumber, ds.ContainerIdentifier = "ACC-1", "SLIDE-1"
     ds.SeriesNumber, ds.InstanceNumber = 1, 1
     ds.Rows, ds.Columns = images[0].height, images[0].width

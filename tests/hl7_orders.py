@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-NAME, BIRTH = "Synthetic", "19700101"
-NUMBER, AUTHORITY = "SYN-000417", "SYNTHETIC-CLINIC"
+from tests.canaries import BIRTH_DATE as BIRTH
+from tests.canaries import PATIENT_ID as NUMBER
+from tests.canaries import PATIENT_NAME
+
+NAME, AUTHORITY = PATIENT_NAME.partition("^")[0], "SYNTHETIC-CLINIC"
 
 MSH = (
     "MSH|^~\\&|LIS|LAB|HEMOTRIAGE|HOSPITAL|20260102030405+0100||{kind}|{id}|P|2.5.1||||||{charset}"
 )
-PID = f"PID|1||{NUMBER}^^^{AUTHORITY}&1.2.3&ISO^MR~OTHER^^^X||{NAME}^Person||{BIRTH}|O"
+PID = f"PID|1||{NUMBER}^^^{AUTHORITY}&1.2.3&ISO^MR~OTHER^^^X||{PATIENT_NAME}||{BIRTH}|O"
 
 
 def message(*segments: str, kind: str = "OML^O21^OML_O21", **header: str) -> str:

@@ -72,7 +72,7 @@ def told(error: Exception) -> HemotriageError:
         error.connection_invalidated or type(error).__name__ == "OperationalError"
     )
     if is_broken or isinstance(error, PoolTimeoutError):
-        _log.warning("database unavailable", extra={"path": request.path})
+        _log.warning("database unavailable", extra={"endpoint": request.endpoint})
         return DatabaseUnavailableError()
     _log.error("unexpected error", exc_info=error, extra={"endpoint": request.endpoint})
     return HemotriageError()

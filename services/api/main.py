@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 
 from gevent import monkey
 
@@ -12,7 +13,11 @@ def main() -> int:
     """Serve until SIGTERM; requests that run are finished first."""
     # Before anything that makes a socket or a lock is imported: they then switch between requests.
     monkey.patch_all()
-    exit_code: int = importlib.import_module("services.api.server").serve()
+    with warnings.catch_warnings():
+        # What a library tells its developers while it is imported is no line of a log.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        server = importlib.import_module("services.api.server")
+    exit_code: int = server.serve()
     return exit_code
 
 

@@ -89,6 +89,7 @@ class JobOut(BaseModel):
     accession_number: str | None
     specimen_id: str | None
     patient_ref: str | None
+    request_id: str | None = Field(description="`X-Request-Id` of the call that posted it.")
     submitted_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
@@ -195,6 +196,7 @@ def job_out(job: Job, language: Language = Language.ENGLISH) -> JobOut:
         accession_number=job.accession_number,
         specimen_id=job.specimen_id,
         patient_ref=job.patient_ref,
+        request_id=job.request_id,
         submitted_at=job.submitted_at,
         started_at=job.started_at,
         finished_at=job.finished_at,

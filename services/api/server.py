@@ -9,16 +9,29 @@ from typing import Any
 
 import gevent
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.workers.ggevent import GeventWorker
 
 from services.api.app import create_app
 from services.api.context import EXTENSION
 from shared.logging import configure_logging
 from shared.settings import Settings
+from shared.telemetry.tracing import configure_tracing
 
 GRACE_SECONDS = 30
 
 _LOOK_SECONDS = 0.1
+
+
+class Logger(GunicornLogger):  # type: ignore[misc]
+    """Has gunicorn log as everything else does; its own format is for people."""
+
+    def setup(self, cfg: Any) -> None:
+        """See gunicorn's."""
+        super().setup(cfg)
+        for log in (self.error_log, self.access_log):
+            log.handlers.clear()
+            log.propagate = True
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -81,6 +94,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": GRACE_SECONDS,
             "keepalive": 30,
             "control_socket_disable": True,
+            "logger_class": f"{__name__}.{Logger.__name__}",
         }
         if settings.api_tls_certificate is not None:
             options |= {
@@ -93,6 +107,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Any:
         configure_logging(self._settings.log_level, service="api")
+        # After the fork, which no thread survives.
+        configure_tracing(self._settings, service="api")
         return create_app(self._settings)
 
 

@@ -60,7 +60,16 @@ def requeue_jobs(job_ids: tuple[uuid.UUID, ...], *, dead: bool, code: str | None
 def _line(job: Job) -> str:
     times = {"submitted": job.submitted_at, "ended": job.finished_at}
     shown = [f"{name}={at.isoformat(timespec='seconds')}" for name, at in times.items() if at]
+    request = [f"request={job.request_id}"] if job.request_id else []
     reason = [f"{job.error.code}: {job.error.detail}"] if job.error else []
     return " ".join(
-        [str(job.id), job.priority, job.model, f"attempts={job.attempts}", *shown, *reason]
+        [
+            str(job.id),
+            job.priority,
+            job.model,
+            f"attempts={job.attempts}",
+            *shown,
+            *request,
+            *reason,
+        ]
     )

@@ -19,6 +19,7 @@ from shared.queue.send import CelerySender
 from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
+from shared.telemetry.tracing import configure_tracing
 from shared.webhooks.run import CALLS, run_webhooks
 
 _CONNECTIONS = 6
@@ -30,6 +31,7 @@ def command() -> None:
     """Run until SIGTERM or SIGINT; any number of relays may run at once."""
     settings = Settings()
     configure_logging(settings.log_level, service="relay")
+    configure_tracing(settings, service="relay")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -26,6 +26,7 @@ from shared.queue.send import CelerySender
 from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
+from shared.telemetry.tracing import configure_tracing
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     settings = Settings()
     configure_logging(settings.log_level, service="gateway")
+    configure_tracing(settings, service="gateway")
     if not settings.dicom_port and not settings.hl7_port:
         _log.error("neither HEMOTRIAGE_DICOM_PORT nor HEMOTRIAGE_HL7_PORT is set")
         return 2

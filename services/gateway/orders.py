@@ -23,6 +23,8 @@ from shared.orders.queries import find_order
 from shared.orders.states import OrderClosedError, OrderExistsError
 from shared.outage import is_outage
 from shared.settings import Settings
+from shared.telemetry.about import about, new_request_id
+from shared.telemetry.tracing import Kind, span
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,13 @@ class OrderIntake:
             data: The message, without its frame.
             address: Where it came from.
         """
+        with about(request_id=new_request_id()), span("HL7 message", kind=Kind.SERVER) as taking:
+            acknowledgement, refusal = self._answer(data, address)
+            if refusal is not None:
+                taking.fail(refusal.code)
+            return acknowledgement
+
+    def _answer(self, data: bytes, address: Address | None) -> tuple[bytes, Refusal | None]:
         asked, refusal = None, None
         try:
             asked = read_message(data)
@@ -54,7 +63,7 @@ class OrderIntake:
                 log_unforeseen(error)
             told = {"code": refusal.code, "address": str(address)}
             _log.warning("HL7 message refused", extra=told)
-        return acknowledge(asked, refusal, at=utc_now())
+        return acknowledge(asked, refusal, at=utc_now()), refusal
 
     def _take(self, asked: Message, address: Address | None) -> None:
         key_id = self.key.used_from(str(address)).id

@@ -24,6 +24,8 @@ from shared.errors import PermanentError
 from shared.interop.dicom.frames import SOP_CLASSES, TRANSFER_SYNTAXES, uploads_of
 from shared.interop.dicom.intake import DicomIntake
 from shared.interop.dicom.read import read_instance
+from shared.telemetry.about import about, new_request_id
+from shared.telemetry.tracing import Kind, span
 
 _log = logging.getLogger(__name__)
 
@@ -151,17 +153,21 @@ class Gateway:
     def _store(self, event: evt.Event) -> int:
         """Make a job of an instance; its status says whether that is committed."""
         self._received[event.assoc] = 0
-        try:
-            with event.dataset_path.open("rb") as stream:
-                job_id = self._accept(stream, event.assoc.requestor.address)
-        except Exception as error:  # an association must get its answer, whatever went wrong
-            return refused(error)
-        _log.info("instance taken", extra={"job_id": job_id})
-        return SUCCESS
+        with about(request_id=new_request_id()), span("C-STORE", kind=Kind.SERVER) as taking:
+            try:
+                with event.dataset_path.open("rb") as stream:
+                    job_id = self._accept(stream, event.assoc.requestor.address)
+            except Exception as error:  # an association must get its answer, whatever went wrong
+                status = refused(error)
+                taking.fail(f"{status:04X}")
+                return status
+            _log.info("instance taken", extra={"job_id": job_id})
+            return SUCCESS
 
     def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         self._received[event.assoc] = 0
-        return self._worklist.find(event)
+        with about(request_id=new_request_id()):
+            yield from self._worklist.find(event)
 
     def _accept(self, stream: BinaryIO, address: str) -> str:
         key = self._key.used_from(address)

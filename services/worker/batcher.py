@@ -19,6 +19,7 @@ from shared.imaging import Pixels
 from shared.jobs.claim import Claim
 from shared.models.prediction import Prediction
 from shared.models.predictor import Predictor
+from shared.telemetry.tracing import span, traceparent
 
 
 class NotNowError(Exception):
@@ -34,6 +35,7 @@ class _Request:
     claim: Claim
     predictor: Predictor
     images: Pixels
+    traceparent: str | None
     future: Future[Prediction] = field(default_factory=Future)
 
 
@@ -55,7 +57,7 @@ class Batcher:
         Raises:
             NotNowError: The batcher is closed.
         """
-        request = _Request(claim, predictor, images)
+        request = _Request(claim, predictor, images, traceparent())
         with self._changed:
             if self._closed:
                 raise NotNowError("the worker stops")
@@ -111,5 +113,12 @@ class Batcher:
 
     def _predict(self, batch: list[_Request]) -> Prediction:
         images = np.concatenate([request.images for request in batch])
-        with self._watchdog.watch([request.claim for request in batch]):
+        # In the trace of the oldest, and linked to all whose images it has.
+        traced = [request.traceparent for request in batch if request.traceparent]
+        parent = batch[0].traceparent
+        with (
+            self._watchdog.watch([request.claim for request in batch]),
+            span("batch", parent=parent, links=traced) as running,
+        ):
+            running.note(hemotriage__batch__jobs=len(batch), hemotriage__batch__images=len(images))
             return batch[0].predictor.predict(images)

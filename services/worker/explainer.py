@@ -32,6 +32,8 @@ from shared.logging import configure_logging
 from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
+from shared.telemetry.about import about
+from shared.telemetry.tracing import Kind, configure_tracing, span
 
 _log = logging.getLogger(__name__)
 
@@ -195,10 +197,13 @@ class Explainer:
             return work
 
     def _finish(self, work: _Work) -> None:
+        held = work.held
+        parent = held.origin.traceparent
         try:
-            ending = self._ending(work)
-            work.is_done = True
-            self._patience(ending)
+            with about(**held.ids), span("explanation", kind=Kind.CONSUMER, parent=parent):
+                ending = self._ending(work)
+                work.is_done = True
+                self._patience(ending)
         finally:
             self._works.remove(work)
 
@@ -219,7 +224,7 @@ class Explainer:
 
 def _ids(work: _Work) -> dict[str, object]:
     held = work.held
-    return {"explanation": str(held.subject), "attempt": held.attempt}
+    return {**held.ids, "attempt": held.attempt}
 
 
 def main() -> int:
@@ -229,6 +234,7 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     settings = Settings()
     configure_logging(settings.log_level, service="explainer")
+    configure_tracing(settings, service="explainer")
     methods = settings.explainer_methods.split(",")
     if Method.GRADCAM not in methods:  # for which somebody sits and waits
         os.nice(_NICENESS)

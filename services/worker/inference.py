@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +18,8 @@ from shared.jobs.claim import Claim, claim
 from shared.jobs.complete import complete, give_up, hand_back
 from shared.outage import is_outage
 from shared.settings import Settings
+from shared.telemetry.about import about
+from shared.telemetry.tracing import Kind, Span, span
 from shared.triage.result import TriageResult
 from shared.webhooks.destinations import parse_destinations
 
@@ -64,13 +67,25 @@ class JobRunner:
         """Run one queued job to its result. Safe to call any number of times for one job."""
         if self._hands.closed:
             return
-        held = self._patience(lambda: self._claim((job_id, worker)))
-        if held is not None:
-            with self._hands.holding(held):
-                ending = self._attempt(held)
-                self._patience(ending)
+        begun = time.time_ns()
+        with about(job_id=str(job_id)):
+            held = self._patience(lambda: self._claim((job_id, worker)))
+            if held is not None:
+                with about(**held.ids), self._hands.holding(held):
+                    self._work(held, begun)
 
-    def _attempt(self, held: Claim) -> Callable[[], object]:
+    def _work(self, held: Claim, begun: int) -> None:
+        """Work on a claimed job, whose claim was asked for at `begun`, in nanoseconds."""
+        _log.info("job claimed", extra={"attempt": held.attempt})
+        parent = held.origin.traceparent
+        with span("job", kind=Kind.CONSUMER, parent=parent, begun=begun) as working:
+            working.note(hemotriage__job_id=str(held.job_id), hemotriage__attempt=held.attempt)
+            ending = self._attempt(held, working)
+            with span("complete"):
+                self._patience(ending)
+        _log.info("attempt ended", extra={"ms": (time.time_ns() - begun) // 1_000_000})
+
+    def _attempt(self, held: Claim, working: Span) -> Callable[[], object]:
         """Work on the job; returns what is then to be written."""
         limit = self._settings.max_attempts
         try:
@@ -81,11 +96,8 @@ class JobRunner:
                 hand_back, self._sessions, [held], delay_seconds=delay, max_attempts=limit
             )
         except Exception as error:  # the job must end or go back, whatever was raised
-            _log.warning(
-                "attempt failed",
-                extra={"job_id": str(held.job_id), "attempt": held.attempt},
-                exc_info=error,
-            )
+            _log.warning("attempt failed", extra={"attempt": held.attempt}, exc_info=error)
+            working.fail(getattr(error, "code", type(error).__name__))
             return partial(give_up, self._sessions, held, error, max_attempts=limit)
         return partial(self._complete, (held, result))
 

@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -29,6 +30,8 @@ from shared.logging import configure_logging
 from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
+from shared.telemetry.about import Origin, about
+from shared.telemetry.tracing import configure_tracing, span, traceparent
 from shared.triage.result import TriageResult
 
 HUNG_EXIT_CODE = 75
@@ -118,7 +121,8 @@ class Isolation:
         pieces = len(held.images) + 1
         limit = pieces * (2 * self._settings.work_limit_seconds + PATIENCE_SECONDS)
         try:
-            connection.send(held)
+            origin = Origin(held.origin.request_id, traceparent())
+            connection.send(replace(held, origin=origin))
             if not connection.poll(limit):
                 self._end()  # or its late answer would be taken for the next job's
                 return AttemptHungError()
@@ -157,6 +161,7 @@ def _serve(connection: Connection, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     configure_logging(settings.log_level, service="worker-isolated")
+    configure_tracing(settings, service="worker-isolated")
     _be_the_first_to_go()
     _end_with_parent()
     watchdog = Watchdog(
@@ -177,11 +182,15 @@ def _serve(connection: Connection, settings: Settings) -> None:
     with suppress(EOFError, OSError):
         while True:
             held = connection.recv()
-            try:
-                answer: TriageResult | Exception = triage(held)
-            except Exception as error:  # the parent raises it again
-                answer = error
-            connection.send(answer)
+            connection.send(_answer(triage, held))
+
+
+def _answer(triage: Triage, held: Claim) -> TriageResult | Exception:
+    try:
+        with about(**held.ids), span("isolated", parent=held.origin.traceparent):
+            return triage(held)
+    except Exception as error:  # the parent raises it again
+        return error
 
 
 def _be_the_first_to_go() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import signals
+from celery.apps import worker as celery_worker
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.worker.batcher import Batcher
@@ -32,6 +33,7 @@ from shared.queue.app import create_celery
 from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
+from shared.telemetry.tracing import configure_tracing
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = Settings()
     configure_logging(settings.log_level, service="worker")
+    configure_tracing(settings, service="worker")
     threads = settings.worker_threads
     database = create_database(settings, pool_size=threads + _HOUSEKEEPERS)
     sessions = create_sessions(database)
@@ -75,6 +78,8 @@ def main() -> int:
 
 
 def _take_jobs(settings: Settings, runner: JobRunner) -> int:
+    # Celery says "Warm shutdown" to a terminal, past the log.
+    celery_worker.safe_say = lambda *_: None
     app = create_celery(settings)
     register_tasks(app, runner)
     worker = app.Worker(
@@ -83,6 +88,7 @@ def _take_jobs(settings: Settings, runner: JobRunner) -> int:
         concurrency=settings.worker_threads,
         queues=settings.worker_queues.split(","),
         loglevel=settings.log_level,
+        quiet=True,
         without_gossip=True,
         without_mingle=True,
     )

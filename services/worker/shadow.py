@@ -33,6 +33,8 @@ from shared.registry.aliases import read_aliases
 from shared.registry.shadow_tasks import Position, ShadowTask, keep, moment, pending
 from shared.registry.states import Alias, AliasTarget
 from shared.settings import Settings
+from shared.telemetry.about import about
+from shared.telemetry.tracing import configure_tracing, span
 from shared.triage.result import TriageResult
 
 _log = logging.getLogger(__name__)
@@ -132,7 +134,8 @@ class Shadow:
                 if not self._is_current(task) or self._must_yield():
                     return
                 if task not in self._set_aside:
-                    self._take(task)
+                    with about(**task.ids), span("shadow", parent=task.origin.traceparent):
+                        self._take(task)
                 self._position = task.position
         self._position = (begun - _OVERLAP, uuid.UUID(int=0))
 
@@ -143,17 +146,16 @@ class Shadow:
         return moment(self._sessions, longest_seconds=_LONGEST_WAIT_SECONDS).live_jobs_wait
 
     def _take(self, task: ShadowTask) -> None:
-        ids = {"job_id": str(task.job_id), "challenger": f"{task.name}@{task.version}"}
         try:
             said = self._said(task)
             if self._is_current(task):
                 keep(self._sessions, task, said)
-                _log.info("shadow run", extra=ids)
+                _log.info("shadow run")
         except Exception as error:  # it keeps no other from its turn, whatever was raised
             if not _is_matter_of(error):
                 raise
             if self._is_current(task):  # or it was ended in the middle
-                _log.warning("shadow run failed", extra=ids, exc_info=error)
+                _log.warning("shadow run failed", exc_info=error)
                 self._set_aside.add(task)
                 self._failures[task] += 1
                 if self._failures[task] >= _MOST_FAILURES:
@@ -171,6 +173,7 @@ class Shadow:
             model_name=task.name,
             model_version=task.version,
             images=images,
+            origin=task.origin,
         )
         try:
             return self._make(held)
@@ -196,6 +199,7 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     settings = Settings()
     configure_logging(settings.log_level, service="shadow")
+    configure_tracing(settings, service="shadow")
     os.nice(_NICENESS)
     sessions = create_sessions(create_database(settings, pool_size=_CONNECTIONS))
     shadow = Shadow(sessions, Isolation(settings), _end_children, pause=LOOK_SECONDS)

@@ -22,6 +22,7 @@ from shared.imaging.decode import decode_image, to_model_input
 from shared.imaging.quality import Quality, measure_quality
 from shared.jobs.claim import Claim
 from shared.storage import ObjectStore
+from shared.telemetry.tracing import span
 from shared.triage.result import TriageResult, field_result, triage_result
 
 
@@ -104,5 +105,6 @@ class _Seen:
 def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
     """Note the milliseconds that a stage takes."""
     start = time.perf_counter()
-    yield
+    with span(stage):
+        yield
     timings[stage] = (time.perf_counter() - start) * 1000

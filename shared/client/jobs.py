@@ -42,6 +42,7 @@ class Job(JobAccepted):
     accession_number: str | None
     specimen_id: str | None
     patient_ref: str | None
+    request_id: str | None = None
     submitted_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None

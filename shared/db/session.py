@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg2
@@ -15,6 +15,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
 
 from shared.settings import Settings
+from shared.telemetry.tracing import is_tracing, leaf
 
 Sessions = sessionmaker[Session]
 
@@ -57,6 +58,8 @@ def create_database(settings: Settings, *, pool_size: int, patient: bool = False
     )
     event.listen(engine, "checkin", _remember_use)
     event.listen(engine, "checkout", _check_idle)
+    if is_tracing():
+        _trace(engine)
     return engine
 
 
@@ -133,3 +136,27 @@ def _wait(connection: Any) -> None:
         poller.unregister(descriptor)
         if not ready:
             raise psycopg2.OperationalError(f"no answer within {timeout} s")
+
+
+def _trace(engine: Engine) -> None:
+    """Trace each statement by its first word; the rest of it names what is of nobody's concern."""
+
+    def before(_: Any, __: Any, statement: str, ___: Any, context: Any, ____: Any) -> None:
+        running = ExitStack()
+        traced = running.enter_context(leaf("database"))
+        operation = statement.split(maxsplit=1)[0].upper()
+        traced.note(db__system__name="postgresql", db__operation__name=operation)
+        context.hemotriage_running = running
+
+    def after(_: Any, __: Any, ___: Any, ____: Any, context: Any, _____: Any) -> None:
+        context.hemotriage_running.close()
+
+    def failed(failure: Any) -> None:
+        running = getattr(failure.execution_context, "hemotriage_running", None)
+        if running is not None:
+            error = failure.original_exception
+            running.__exit__(type(error), error, None)
+
+    event.listen(engine, "before_cursor_execute", before)
+    event.listen(engine, "after_cursor_execute", after)
+    event.listen(engine, "handle_error", failed)

@@ -28,6 +28,7 @@ from shared.db.models import ExplanationRow, JobImageRow, JobRow, ResultRow
 from shared.db.session import Sessions, execute
 from shared.explanations.method import Method
 from shared.explanations.states import KEY, ExplanationClaim, ExplanationStatus, Subject
+from shared.telemetry.about import Origin
 from shared.verdict import verdict_on
 
 ABANDONED = "explanation_abandoned"
@@ -67,6 +68,7 @@ def claim(
             object_key=row.object_key,
             image_sha256=row.sha256,
             prediction=row.prediction,
+            origin=Origin(row.request_id, row.traceparent),
         )
     return None
 
@@ -177,6 +179,7 @@ def _claiming() -> Executable:
         .returning(
             *(row.job_id, row.image_index, row.attempts, row.failures),
             *(JobRow.model_name, JobRow.model_version),
+            *(JobRow.request_id, JobRow.traceparent),
             *(JobImageRow.object_key, JobImageRow.sha256),
             prediction.label("prediction"),
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared.errors import ConflictError, PermanentError
 from shared.explanations.method import Method
+from shared.telemetry.about import UNKNOWN, Origin, ids_of
 from shared.triage.labels import LABELS, Label
 
 KEY = ("job_id", "image_index", "method")
@@ -103,6 +104,12 @@ class ExplanationClaim:
     object_key: str
     image_sha256: str
     prediction: str | None
+    origin: Origin = UNKNOWN
+
+    @property
+    def ids(self) -> dict[str, str | None]:
+        """What a line of the log names it by."""
+        return {"explanation": str(self.subject), **ids_of(self.subject.job_id, self.origin)}
 
     @property
     def label(self) -> Label:

@@ -15,6 +15,7 @@ from shared.db.session import Sessions, execute
 from shared.jobs.entities import JobImage, image_from_columns
 from shared.jobs.queries import IMAGES
 from shared.jobs.states import Status, locked_in_order, moved, transition
+from shared.telemetry.about import UNKNOWN, Origin, ids_of
 
 _CLAIM = moved(
     Status.RUNNING,
@@ -29,6 +30,8 @@ _CLAIM = moved(
     JobRow.isolated,
     JobRow.model_name,
     JobRow.model_version,
+    JobRow.request_id,
+    JobRow.traceparent,
     IMAGES,
 )
 """One statement, and so one transaction in one round trip."""
@@ -48,6 +51,12 @@ class Claim:
     model_name: str
     model_version: int
     images: tuple[JobImage, ...]
+    origin: Origin = UNKNOWN
+
+    @property
+    def ids(self) -> dict[str, str | None]:
+        """What a line of the log names it by."""
+        return ids_of(self.job_id, self.origin)
 
 
 def claim(
@@ -73,6 +82,7 @@ def claim(
             model_name=row.model_name,
             model_version=row.model_version,
             images=tuple(image_from_columns(image) for image in row.images),
+            origin=Origin(row.request_id, row.traceparent),
         )
         for row in execute(sessions, _CLAIM, values)
     }

@@ -88,7 +88,7 @@ def complete(
     counted = {held_by[row.job_id, row.attempt] for row in rows}
     for held, _ in results:
         if held not in counted:
-            _log.warning("lost claim", extra={"job_id": str(held.job_id)})
+            _log.warning("lost claim", extra=held.ids)
     return counted
 
 

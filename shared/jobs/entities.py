@@ -67,6 +67,7 @@ class Job:
     accession_number: str | None
     specimen_id: str | None
     patient_ref: str | None
+    request_id: str | None
     request_sha256: str
     submitted_at: dt.datetime
     started_at: dt.datetime | None
@@ -105,6 +106,7 @@ def job_from_row(row: Row[Any]) -> Job:
         accession_number=row.accession_number,
         specimen_id=row.specimen_id,
         patient_ref=row.patient_ref,
+        request_id=row.request_id,
         request_sha256=row.request_sha256,
         submitted_at=row.submitted_at,
         started_at=row.started_at,

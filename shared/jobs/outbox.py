@@ -23,6 +23,8 @@ from sqlalchemy.orm import Session
 from shared.db.models import JobRow, OutboxRow
 from shared.db.session import Sessions, execute
 from shared.queue.send import BrokerUnavailableError, Sender
+from shared.telemetry.about import UNKNOWN, Origin, about, ids_of
+from shared.telemetry.tracing import Kind, span
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Message:
     job_id: uuid.UUID
     queue: str
     announced_at: dt.datetime
+    origin: Origin = UNKNOWN
 
 
 def announce(session: Session, job: JobRow, *, delay_seconds: float = 0) -> None:
@@ -100,11 +103,12 @@ class Outbox:
             while self._waiting:
                 message = self._waiting.popleft()
                 try:
-                    self._sender(message.job_id, message.queue, message.announced_at)
+                    _send(self._sender, message)
                 except BrokerUnavailableError:
                     self._waiting.clear()
                 except Exception:  # the thread must outlive whatever it meets
-                    _log.exception("message not sent")
+                    ids = ids_of(message.job_id, message.origin)
+                    _log.exception("message not sent", extra=ids)
                 else:
                     self._sent.append(message.id)
 
@@ -130,18 +134,31 @@ def send_due(session: Session, sender: Sender, *, limit: int) -> int:
     """
     now = func.clock_timestamp()
     statement = (
-        select(OutboxRow)
+        select(OutboxRow, JobRow.request_id, JobRow.traceparent)
+        .join(JobRow, JobRow.id == OutboxRow.job_id)
         .where(or_(OutboxRow.send_after <= now, OutboxRow.send_after > now + _FURTHEST))
         .order_by(OutboxRow.send_after)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(of=OutboxRow, skip_locked=True)
     )
     deadline = time.monotonic() + _LONGEST_SENDING_SECONDS
     sent = []
-    for message in session.scalars(statement).all():
-        sender(message.job_id, message.queue, message.send_after)
+    for row, *origin in session.execute(statement).all():
+        message = Message(row.id, row.job_id, row.queue, row.send_after, Origin(*origin))
+        _send(sender, message)
         sent.append(message.id)
         if time.monotonic() > deadline:
             break
     session.execute(delete(OutboxRow).where(OutboxRow.id.in_(sent)))
     return len(sent)
+
+
+def _send(sender: Sender, message: Message) -> None:
+    origin = message.origin
+    with (
+        about(**ids_of(message.job_id, origin)),
+        span("enqueue", kind=Kind.PRODUCER, parent=origin.traceparent) as sending,
+    ):
+        sending.note(hemotriage__job_id=str(message.job_id), messaging__system="celery")
+        sender(message.job_id, message.queue, message.announced_at)
+        _log.info("job announced")

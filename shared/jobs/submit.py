@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,16 +23,22 @@ from shared.jobs.outbox import RELAY_AFTER_SECONDS, Message, Outbox
 from shared.jobs.queries import whole_jobs
 from shared.jobs.states import Status
 from shared.storage import ObjectStore, image_key
+from shared.telemetry.about import Origin, ids_of, noted
+from shared.telemetry.tracing import traceparent
+
+_log = logging.getLogger(__name__)
 
 _INSERT = text(
     """
     WITH job AS (
         INSERT INTO jobs (
             id, api_key_id, idempotency_key, request_sha256, priority, model_name, model_version,
-            accession_number, specimen_id, patient_ref, callback_url, expires_at, queued_at
+            accession_number, specimen_id, patient_ref, callback_url, request_id,
+            traceparent, expires_at, queued_at
         ) VALUES (
             :job_id, :api_key_id, :idempotency_key, :request_sha256, :priority, :model_name,
             :model_version, :accession_number, :specimen_id, :patient_ref, :callback_url,
+            :request_id, :traceparent,
             clock_timestamp() + make_interval(secs => :expire_after_seconds), clock_timestamp()
         )
         RETURNING submitted_at, queued_at
@@ -48,7 +55,8 @@ _INSERT = text(
         VALUES (:job_id, :priority, clock_timestamp() + make_interval(secs => :relay_after))
         RETURNING id
     ), event AS (
-        INSERT INTO audit_events (actor, action, job_id) VALUES (:actor, 'job.submitted', :job_id)
+        INSERT INTO audit_events (actor, action, job_id, details)
+        VALUES (:actor, 'job.submitted', :job_id, :details)
     )
     SELECT job.submitted_at, job.queued_at, message.id AS message_id FROM job, message
     """
@@ -142,6 +150,7 @@ def submit(
         if repeated := find_repeated(sessions, request):
             return Submission(repeated, created=False)
         raise
+    _log.info("job accepted", extra=ids_of(job_id, message.origin))
     outbox.send(message)
     return Submission(job, created=True)
 
@@ -167,12 +176,15 @@ def _insert(
         for index, upload in enumerate(uploads)
         if upload.source is not None
     ]
+    origin = Origin(noted().get("request_id"), traceparent())
     values = {
         **vars(request),
+        **vars(origin),
         "job_id": str(job_id),
         "images": json.dumps([{"job_id": str(job_id), **vars(image)} for image in images]),
         "sources": json.dumps(sources),
         "actor": f"key:{request.api_key_id}",
+        "details": json.dumps({"request_id": origin.request_id}),
         "relay_after": RELAY_AFTER_SECONDS,
     }
     (row,) = execute(sessions, _INSERT, values)
@@ -185,6 +197,7 @@ def _insert(
         accession_number=request.accession_number,
         specimen_id=request.specimen_id,
         patient_ref=request.patient_ref,
+        request_id=origin.request_id,
         request_sha256=request.request_sha256,
         submitted_at=row.submitted_at,
         started_at=None,
@@ -194,7 +207,7 @@ def _insert(
         images=images,
         result=None,
     )
-    return job, Message(row.message_id, job_id, request.priority, row.queued_at)
+    return job, Message(row.message_id, job_id, request.priority, row.queued_at, origin)
 
 
 def _discard(storage: ObjectStore, job_id: uuid.UUID, count: int) -> None:

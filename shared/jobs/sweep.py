@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from dataclasses import dataclass
 
 from sqlalchemy import and_, exists, func, literal, or_, select
@@ -15,6 +16,9 @@ from shared.jobs.ending import tell_end
 from shared.jobs.outbox import announce
 from shared.jobs.states import Priority, Status, transition
 from shared.queue.send import QueueView
+from shared.telemetry.about import Origin, ids_of
+
+_log = logging.getLogger(__name__)
 
 _BATCH = 500
 _ACTOR = "service:sweeper"
@@ -78,6 +82,7 @@ def sweep_expired(sessions: Sessions) -> int:
             )
             if row is not None:
                 tell_end(session, row, _ACTOR, code=EXPIRED)
+                _tell(row, EXPIRED)
     return len(expired)
 
 
@@ -114,12 +119,19 @@ def _end_lease(session: Session, job: JobRow, max_attempts: int) -> bool:
         )
         if row is not None:
             tell_end(session, row, _ACTOR, code=LEASE_EXPIRED, worker=worker)
+            _tell(row, LEASE_EXPIRED)
         return row is not None
     row = transition(session, job.id, Status.QUEUED, **counted)
     if row is not None:
         announce(session, row)
         audit.record(session, _ACTOR, "job.requeued", job.id, code=LEASE_EXPIRED, worker=worker)
+        _tell(row, LEASE_EXPIRED)
     return False
+
+
+def _tell(job: JobRow, code: str) -> None:
+    ids = ids_of(job.id, Origin(job.request_id))
+    _log.warning("job swept", extra={**ids, "code": code, "status": job.status})
 
 
 def _announce_lost(

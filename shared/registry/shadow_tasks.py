@@ -17,6 +17,7 @@ from shared.db.models import ResultRow, ShadowResultRow
 from shared.db.session import Sessions, execute
 from shared.registry.aliases import read_aliases
 from shared.registry.states import Alias
+from shared.telemetry.about import UNKNOWN, Origin, ids_of
 from shared.triage.result import TriageResult
 
 Position = tuple[dt.datetime, uuid.UUID]
@@ -36,7 +37,7 @@ _PENDING = text(
         ORDER BY created_at, job_id LIMIT :step
     )
     (
-        SELECT c.job_id, c.created_at, true AS is_pending
+        SELECT c.job_id, c.created_at, true AS is_pending, j.request_id, j.traceparent
         FROM compared AS c JOIN jobs AS j ON j.id = c.job_id
         WHERE (j.model_name, j.model_version) <> (:name, :version)
             AND NOT EXISTS (
@@ -47,7 +48,7 @@ _PENDING = text(
     )
     UNION ALL
     (
-        SELECT job_id, created_at, false FROM compared
+        SELECT job_id, created_at, false, NULL, NULL FROM compared
         ORDER BY created_at DESC, job_id DESC LIMIT 1
     )
     """
@@ -70,6 +71,12 @@ class ShadowTask:
     name: str
     version: int
     finished_at: dt.datetime
+    origin: Origin = UNKNOWN
+
+    @property
+    def ids(self) -> dict[str, str | None]:
+        """What a line of the log names it by."""
+        return {**ids_of(self.job_id, self.origin), "challenger": f"{self.name}@{self.version}"}
 
     @property
     def position(self) -> Position:
@@ -120,7 +127,13 @@ def pending(sessions: Sessions, *, limit: int, after: Position | None = None) ->
             return []
         *found, last = rows
         if found:
-            return [ShadowTask(row.job_id, name, version, row.created_at) for row in found]
+            return [
+                ShadowTask(
+                    *(row.job_id, name, version, row.created_at),
+                    Origin(row.request_id, row.traceparent),
+                )
+                for row in found
+            ]
         position = (last.created_at, last.job_id)
 
 

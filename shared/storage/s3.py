@@ -12,6 +12,7 @@ from minio.error import MinioException, S3Error
 
 from shared.settings import Settings
 from shared.storage import ObjectMissingError, StorageUnavailableError, StoredObject
+from shared.telemetry.tracing import leaf
 
 # A store answers an upload when it is on its disk, which may be busy.
 _PATIENCE = 1.5
@@ -58,12 +59,12 @@ class S3Store:
 
     def put(self, key: str, data: BinaryIO, length: int, media_type: str) -> None:
         """See `ObjectStore.put`."""
-        with _translated(key):
+        with _asked("put", key):
             self._client.put_object(self._bucket, key, data, length, content_type=media_type)
 
     def put_stream(self, key: str, data: BinaryIO, media_type: str) -> None:
         """See `ObjectStore.put_stream`."""
-        with _translated(key):
+        with _asked("put_stream", key):
             self._client.put_object(
                 self._bucket,
                 key,
@@ -76,7 +77,7 @@ class S3Store:
 
     def get(self, key: str) -> bytes:
         """See `ObjectStore.get`."""
-        with _translated(key):
+        with _asked("get", key):
             response = self._client.get_object(self._bucket, key)
             try:
                 return bytes(response.data)
@@ -86,7 +87,7 @@ class S3Store:
 
     def get_stream(self, key: str) -> Iterator[bytes]:
         """See `ObjectStore.get_stream`."""
-        with _translated(key):
+        with _asked("get_stream", key):
             response = self._client.get_object(self._bucket, key)
             try:
                 yield from response.stream(_PIECE_BYTES)
@@ -96,12 +97,12 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""
-        with _translated(key):
+        with _asked("delete", key):
             self._client.remove_object(self._bucket, key)
 
     def list(self, prefix: str, *, after: str) -> Iterator[StoredObject]:
         """See `ObjectStore.list`."""
-        with _translated(prefix):
+        with _asked("list", prefix):
             for found in self._client.list_objects(
                 self._bucket, prefix=prefix, recursive=True, start_after=after
             ):
@@ -110,7 +111,7 @@ class S3Store:
 
     def ensure_bucket(self) -> None:
         """See `ObjectStore.ensure_bucket`."""
-        with _translated(self._bucket):
+        with _asked("ensure_bucket", self._bucket):
             try:
                 if not self._client.bucket_exists(self._bucket):
                     self._client.make_bucket(self._bucket)
@@ -120,9 +121,17 @@ class S3Store:
 
     def ping(self) -> None:
         """See `ObjectStore.ping`."""
-        with _translated(self._bucket):
+        with _asked("ping", self._bucket):
             if not self._client.bucket_exists(self._bucket):
                 raise StorageUnavailableError(f"The bucket {self._bucket} is missing.")
+
+
+@contextmanager
+def _asked(operation: str, key: str) -> Iterator[None]:
+    """Trace a request, and raise what the store's errors mean."""
+    with leaf("object store") as traced, _translated(key):
+        traced.note(hemotriage__operation=operation)
+        yield
 
 
 @contextmanager

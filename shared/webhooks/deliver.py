@@ -20,6 +20,8 @@ from sqlalchemy.orm import aliased
 from shared.db.models import JobRow, WebhookRow
 from shared.db.session import Sessions
 from shared.settings import Settings
+from shared.telemetry.about import REQUEST_ID, UNKNOWN, Origin, about, ids_of
+from shared.telemetry.tracing import Kind, span, traceparent
 from shared.webhooks.call import CallFailedError, post
 from shared.webhooks.destinations import is_push
 from shared.webhooks.events import SUPERSEDED, payload, status_of
@@ -52,6 +54,7 @@ class Delivery:
     origin: str
     body: bytes
     superseded: bool
+    came_with: Origin = UNKNOWN
 
     @property
     def is_push(self) -> bool:
@@ -107,14 +110,17 @@ def take_due(
             # Until the outcome takes its place.
             last_error=INTERRUPTED,
         )
-        .returning(WebhookRow, _origin(WebhookRow.url), JobRow.status, JobRow.error_code)
+        .returning(
+            *(WebhookRow, _origin(WebhookRow.url), JobRow.status, JobRow.error_code),
+            *(JobRow.request_id, JobRow.traceparent),
+        )
         .execution_options(synchronize_session=False)
     )
     with sessions.begin() as session:
         taken = session.execute(statement).one_or_none()
         if taken is None:
             return None
-        event, origin, status, error_code = taken
+        event, origin, status, error_code, *of_job = taken
         return Delivery(
             event_id=event.id,
             job_id=event.job_id,
@@ -124,6 +130,7 @@ def take_due(
             body=payload(event, error_code),
             # An operator queued the job again, and its next end is yet to come.
             superseded=status != status_of(event.event),
+            came_with=Origin(*of_job),
         )
 
 
@@ -142,7 +149,15 @@ def deliver(
     """
     what = "push" if delivery.is_push else "webhook"
     told = {"event_id": str(delivery.event_id), "attempt": delivery.attempt}
-    failure, is_final = _attempt(settings, allowed, delivery, push)
+    told |= ids_of(delivery.job_id, delivery.came_with)
+    with (
+        about(**ids_of(delivery.job_id, delivery.came_with)),
+        span(what, kind=Kind.CLIENT, parent=delivery.came_with.traceparent) as calling,
+    ):
+        calling.note(hemotriage__job_id=str(delivery.job_id), hemotriage__attempt=delivery.attempt)
+        failure, is_final = _attempt(settings, allowed, delivery, push)
+        if failure is not None:
+            calling.fail(failure)
     if failure is None:
         _settle_delivered(sessions, delivery)
         _log.info(f"{what} delivered", extra=told)
@@ -183,13 +198,22 @@ def _call_back(settings: Settings, allowed: AllowedHosts, delivery: Delivery) ->
     key = key_of(settings.webhook_secret.get_secret_value())
     status = post(
         callback,
-        sign(key, str(delivery.event_id), int(time.time()), delivery.body),
+        {
+            **sign(key, str(delivery.event_id), int(time.time()), delivery.body),
+            **_of_request(delivery.came_with),
+        },
         delivery.body,
         connect_seconds=settings.connect_timeout_seconds,
         answer_seconds=settings.answer_timeout_seconds,
     )
     if not 200 <= status < 300:
         raise CallFailedError(f"status_{status}", is_final=status == GONE)
+
+
+def _of_request(origin: Origin) -> dict[str, str]:
+    """What tells a receiver which request, and which trace, a call belongs to."""
+    headers = {REQUEST_ID: origin.request_id, "traceparent": traceparent()}
+    return {name: value for name, value in headers.items() if value is not None}
 
 
 def _settle_delivered(sessions: Sessions, delivery: Delivery) -> None:

@@ -14,11 +14,12 @@ from shared.db.roles.table import Role
 from shared.local.service import LocalService
 from shared.local.synthetic import SYNTHETIC_SMEAR
 from shared.webhooks.signature import key_of
+from tests.canaries import ACCESSION, PATIENT_REF
 from tests.command_line import command_line
 from tests.receiver import SECRET, Receiver
 from tests.waiting import eventually
 
-PATIENT = {"accession_number": "ACC-4711", "patient_ref": "PAT-1234"}
+PATIENT = {"accession_number": ACCESSION, "patient_ref": PATIENT_REF}
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from shared.triage.policy import Urgency
 from tests import http_collection
+from tests.canaries import FILE_NAME
 from tests.datasets import drawn, importing, zipped
 from tests.dicom import dicom_bytes
 from tests.factories import smear_bytes
@@ -78,7 +79,7 @@ def client(opened: Opened) -> Iterator[Client]:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    path = tmp_path / "Jane Doe.png"
+    path = tmp_path / FILE_NAME
     path.write_bytes(smear_bytes())
     return path
 

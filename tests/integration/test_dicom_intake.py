@@ -22,11 +22,10 @@ from shared.db.models import Base, JobRow
 from shared.interop.dicom.deidentify import IDENTIFYING, KEPT
 from shared.interop.sources import read_sources
 from tests import dicom
+from tests.canaries import SENTINEL
 from tests.factories import smear_bytes
 from tests.integration.jobs import count
 from tests.integration.posting import authorised, post
-
-SENTINEL = "ZZNAMEZZ"
 
 
 @pytest.fixture
@@ -75,10 +74,10 @@ def test_frames_and_images_are_fields_of_one_job(client, sessions) -> None:
 
 
 def test_what_the_client_says_comes_before_the_header(client) -> None:
-    answer = post(client, dicom.dicom_bytes(), accession_number="MINE", patient_ref="pn-mine")
+    answer = post(client, dicom.dicom_bytes(), accession_number="ACC-77", patient_ref="pn-mine")
     job = client.get(answer.headers["Location"]).json
     told = (job["accession_number"], job["patient_ref"], job["specimen_id"])
-    assert told == ("MINE", "pn-mine", "SLIDE-1")
+    assert told == ("ACC-77", "pn-mine", "SLIDE-1")
 
 
 def test_without_the_secret_nobody_gets_a_pseudonym(settings, sessions, storage) -> None:

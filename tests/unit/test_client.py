@@ -23,6 +23,7 @@ from shared.client.results import Result, Review, ReviewList
 from shared.client.retention import Erasure, ErasureList, Hold, HoldList
 from shared.client.trainings import Training, TrainingEvent, TrainingList
 from tests import openapi
+from tests.canaries import FILE_NAME
 
 ANSWERS: dict[type[answers.Answer], tuple[str, str, int]] = {
     JobAccepted: ("POST", "/v1/jobs", 202),
@@ -106,7 +107,7 @@ def client(service: Service) -> Iterator[Client]:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    path = tmp_path / "Jane Doe.png"
+    path = tmp_path / FILE_NAME
     path.write_bytes(b"pixels")
     return path
 

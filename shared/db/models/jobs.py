@@ -120,6 +120,9 @@ class JobRow(Base):
     lease_expires_at: Mapped[dt.datetime | None]
     error_code: Mapped[str | None]
     error_detail: Mapped[str | None]
+    # Of the call that it came with; the second by W3C Trace Context.
+    request_id: Mapped[str | None]
+    traceparent: Mapped[str | None]
 
 
 class JobImageRow(Base):

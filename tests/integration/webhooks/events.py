@@ -15,9 +15,10 @@ from shared.settings import Settings
 from shared.webhooks.deliver import Delivery, deliver, take_due
 from shared.webhooks.hosts import AllowedHosts
 from shared.webhooks.run import run_webhooks
+from tests.canaries import ACCESSION, PATIENT_REF
 from tests.receiver import Receiver
 
-PATIENT = {"accession_number": "ACC-4711", "specimen_id": "SPEC-0815", "patient_ref": "PAT-1234"}
+PATIENT = {"accession_number": ACCESSION, "specimen_id": "SPEC-0815", "patient_ref": PATIENT_REF}
 RETRY_SECONDS = 100.0
 ALLOWED = AllowedHosts.parse("127.0.0.1")
 

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from shared.db.session import Sessions
 from shared.jobs.claim import claim
+from tests.canaries import SENTINEL
 from tests.factories import smear_bytes
 from tests.integration.posting import post
 
@@ -18,7 +19,6 @@ URL = "/dicomweb/workitems"
 TYPE = "application/dicom+json"
 STUDY = "1.2.826.0.1.3680043.8.498.7"
 TRANSACTION = {"TransactionUID": "2.25.17"}
-SENTINEL = "ZZNAMEZZ"
 
 
 def data_set(**changes: Any) -> Dataset:

@@ -13,6 +13,7 @@ from shared.auth.keys import Scope, create_key
 from shared.db.models import Base
 from shared.orders.entities import NewOrder
 from shared.orders.place import place
+from tests.canaries import BIRTH_DATE
 from tests.integration.workitems.steps import (
     SENTINEL,
     STUDY,
@@ -56,7 +57,7 @@ def test_no_patient_comes_in_with_a_workitem(client, sessions, caplog) -> None:
     performer.HumanPerformerName = f"{SENTINEL}^Doctor"
     uid = create(
         client,
-        PatientBirthDate="19700101",
+        PatientBirthDate=BIRTH_DATE,
         CommentsOnTheScheduledProcedureStep=SENTINEL,
         ProcedureStepLabel=SENTINEL,
         ScheduledHumanPerformersSequence=[performer],
@@ -70,7 +71,7 @@ def test_no_patient_comes_in_with_a_workitem(client, sessions, caplog) -> None:
     with sessions() as session:
         for table in Base.metadata.sorted_tables:
             rows = session.execute(text(f'SELECT t::text FROM "{table.name}" AS t')).scalars()
-            assert not any(SENTINEL in row or "19700101" in row for row in rows), table.name
+            assert not any(SENTINEL in row or BIRTH_DATE in row for row in rows), table.name
     assert not any(SENTINEL in f"{record.getMessage()} {vars(record)}" for record in caplog.records)
 
 

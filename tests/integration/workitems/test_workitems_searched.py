@@ -21,7 +21,7 @@ from tests.integration.workitems.steps import (
 
 
 def test_a_patient_is_found_by_the_number_that_was_sent_and_by_its_pseudonym(client, order) -> None:
-    create(client, accession="A-2", PatientID="other")
+    create(client, accession="A-2", PatientID="SYN-77")
     known = read(client, order).PatientID
     assert found(client, PatientID=f"{SENTINEL}-1", IssuerOfPatientID="CLINIC") == [order]
     assert found(client, PatientID=known) == [order]

@@ -58,6 +58,7 @@ def finished(
         "priority": Priority.ROUTINE,
         "model_name": "ensemble",
         "model_version": 1,
+        "request_id": "r-1",
         "accession_number": "A-17",
         "specimen_id": "S-3",
         "patient_ref": "pn-abc",

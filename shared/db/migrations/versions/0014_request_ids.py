@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0014"
 down_revision = "0013"
 branch_labels = None
@@ -9,8 +12,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Nothing yet."""
+    # Jobs of before came with a request that nobody remembers.
+    op.add_column("jobs", sa.Column("request_id", sa.Text(), nullable=True))
+    op.add_column("jobs", sa.Column("traceparent", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
-    """Nothing yet."""
+    op.drop_column("jobs", "traceparent")
+    op.drop_column("jobs", "request_id")

@@ -1,0 +1,1 @@
+"""What tells of the service while it runs: whose work is done, for the logs; and traces."""
