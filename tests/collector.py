@@ -53,6 +53,9 @@ class Collector:
         return span
 
     def close(self) -> None:
+        """Go away; once is enough."""
+        if not self._thread.is_alive():
+            return
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
@@ -70,7 +71,11 @@ def test_a_job_that_ends_while_no_relay_runs_is_told_of_later(
         sent = f"{call.path} {call.headers} {call.body.decode()}"
         assert not [value for value in PATIENT.values() if value in sent]
     log = relay.spec.log.read_text()
-    assert "webhook failed" in log
+    told = [line for line in map(json.loads, log.splitlines()) if line.get("job_id") == job_id]
+    assert {line["message"] for line in told} == {"webhook failed", "webhook delivered"}
+    request_id = client.job(job_id).request_id
+    assert {line["request_id"] for line in told} == {request_id}
+    assert {call.headers["x-request-id"] for call in receiver.calls} == {request_id}
     assert SECRET not in log
     assert "/hook" not in log, "a URL may hold a secret of the receiver"
 
