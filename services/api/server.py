@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import gevent
+import gevent.hub
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.workers.ggevent import GeventWorker
@@ -19,6 +21,8 @@ from shared.settings import Settings
 from shared.telemetry.tracing import configure_tracing
 
 GRACE_SECONDS = 30
+
+_log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.1
 
@@ -120,9 +124,16 @@ def _tls(config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
     return context
 
 
+def _log_uncaught(_: gevent.hub.Hub, context: object, *error: Any) -> None:
+    """In the place of gevent's own, which writes a stack for people."""
+    del context
+    _log.critical("uncaught error", exc_info=error)
+
+
 def serve() -> int:
     """See `services.api.main`, which this module must be imported by."""
     settings = Settings()
     configure_logging(settings.log_level, service="api")
+    gevent.hub.Hub.print_exception = _log_uncaught
     _Server(settings).run()
     return 0
