@@ -81,7 +81,7 @@ def _log_what_nobody_catches() -> None:
     def uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
         if not issubclass(args.exc_type, SystemExit):
             thread = args.thread.name if args.thread else None
-            _log.critical("uncaught error", exc_info=args.exc_value, extra={"thread": thread})
+            _log.critical("uncaught error", exc_info=args.exc_value, extra={"in_thread": thread})
 
     def unraisable(args: sys.UnraisableHookArgs) -> None:
         _log.error("unraisable error", exc_info=args.exc_value)

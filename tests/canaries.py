@@ -28,7 +28,7 @@ SECRET_SHAPES = {
     "an API key": r"\bht_[0-9a-f]{12}_[\w-]{16,}",
     "a token": r"\beyJ[\w-]{8,}\.[\w-]{8,}",
     "a secret of webhooks": r"\bwhsec_[\w+/=-]{16,}",
-    "an address with a password": r"://[^/@\s:\"]*:[^/@\s:\"]+@",
+    "an address with a password": r"://[^/@\s:\"]*:(?!\*+@)[^/@\s:\"]+@",
     "an authorization": r"\b(Bearer|Basic) [\w.~+/=-]{8,}",
     "a secret of tests": r"secret-of-tests|database-secret|broker-secret",
 }

@@ -13,9 +13,8 @@ def main() -> int:
     """Serve until SIGTERM; requests that run are finished first."""
     # Before anything that makes a socket or a lock is imported: they then switch between requests.
     monkey.patch_all()
-    with warnings.catch_warnings():
-        # What a library tells its developers while it is imported is no line of a log.
-        warnings.simplefilter("ignore", DeprecationWarning)
+    # What a library tells its developers while it is imported is no line of a log.
+    with warnings.catch_warnings(record=True):
         server = importlib.import_module("services.api.server")
     exit_code: int = server.serve()
     return exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -12,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import signals
-from celery.apps import worker as celery_worker
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.worker.batcher import Batcher
@@ -79,7 +79,7 @@ def main() -> int:
 
 def _take_jobs(settings: Settings, runner: JobRunner) -> int:
     # Celery says "Warm shutdown" to a terminal, past the log.
-    celery_worker.safe_say = lambda *_: None
+    importlib.import_module("celery.apps.worker").safe_say = lambda *_: None
     app = create_celery(settings)
     register_tasks(app, runner)
     worker = app.Worker(

@@ -116,5 +116,5 @@ def test_what_nobody_catches_is_one_json_object_that_tells_of_no_patient() -> No
         *("unraisable error", "caught", "uncaught error"),
     ]
     assert BIRTH_DATE not in done.stderr
-    assert lines[-1]["exc_info"].endswith("KeyError")
-    assert "Thread" in lines[2]["thread"]
+    assert lines[-1]["exc_info"].endswith("KeyError\n")
+    assert "Thread" in lines[2]["in_thread"]
