@@ -22,7 +22,7 @@ PATIENT_SHAPES = {
     "a patient's id": r"\b(SYN|PAT)-\d+|\bpn-[0-9a-z]+",
     "a birth date": r"\b1948-?02-?29",
     "an accession number": r"(?<![\w.-])(A|ACC)-\d+",
-    "a file's name": r"[\w-]\.(png|jpe?g|dcm|tiff?|bmp|webp|gif|hl7)\b",
+    "a file's name": r"[\w-]\.(png|jpe?g|dcm|tiff?|bmp|webp|gif|hl7)(?!\.?\w|\()",
 }
 SECRET_SHAPES = {
     "an API key": r"\bht_[0-9a-f]{12}_[\w-]{16,}",

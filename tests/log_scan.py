@@ -112,6 +112,8 @@ class _Recorder(logging.Handler):
         self.setFormatter(Formatter(service="tests"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "werkzeug":  # a server for tests alone, which no service runs
+            return
         where = os.environ.get("PYTEST_CURRENT_TEST", "this process")
         self._scan.look_at(where, self.format(record))
 

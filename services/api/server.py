@@ -16,6 +16,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from services.api.app import create_app
 from services.api.context import EXTENSION
+from shared.errors import HemotriageError
 from shared.logging import configure_logging
 from shared.settings import Settings
 from shared.telemetry.tracing import configure_tracing
@@ -135,5 +136,7 @@ def serve() -> int:
     settings = Settings()
     configure_logging(settings.log_level, service="api")
     gevent.hub.Hub.print_exception = _log_uncaught
+    # A refusal out of a thread of its pool is raised again where it is answered.
+    gevent.hub.Hub.NOT_ERROR = (*gevent.hub.Hub.NOT_ERROR, HemotriageError)
     _Server(settings).run()
     return 0

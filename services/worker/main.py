@@ -79,7 +79,8 @@ def main() -> int:
 
 def _take_jobs(settings: Settings, runner: JobRunner) -> int:
     # Celery says "Warm shutdown" to a terminal, past the log.
-    importlib.import_module("celery.apps.worker").safe_say = lambda *_: None
+    celery_worker: Any = importlib.import_module("celery.apps.worker")
+    celery_worker.safe_say = lambda *_: None
     app = create_celery(settings)
     register_tasks(app, runner)
     worker = app.Worker(
