@@ -70,6 +70,7 @@ def test_a_job_that_ends_while_no_relay_runs_is_told_of_later(
         assert call.document["data"]["links"]["result"] == f"/v1/jobs/{job_id}/result"
         sent = f"{call.path} {call.headers} {call.body.decode()}"
         assert not [value for value in PATIENT.values() if value in sent]
+    eventually(lambda: "webhook delivered" in relay.spec.log.read_text(), 20)
     log = relay.spec.log.read_text()
     told = [line for line in map(json.loads, log.splitlines()) if line.get("job_id") == job_id]
     assert {line["message"] for line in told} == {"webhook failed", "webhook delivered"}
