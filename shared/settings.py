@@ -18,6 +18,7 @@ from shared.auth.hosts import parse_networks
 from shared.auth.issuers import parse_issuers, parse_scope_map
 from shared.console_settings import ConsoleSettings
 from shared.gateway_settings import GatewaySettings
+from shared.metrics_settings import MetricsSettings
 from shared.retention_settings import RetentionSettings
 from shared.security_settings import SecuritySettings
 from shared.telemetry_settings import TelemetrySettings
@@ -72,6 +73,7 @@ class InferenceSettings(BaseSettings):
 
 
 class Settings(
+    MetricsSettings,
     TelemetrySettings,
     SecuritySettings,
     AuditSettings,

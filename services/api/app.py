@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from apiflask import APIFlask
 from flask import Response, current_app, redirect, request
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.wrappers import Response as BaseResponse
 
-from services.api import access, errors, openapi
+from services.api import access, errors, openapi, request_metrics
 from services.api.console import app as console
 from services.api.context import EXTENSION, context, create_context
 from services.api.routes import (
@@ -37,12 +39,19 @@ class _App(APIFlask):  # type: ignore[misc]
     request_class = SpoolingRequest
 
 
-def create_app(settings: Settings) -> APIFlask:
-    """Build the API. Nothing connects before the first request."""
+def create_app(settings: Settings, *, shared_metrics: Path | None = None) -> APIFlask:
+    """Build the API. Nothing connects before the first request.
+
+    Args:
+        settings: The settings.
+        shared_metrics: The folder in which processes count together; None: this is the only one.
+    """
     app = _App("hemotriage", title="hemotriage", version="1", docs_path=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_request_bytes, JSON_SORT_KEYS=False)
     app.json.sort_keys = False
     app.extensions[EXTENSION] = create_context(settings)
+    # First: what another of these refuses is measured too.
+    request_metrics.init_app(app, shared_metrics)
     errors.init_app(app)
     openapi.init_app(app)
     for routes in (

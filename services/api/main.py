@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import tempfile
 import warnings
+from pathlib import Path
 
 from gevent import monkey
 
@@ -13,10 +16,13 @@ def main() -> int:
     """Serve until SIGTERM; requests that run are finished first."""
     # Before anything that makes a socket or a lock is imported: they then switch between requests.
     monkey.patch_all()
+    shared_metrics = Path(tempfile.mkdtemp(prefix="hemotriage-api-"))
+    # prometheus_client looks for this when it is imported, and takes it from nowhere else.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared_metrics)
     # What a library tells its developers while it is imported is no line of a log.
     with warnings.catch_warnings(record=True):
         server = importlib.import_module("services.api.server")
-    exit_code: int = server.serve()
+    exit_code: int = server.serve(shared_metrics)
     return exit_code
 
 

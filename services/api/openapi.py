@@ -74,7 +74,6 @@ def _complete(spec: dict[str, Any], *, calls_back: bool) -> dict[str, Any]:
                 refusals = {int(status) for status in operation["responses"] if status >= "400"}
                 _add_problems(operation, refusals | _ANSWERS_OF_EVERY_CALL)
     _add_problems(post, _ANSWERS_OF_AN_UPLOAD)
-    _add_problems(spec["paths"]["/metrics"]["get"], {HTTPStatus.SERVICE_UNAVAILABLE})
     for name in _STORES:
         _add_documents(spec["paths"][name]["post"])
     add_links(spec["paths"])

@@ -6,6 +6,8 @@ import logging
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import gevent
@@ -13,6 +15,7 @@ import gevent.hub
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.workers.ggevent import GeventWorker
+from prometheus_client.multiprocess import mark_process_dead
 
 from services.api.app import create_app
 from services.api.context import EXTENSION
@@ -85,8 +88,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
 class _Server(BaseApplication):  # type: ignore[misc]
     """gunicorn with its options from our settings instead of its own files and flags."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shared_metrics: Path) -> None:
         self._settings = settings
+        self._shared_metrics = shared_metrics
         super().__init__()
 
     def load_config(self) -> None:
@@ -100,6 +104,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "keepalive": 30,
             "control_socket_disable": True,
             "logger_class": f"{__name__}.{Logger.__name__}",
+            "child_exit": self._forget_running,
+            "on_exit": lambda _: rmtree(self._shared_metrics, ignore_errors=True),
         }
         if settings.api_tls_certificate is not None:
             options |= {
@@ -114,7 +120,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
         configure_logging(self._settings.log_level, service="api")
         # After the fork, which no thread survives.
         configure_tracing(self._settings, service="api")
-        return create_app(self._settings)
+        return create_app(self._settings, shared_metrics=self._shared_metrics)
+
+    def _forget_running(self, _: Any, worker: Any) -> None:
+        """Requests that a dead process was answering no longer run; what it counted stays."""
+        mark_process_dead(worker.pid, str(self._shared_metrics))  # type: ignore[no-untyped-call]
 
 
 def _tls(config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
@@ -131,12 +141,18 @@ def _log_uncaught(_: gevent.hub.Hub, context: object, *error: Any) -> None:
     _log.critical("uncaught error", exc_info=error)
 
 
-def serve() -> int:
-    """See `services.api.main`, which this module must be imported by."""
+def serve(shared_metrics: Path) -> int:
+    """Serve until SIGTERM.
+
+    Args:
+        shared_metrics: The folder in which processes count together; removed at the end.
+
+    See `services.api.main`, which this module must be imported by.
+    """
     settings = Settings()
     configure_logging(settings.log_level, service="api")
     gevent.hub.Hub.print_exception = _log_uncaught
     # A refusal out of a thread of its pool is raised again where it is answered.
     gevent.hub.Hub.NOT_ERROR = (*gevent.hub.Hub.NOT_ERROR, HemotriageError)
-    _Server(settings).run()
+    _Server(settings, shared_metrics).run()
     return 0

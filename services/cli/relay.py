@@ -13,6 +13,7 @@ from shared.interop.push import Pushes
 from shared.jobs.orphans import run_orphan_sweeps
 from shared.jobs.relay import run_relay
 from shared.logging import configure_logging
+from shared.metrics import serve_metrics
 from shared.monitoring.run import run_monitoring
 from shared.queue.app import create_celery
 from shared.queue.send import CelerySender
@@ -32,6 +33,7 @@ def command() -> None:
     settings = Settings()
     configure_logging(settings.log_level, service="relay")
     configure_tracing(settings, service="relay")
+    serve_metrics(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -21,6 +21,7 @@ from shared.interop.hl7.listen import Limits, MllpListener
 from shared.jobs.admission import Admission
 from shared.jobs.outbox import Outbox
 from shared.logging import configure_logging
+from shared.metrics import serve_metrics
 from shared.queue.app import create_celery
 from shared.queue.send import CelerySender
 from shared.registry.catalogue import Catalogue
@@ -76,6 +77,7 @@ def main() -> int:
     settings = Settings()
     configure_logging(settings.log_level, service="gateway")
     configure_tracing(settings, service="gateway")
+    serve_metrics(settings)
     if not settings.dicom_port and not settings.hl7_port:
         _log.error("neither HEMOTRIAGE_DICOM_PORT nor HEMOTRIAGE_HL7_PORT is set")
         return 2

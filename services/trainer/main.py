@@ -17,6 +17,7 @@ from shared.db.listen import Listener
 from shared.db.session import create_database, create_sessions
 from shared.heartbeat import beat
 from shared.logging import configure_logging
+from shared.metrics import serve_metrics
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 
@@ -30,6 +31,7 @@ def main() -> None:
     """Train until SIGTERM; what runs then goes on from its last epoch with the next trainer."""
     settings = Settings()
     configure_logging(settings.log_level, service="trainer")
+    serve_metrics(settings)
     os.nice(_NICENESS)
     stopping = threading.Event()
     database = create_database(settings, pool_size=_CONNECTIONS)

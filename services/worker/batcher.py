@@ -8,12 +8,14 @@ fills while the present one runs.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.worker.metrics import count_batch
 from services.worker.watchdog import Watchdog
 from shared.imaging import Pixels
 from shared.jobs.claim import Claim
@@ -116,9 +118,12 @@ class Batcher:
         # In the trace of the oldest, and linked to all whose images it has.
         traced = [request.traceparent for request in batch if request.traceparent]
         parent = batch[0].traceparent
+        start = time.perf_counter()
         with (
             self._watchdog.watch([request.claim for request in batch]),
             span("batch", parent=parent, links=traced) as running,
         ):
             running.note(hemotriage__batch__jobs=len(batch), hemotriage__batch__images=len(images))
-            return batch[0].predictor.predict(images)
+            prediction = batch[0].predictor.predict(images)
+        count_batch(len(images), seconds=time.perf_counter() - start)
+        return prediction

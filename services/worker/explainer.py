@@ -29,6 +29,7 @@ from shared.explanations.method import Method, Progress
 from shared.explanations.states import ExplanationClaim
 from shared.heartbeat import beat
 from shared.logging import configure_logging
+from shared.metrics import serve_metrics
 from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
@@ -235,6 +236,7 @@ def main() -> int:
     settings = Settings()
     configure_logging(settings.log_level, service="explainer")
     configure_tracing(settings, service="explainer")
+    serve_metrics(settings)
     methods = settings.explainer_methods.split(",")
     if Method.GRADCAM not in methods:  # for which somebody sits and waits
         os.nice(_NICENESS)

@@ -11,8 +11,10 @@ from functools import partial
 from services.worker.batcher import NotNowError
 from services.worker.grouping import Grouped
 from services.worker.hands import Hands
+from services.worker.metrics import count_result, count_return, stage
 from services.worker.patience import Patience
 from shared.db.session import Sessions
+from shared.errors import HemotriageError
 from shared.explanations.method import Method
 from shared.jobs.claim import Claim, claim
 from shared.jobs.complete import complete, give_up, hand_back
@@ -69,7 +71,8 @@ class JobRunner:
             return
         begun = time.time_ns()
         with about(job_id=str(job_id)):
-            held = self._patience(lambda: self._claim((job_id, worker)))
+            with stage("claim"):
+                held = self._patience(lambda: self._claim((job_id, worker)))
             if held is not None:
                 with about(**held.ids), self._hands.holding(held):
                     self._work(held, begun)
@@ -81,7 +84,7 @@ class JobRunner:
         with span("job", kind=Kind.CONSUMER, parent=parent, begun=begun) as working:
             working.note(hemotriage__job_id=str(held.job_id), hemotriage__attempt=held.attempt)
             ending = self._attempt(held, working)
-            with span("complete"):
+            with span("complete"), stage("write"):
                 self._patience(ending)
         _log.info("attempt ended", extra={"ms": (time.time_ns() - begun) // 1_000_000})
 
@@ -91,15 +94,21 @@ class JobRunner:
         try:
             result = self._alone(held) if held.isolated else self._together(held)
         except NotNowError as reason:
+            count_return("handed_back")
             delay = reason.delay_seconds
             return partial(
                 hand_back, self._sessions, [held], delay_seconds=delay, max_attempts=limit
             )
         except Exception as error:  # the job must end or go back, whatever was raised
+            code = getattr(error, "code", HemotriageError.code)
             _log.warning("attempt failed", extra={"attempt": held.attempt}, exc_info=error)
-            working.fail(getattr(error, "code", type(error).__name__))
+            working.fail(code)
+            count_return(code)
             return partial(give_up, self._sessions, held, error, max_attempts=limit)
-        return partial(self._complete, (held, result))
+        return partial(self._write, held, result)
+
+    def _write(self, held: Claim, result: TriageResult) -> None:
+        count_result(held, result, is_written=self._complete((held, result)))
 
     def _claim_all(self, asked: Sequence[tuple[uuid.UUID, str]]) -> list[Claim | None]:
         """Claim each job once, however often it is among them."""

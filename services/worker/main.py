@@ -19,6 +19,7 @@ from services.worker.batcher import Batcher
 from services.worker.hands import Hands, start_heartbeat
 from services.worker.inference import JobRunner
 from services.worker.isolation import PATIENCE_SECONDS, Isolation
+from services.worker.metrics import show_hands
 from services.worker.patience import Patience
 from services.worker.runtime import Runtime
 from services.worker.tasks import register_tasks
@@ -29,6 +30,7 @@ from shared.db.session import Sessions, create_database, create_sessions
 from shared.jobs.claim import Claim
 from shared.jobs.complete import hand_back
 from shared.logging import configure_logging
+from shared.metrics import serve_metrics
 from shared.queue.app import create_celery
 from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
@@ -65,6 +67,8 @@ def main() -> int:
     isolation = Isolation(settings)
     runner = JobRunner(settings, sessions, hands, patience, together=together, alone=isolation)
     start_heartbeat(hands, sessions, lease_seconds=settings.lease_seconds)
+    show_hands(hands)
+    serve_metrics(settings)
 
     def stop_taking_jobs(**_: Any) -> None:
         stopping.set()

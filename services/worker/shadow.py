@@ -28,6 +28,7 @@ from shared.heartbeat import beat
 from shared.jobs.claim import Claim
 from shared.jobs.queries import get_job
 from shared.logging import configure_logging
+from shared.metrics import serve_metrics
 from shared.outage import is_outage
 from shared.registry.aliases import read_aliases
 from shared.registry.shadow_tasks import Position, ShadowTask, keep, moment, pending
@@ -200,6 +201,7 @@ def main() -> int:
     settings = Settings()
     configure_logging(settings.log_level, service="shadow")
     configure_tracing(settings, service="shadow")
+    serve_metrics(settings)
     os.nice(_NICENESS)
     sessions = create_sessions(create_database(settings, pool_size=_CONNECTIONS))
     shadow = Shadow(sessions, Isolation(settings), _end_children, pause=LOOK_SECONDS)

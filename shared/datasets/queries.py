@@ -21,6 +21,7 @@ from shared.datasets.states import (
 )
 from shared.db.models import DatasetRow
 from shared.db.session import Sessions, execute
+from shared.db.standing import Standing, standings
 from shared.errors import NotFoundError
 
 _columns = DatasetRow.__table__.c
@@ -133,6 +134,11 @@ def withdrawn_versions(sessions: Sessions) -> set[str]:
     """The versions of which no copy may be left anywhere."""
     wanted = select(DatasetRow.version).where(DatasetRow.withdrawn_at.is_not(None))
     return {row.version for row in execute(sessions, wanted)}
+
+
+def dataset_standings(sessions: Sessions) -> list[Standing]:
+    """Imports by status, with the age of the oldest."""
+    return standings(sessions, DatasetRow, DatasetRow.created_at, DatasetStatus)
 
 
 def open_datasets(sessions: Sessions, among: Collection[uuid.UUID]) -> set[uuid.UUID]:

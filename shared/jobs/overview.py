@@ -10,7 +10,7 @@ import datetime as dt
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, or_, select, text
 
 from shared.db.models import AuditRow, JobRow, OutboxRow
 from shared.db.session import Sessions, execute
@@ -22,10 +22,13 @@ SPAN = dt.timedelta(hours=1)
 """What throughput and redeliveries are counted over."""
 
 _ENDS_LOOKED_AT = 1000
+_RETURNS_LOOKED_AT = 10_000
 _UNSUCCESSFUL = (Status.FAILED, Status.DEAD)
 _ENDS = [f"job.{status}" for status in _UNSUCCESSFUL]
 _REQUEUED = "job.requeued"
 
+# By `now` and not by `clock_timestamp`, whose value may change within a statement: no index is
+# searched for that.
 _THROUGHPUT = text(
     """
     SELECT minute, coalesce(succeeded, 0) AS succeeded, coalesce(unsuccessful, 0) AS unsuccessful
@@ -35,11 +38,11 @@ _THROUGHPUT = text(
     ) AS minute
     LEFT JOIN (
         SELECT date_trunc('minute', created_at) AS minute, count(*) AS succeeded FROM results
-        WHERE created_at > clock_timestamp() - CAST(:span AS interval) GROUP BY 1
+        WHERE created_at > now() - CAST(:span AS interval) GROUP BY 1
     ) AS good USING (minute)
     LEFT JOIN (
         SELECT date_trunc('minute', at) AS minute, count(*) AS unsuccessful FROM audit_events
-        WHERE action = ANY(:ends) AND at > clock_timestamp() - CAST(:span AS interval) GROUP BY 1
+        WHERE action = ANY(:ends) AND at > now() - CAST(:span AS interval) GROUP BY 1
     ) AS bad USING (minute)
     ORDER BY minute
     """
@@ -48,12 +51,17 @@ _THROUGHPUT = text(
 
 @dataclass(frozen=True)
 class Depth:
-    """How many jobs of a priority wait, how many run, and since when the oldest has waited."""
+    """How many jobs of a priority wait, how many run, and since when the oldest has waited.
+
+    `oldest_at` counts from a job's last return to its queue, `oldest_seconds` from its submission,
+    by the clock of the database; 0 where none waits.
+    """
 
     priority: Priority
     queued: int
     running: int
     oldest_at: dt.datetime | None
+    oldest_seconds: float
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,14 @@ class RunningJob:
 
 
 @dataclass(frozen=True)
+class Unsent:
+    """How many messages are due in the outbox, and for how long the oldest of them; 0 if none."""
+
+    count: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True)
 class Minute:
     """What ended in the minute that began at `at`."""
 
@@ -81,24 +97,34 @@ class Minute:
 
 def depths(sessions: Sessions) -> list[Depth]:
     """The queue of each priority, whether or not anything waits in it."""
+    age = func.clock_timestamp() - func.min(JobRow.submitted_at)
     statement = (
         select(
             JobRow.priority,
             JobRow.status,
             func.count().label("jobs"),
             func.min(JobRow.queued_at).label("oldest_at"),
+            func.extract("epoch", age).label("oldest_seconds"),
         )
-        .where(JobRow.status.in_((Status.QUEUED, Status.RUNNING)))
+        # Not `in_`: each of the two has an index of its own, and all jobs would be read.
+        .where(or_(JobRow.status == Status.QUEUED, JobRow.status == Status.RUNNING))
         .group_by(JobRow.priority, JobRow.status)
     )
-    rows = execute(sessions, statement)
-    found = {(row.priority, row.status): (row.jobs, row.oldest_at) for row in rows}
-    none = (0, None)
+    rows = {(row.priority, row.status): row for row in execute(sessions, statement)}
     depths = []
     for priority in Priority:
-        queued, oldest = found.get((priority, Status.QUEUED), none)
-        running, _ = found.get((priority, Status.RUNNING), none)
-        depths.append(Depth(priority, queued, running, oldest))
+        queued, running = (
+            rows.get((priority, status)) for status in (Status.QUEUED, Status.RUNNING)
+        )
+        depths.append(
+            Depth(
+                priority,
+                queued=queued.jobs if queued else 0,
+                running=running.jobs if running else 0,
+                oldest_at=queued.oldest_at if queued else None,
+                oldest_seconds=max(0.0, float(queued.oldest_seconds)) if queued else 0.0,
+            )
+        )
     return depths
 
 
@@ -125,24 +151,31 @@ def throughput(sessions: Sessions) -> list[Minute]:
 
 
 def redeliveries(sessions: Sessions) -> dict[str, int]:
-    """How often jobs were given back to their queue within `SPAN`, by the code of the reason."""
-    code = AuditRow.details["code"].astext.label("code")
-    times = func.count().label("times")
-    recent = AuditRow.at > func.clock_timestamp() - SPAN
-    statement = (
-        select(code, times)
-        .where(AuditRow.action == _REQUEUED, recent)
-        .group_by(code)
-        .order_by(times.desc())
+    """How often jobs were given back to their queue within `SPAN`, by the code of the reason.
+
+    The newest 10,000 are looked at: the trail has all that ever were, and no index of their times.
+    """
+    newest = (
+        select(AuditRow.details["code"].astext.label("code"), AuditRow.at)
+        .where(AuditRow.action == _REQUEUED)
+        # By the action too, which is always the same, or the whole trail may be read backwards.
+        .order_by(AuditRow.action.desc(), AuditRow.id.desc())
+        .limit(_RETURNS_LOOKED_AT)
+        .subquery()
     )
+    code, times = newest.c.code, func.count().label("times")
+    recent = newest.c.at > func.clock_timestamp() - SPAN
+    statement = select(code, times).where(recent).group_by(code).order_by(times.desc())
     return {str(row.code): row.times for row in execute(sessions, statement)}
 
 
-def unsent_messages(sessions: Sessions) -> int:
+def unsent_messages(sessions: Sessions) -> Unsent:
     """Messages that are due and have not reached the broker."""
-    due = OutboxRow.send_after <= func.clock_timestamp()
-    ((count,),) = execute(sessions, select(func.count()).where(due))
-    return int(count)
+    now = func.clock_timestamp()
+    age = func.extract("epoch", now - func.min(OutboxRow.send_after))
+    statement = select(func.count().label("messages"), age.label("age"))
+    (found,) = execute(sessions, statement.where(OutboxRow.send_after <= now))
+    return Unsent(found.messages, float(found.age or 0))
 
 
 def unsuccessful_jobs(sessions: Sessions, *, limit: int) -> list[Job]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from dataclasses import dataclass, fields
+from itertools import product
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select, true
+from sqlalchemy import Select, bindparam, func, select, true
 
 from shared.db.cursors import newest_first
 from shared.db.models import JobRow, OrderRow
@@ -41,6 +42,21 @@ def whole_orders() -> Select[Any]:
 # Made once: building a statement costs as much as running it.
 _BY_ID = whole_orders().where(OrderRow.id == bindparam("order_id"))
 _BY_NUMBER = whole_orders().where(OrderRow.accession_number == bindparam("number"))
+
+
+_PLACED = dt.timedelta(hours=24)
+# Not by `clock_timestamp`, whose value may change within a statement: no index is searched for it.
+_COUNTS = (
+    select(OrderRow.state, OrderRow.priority, func.count().label("orders"))
+    .where(OrderRow.created_at > func.now() - _PLACED)
+    .group_by(OrderRow.state, OrderRow.priority)
+)
+
+
+def recent_orders(sessions: Sessions) -> dict[tuple[OrderState, Priority], int]:
+    """How many orders were placed within 24 hours, by where they stand and by priority."""
+    found = {(row.state, row.priority): row.orders for row in execute(sessions, _COUNTS)}
+    return {key: found.get(key, 0) for key in product(OrderState, Priority)}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from shared import audit
 from shared.datasets.queries import get_dataset, get_usable, ready_datasets
 from shared.db.models import GateRow
 from shared.db.session import Sessions, execute
+from shared.db.standing import Standing, standings
 from shared.errors import ConflictError, NotFoundError
 from shared.models.registry import ModelVersion
 from shared.registry.states import Gate, GateStatus, NoLockedTestSetError
@@ -88,6 +89,11 @@ def list_gates(
         statement = statement.where(GateRow.version == version)
     newest = statement.order_by(*_NEWEST_FIRST).limit(limit)
     return [_gate_of(row) for row in execute(sessions, newest)]
+
+
+def gate_standings(sessions: Sessions) -> list[Standing]:
+    """Gates by status, with the age of the oldest request."""
+    return standings(sessions, GateRow, GateRow.requested_at, GateStatus)
 
 
 def newest_gate(session: Session, name: str, version: int) -> Gate | None:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 
 from shared import audit
 from shared.db.models import WebhookRow
-from shared.db.session import Sessions
+from shared.db.session import Sessions, execute
 from shared.errors import NotFoundError
 
 _OPERATOR = "operator"
@@ -48,6 +48,33 @@ class Event:
         return State.GIVEN_UP if self.next_attempt_at is None else State.DUE
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """Events that have attempts before them.
+
+    `failing` of them had one that failed; `oldest_seconds` is the age of the oldest, or 0.
+    """
+
+    is_push: bool
+    due: int
+    failing: int
+    oldest_seconds: float
+
+
+_is_push = (func.lower(WebhookRow.url).op("!~")("^https?:")).label("is_push")
+_age = func.extract("epoch", func.clock_timestamp() - func.min(WebhookRow.created_at))
+_BACKLOGS = (
+    select(
+        _is_push,
+        func.count().label("due"),
+        func.count().filter(WebhookRow.attempts > 0).label("failing"),
+        func.greatest(_age, 0).label("age"),
+    )
+    .where(WebhookRow.next_attempt_at.is_not(None))
+    .group_by(_is_push)
+)
+
+
 def list_events(
     sessions: Sessions, *, undelivered: bool, limit: int, job_id: uuid.UUID | None = None
 ) -> list[Event]:
@@ -59,6 +86,15 @@ def list_events(
         statement = statement.where(WebhookRow.delivered_at.is_(None))
     with sessions() as session:
         return [_event(row) for row in session.scalars(statement)]
+
+
+def backlogs(sessions: Sessions) -> list[Backlog]:
+    """What is due of webhooks and of pushes, whether or not there is any."""
+    rows = execute(sessions, _BACKLOGS)
+    found = {
+        row.is_push: Backlog(row.is_push, row.due, row.failing, float(row.age)) for row in rows
+    }
+    return [found.get(kind, Backlog(kind, 0, 0, 0.0)) for kind in (False, True)]
 
 
 def resend(sessions: Sessions, event_id: uuid.UUID, *, actor: str = _OPERATOR) -> None:

@@ -26,6 +26,7 @@ from shared.webhooks.call import CallFailedError, post
 from shared.webhooks.destinations import is_push
 from shared.webhooks.events import SUPERSEDED, payload, status_of
 from shared.webhooks.hosts import AllowedHosts, CallbackNotAllowedError
+from shared.webhooks.metrics import count_delivery
 from shared.webhooks.signature import key_of, sign
 
 _log = logging.getLogger(__name__)
@@ -149,6 +150,7 @@ def deliver(
     """
     what = "push" if delivery.is_push else "webhook"
     told = {"event_id": str(delivery.event_id), "attempt": delivery.attempt}
+    start = time.monotonic()
     told |= ids_of(delivery.job_id, delivery.came_with)
     with (
         about(**ids_of(delivery.job_id, delivery.came_with)),
@@ -158,13 +160,17 @@ def deliver(
         failure, is_final = _attempt(settings, allowed, delivery, push)
         if failure is not None:
             calling.fail(failure)
+    seconds = time.monotonic() - start
     if failure is None:
+        count_delivery(what, "delivered", seconds=seconds)
         _settle_delivered(sessions, delivery)
         _log.info(f"{what} delivered", extra=told)
     elif is_final or delivery.attempt >= MAX_ATTEMPTS:
+        count_delivery(what, "given_up", seconds=seconds)
         _settle_failed(sessions, delivery, failure, next_attempt_at=None)
         _log.warning(f"{what} given up", extra={**told, "code": failure})
     else:
+        count_delivery(what, "failed", seconds=seconds)
         delay = _delay_seconds(settings, WebhookRow.attempts - 1)
         due = func.clock_timestamp() + _interval(delay)
         _settle_failed(sessions, delivery, failure, next_attempt_at=due)

@@ -92,7 +92,7 @@ def _now() -> dict[str, Any]:
         "depths": depths(sessions),
         "running": running_jobs(sessions, limit=_LISTED),
         "redeliveries": redeliveries(sessions),
-        "unsent": unsent_messages(sessions),
+        "unsent": unsent_messages(sessions).count,
         "explanations": backlogs(sessions),
         "in_words": in_words,
     }

@@ -1,0 +1,93 @@
+"""Figures of jobs that have ended lately, for metrics: bounded, however many jobs there are."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, bindparam, func, select, union_all
+
+from shared.db.models import AuditRow, JobRow, ResultRow
+from shared.db.session import Sessions, execute
+from shared.jobs.states import Status
+
+SPAN = dt.timedelta(hours=24)
+"""How long ago a job may have ended without a result to be counted."""
+NEWEST = 1000
+"""As many are looked at: results, and of the trail the ends of each kind."""
+QUANTILES = (0.5, 0.95)
+
+_UNSUCCESSFUL = (Status.FAILED, Status.DEAD)
+
+
+@dataclass(frozen=True)
+class Unsuccessful:
+    """How many jobs stand in a status without a result, by the code of the reason."""
+
+    status: Status
+    code: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Turnaround:
+    """A quantile of the seconds from submission to result, by priority."""
+
+    priority: str
+    quantile: float
+    seconds: float
+
+
+def _newest_ends(status: Status) -> Select[Any]:
+    """Jobs of the newest ends of one kind, by the trail: no index of jobs leads to them."""
+    action = f"job.{status}"
+    order = (AuditRow.action.desc(), AuditRow.id.desc())
+    newest = select(AuditRow.job_id).where(AuditRow.action == action).order_by(*order)
+    return select(newest.limit(NEWEST).subquery().c.job_id)
+
+
+_ENDED = union_all(*(_newest_ends(status) for status in _UNSUCCESSFUL))
+_BY_CODE = (
+    select(JobRow.status, JobRow.error_code, func.count().label("jobs"))
+    .where(
+        JobRow.id.in_(_ENDED),
+        JobRow.status.in_(_UNSUCCESSFUL),
+        JobRow.finished_at > func.clock_timestamp() - SPAN,
+    )
+    .group_by(JobRow.status, JobRow.error_code)
+)
+_newest_results = (
+    select(ResultRow.job_id, ResultRow.created_at)
+    .order_by(ResultRow.created_at.desc())
+    .limit(NEWEST)
+    .subquery()
+)
+_seconds = func.extract("epoch", _newest_results.c.created_at - JobRow.submitted_at)
+_TURNAROUND = (
+    select(
+        JobRow.priority,
+        func.percentile_cont(bindparam("quantiles")).within_group(_seconds).label("seconds"),
+    )
+    .join(_newest_results, _newest_results.c.job_id == JobRow.id)
+    .group_by(JobRow.priority)
+)
+
+
+def unsuccessful(sessions: Sessions) -> list[Unsuccessful]:
+    """Jobs that ended as failed or dead within `SPAN` and that nobody has queued again.
+
+    Of each kind the newest 1,000 ends are looked at.
+    """
+    rows = execute(sessions, _BY_CODE)
+    return [Unsuccessful(Status(row.status), row.error_code, row.jobs) for row in rows]
+
+
+def turnarounds(sessions: Sessions) -> list[Turnaround]:
+    """Median and 95th percentile, in seconds, of the newest 1,000 results by priority."""
+    rows = execute(sessions, _TURNAROUND, {"quantiles": list(QUANTILES)})
+    return [
+        Turnaround(row.priority, quantile, float(seconds))
+        for row in rows
+        for quantile, seconds in zip(QUANTILES, row.seconds, strict=True)
+    ]
