@@ -1,6 +1,6 @@
 # hemotriage. `make help` lists what there is.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-PEERS := orthanc orthanc-dicomweb dcmtk chromium curl jq
+PEERS := orthanc orthanc-dicomweb dcmtk chromium prometheus curl jq
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
@@ -31,7 +31,7 @@ exhaustive: setup ## Run the tests that `make test` leaves out: every fault, eve
 e2e-trainer: setup ## From an empty registry: train, judge, promote, serve and roll back, over HTTP
 	$(BIN)/python -m pytest tests/e2e/test_retraining.py
 
-peers: ## Install, as root, what some tests speak to: Orthanc, dcmtk, Chromium
+peers: ## Install, as root, what some tests speak to: Orthanc, dcmtk, Chromium, Prometheus
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PEERS)
 

@@ -117,6 +117,7 @@ def service(service_folder: Path) -> Iterator[LocalService]:
         "HEMOTRIAGE_REQUEUE_AFTER_SECONDS": "10",
         # Two processes of tests that start at once would prefer the same one.
         "HEMOTRIAGE_API_PORT": str(free_ports(1)[0]),
+        "HEMOTRIAGE_METRICS_PORT": str(free_ports(1)[0]),
     }
     with LocalService(service_folder / "service", settings=settings) as running:
         yield running

@@ -6,7 +6,16 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from prometheus_client import Gauge
+
 from shared.errors import PermanentError
+
+_CERTIFICATE_END = Gauge(
+    "hemotriage_certificate_end_timestamp_seconds",
+    "When a certificate that this process serves with ends, in seconds since the epoch.",
+    ["certificate"],
+)
 
 
 class GatewayTlsError(PermanentError):
@@ -53,4 +62,11 @@ def server_tls(
             context.verify_mode = ssl.CERT_REQUIRED
     except OSError as error:
         raise GatewayTlsError(str(certificate)) from error
+    _show_end(certificate)
     return context
+
+
+def _show_end(certificate: Path) -> None:
+    """Of the first one in the file, which is the server's own (RFC 8446, section 4.4.2)."""
+    own = x509.load_pem_x509_certificate(certificate.read_bytes())
+    _CERTIFICATE_END.labels(str(certificate)).set(own.not_valid_after_utc.timestamp())

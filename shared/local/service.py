@@ -188,6 +188,7 @@ class LocalService(Startable):
             environment={
                 **self.environment(application.role),
                 **application.settings,
+                **self._metrics_port(name),
                 "HEMOTRIAGE_API_PORT": str(port),
             },
             is_ready=lambda: _answers_ok(ready_url),
@@ -195,6 +196,15 @@ class LocalService(Startable):
         )
         self.applications[name] = LocalProcess(spec)
         self._launch(self.applications[name])
+
+    def _metrics_port(self, name: str) -> dict[str, str]:
+        """A port for each process, from the one that is set, in the order of `APPLICATIONS`."""
+        given = {**os.environ, **self.environment()}
+        first = int(given.get("HEMOTRIAGE_METRICS_PORT", "0"))
+        if not first:
+            return {}
+        place = [*APPLICATIONS, "gateway"].index(name)
+        return {"HEMOTRIAGE_METRICS_PORT": str(first + place)}
 
     def _launch(self, process: LocalProcess) -> None:
         process.start()

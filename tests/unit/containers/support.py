@@ -23,6 +23,7 @@ COMPOSE = Path(sysconfig.get_path("purelib")) / "compose" / "docker-compose"
 HADOLINT = Path(sysconfig.get_path("scripts")) / "hadolint"
 COMPOSE_FILE = PROJECT_ROOT / "docker-compose.yml"
 PUSH_FILE = PROJECT_ROOT / "docker-compose.push.yml"
+MONITORING_FILE = PROJECT_ROOT / "docker-compose.monitoring.yml"
 ROLE_PASSWORDS = {role: f"DATABASE_PASSWORD_{role.upper()}" for role in Role}
 SERVER_SECRETS = ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY")
 SECRETS = {name: f"{name.lower()}-value" for name in (*SERVER_SECRETS, *ROLE_PASSWORDS.values())}

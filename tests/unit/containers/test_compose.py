@@ -21,6 +21,7 @@ from tests.unit.containers.support import (
     AT_A_PROMPT,
     COMPOSE_FILE,
     DOCKERFILES,
+    MONITORING_FILE,
     ONE_SHOT,
     OURS,
     PREFIX,
@@ -123,8 +124,8 @@ def test_who_migrates_alone_has_every_roles_password(services: dict[str, Any]) -
 
 
 def test_the_example_names_what_the_compose_file_reads_and_holds_no_value() -> None:
-    files = COMPOSE_FILE.read_text() + PUSH_FILE.read_text()
-    read = set(re.findall(r"\$\{(\w+)", files))
+    files = (COMPOSE_FILE, PUSH_FILE, MONITORING_FILE)
+    read = {name for file in files for name in re.findall(r"\$\{(\w+)", file.read_text())}
     example = (PROJECT_ROOT / ".env.example").read_text()
     assert dict(re.findall(r"^(\w+)=(.*)$", example, re.MULTILINE)) == dict.fromkeys(SECRETS, "")
     assert set(re.findall(r"^(?:# )?([A-Z_0-9]+)=", example, re.MULTILINE)) == read
