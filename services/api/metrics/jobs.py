@@ -76,9 +76,9 @@ def _redelivered(sessions: Sessions) -> Metric:
 def _turnaround(sessions: Sessions) -> Metric:
     gauge = GaugeMetricFamily(
         "hemotriage_turnaround_seconds",
-        f"Quantile of the seconds from submission to result, of the newest {NEWEST} results.",
-        labels=["priority", "quantile"],
+        f"Percentile of the seconds from submission to result, of the newest {NEWEST} results.",
+        labels=["priority", "percentile"],
     )
     for found in turnarounds(sessions):
-        gauge.add_metric([found.priority, str(found.quantile)], found.seconds)
+        gauge.add_metric([found.priority, f"{found.quantile * 100:g}"], found.seconds)
     return gauge
