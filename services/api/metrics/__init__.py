@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.context import Context
 from services.api.metrics import (
+    audit,
     drift,
     explanations,
     jobs,
@@ -40,6 +41,7 @@ SOURCES: tuple[Callable[[Sessions], Iterator[Metric]], ...] = (
     orders.families,
     learning.families,
     keys.families,
+    audit.families,
     drift.families,
     reviews.families,
     explanations.families,
