@@ -8,6 +8,7 @@ from typing import TextIO
 import click
 
 from services.cli.operator import operator_settings
+from shared.db.roles.table import Role
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.errors import BadRequestError
 from shared.interop.dicom.deidentify import pseudonym
@@ -54,7 +55,7 @@ def command(
     if sum((patient_ref is not None, patient_id is not None, again, ledger)) != 1:
         told = "Give one of --patient-ref, --patient-id, --reapply and --ledger."
         raise click.UsageError(told)
-    settings = operator_settings()
+    settings = operator_settings(Role.RETENTION)
     sessions = create_sessions(create_database(settings, pool_size=1, patient=True))
     storage = S3Store(settings, pool_size=1, patient=True)
     if ledger:

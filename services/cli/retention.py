@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.cli.operator import operator_settings
+from shared.db.roles.table import Role
 from shared.db.session import create_database, create_sessions
 from shared.logging import configure_logging
 from shared.retention.policy import read_retention_policy
@@ -31,7 +32,7 @@ def command() -> None:
 @click.option("--dry-run", is_flag=True, help="Only count what is due.")
 def run(*, dry_run: bool) -> None:
     """Make one pass over all kinds of data, and print a line for each."""
-    settings = operator_settings()
+    settings = operator_settings(Role.RETENTION)
     policy = read_retention_policy(settings.retention_policy)
     sessions = create_sessions(create_database(settings, pool_size=1, patient=True))
     purge = Purge(

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
 from services.api.app import create_app
-from shared.db.models import AuditRow, DriftMeasureRow, DriftWindowRow
+from shared.db.models import AuditRow, DriftWindowRow
 from shared.db.session import Sessions
 from shared.jobs.claim import claim
 from shared.jobs.complete import complete
@@ -266,19 +266,6 @@ def test_a_look_before_the_clock_was_set_back_does_not_hold_up_the_next(
     with sessions.begin() as session:
         session.execute(text("UPDATE drift_windows SET window_to = now() + interval '1 day'"))
     assert look(settings, sessions, registry) is not None
-
-
-def test_old_looks_are_removed(
-    sessions: Sessions, often: Settings, registry: ModelRegistry, use
-) -> None:
-    use(fields(1, 3))
-    look(often, sessions, registry)
-    with sessions.begin() as session:
-        session.execute(text("UPDATE drift_windows SET window_to = window_to - interval '31 days'"))
-    age_results(sessions)
-    look(often, sessions, registry)
-    assert count(sessions, DriftWindowRow) == 1
-    assert count(sessions, DriftMeasureRow) == 0
 
 
 def test_the_loop_outlives_a_look_that_fails(

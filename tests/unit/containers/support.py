@@ -41,12 +41,11 @@ OURS = (
     "shadow",
     "trainer",
     "operator",
-    "retention",
     "migrate",
 )
 SERVERS = ("postgres", "valkey", "seaweedfs")
 ONE_SHOT = ("migrate", "seaweedfs-fsync")
-AT_A_PROMPT = ("operator", "retention")
+AT_A_PROMPT = ("operator",)
 ALL = {*OURS, *SERVERS, *ONE_SHOT}
 DOCKERFILES = {path.parent.name: path for path in PROJECT_ROOT.glob("services/*/Dockerfile")}
 SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
