@@ -29,7 +29,7 @@ COMMANDS = {
     "train": "Have the service train a model, and follow it.",
     "datasets": "Import, list, show and upload data set versions.",
     "models": "List, show and export model versions; judge and promote them.",
-    "jobs": "List jobs, and requeue dead letters.",
+    "jobs": "List jobs, requeue dead letters, run a past job again.",
     "audit": "Verify and export the audit trail.",
     "keys": "Make, list and revoke API keys.",
     "webhooks": "List and resend webhooks, and make a secret for them.",

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import click
+from sqlalchemy.exc import OperationalError
 
 from services.cli.operator import operator_settings
+from services.cli.replaying import CANNOT_EXIT_CODE, Replay, record_of, replay
 from shared.db.session import create_database, create_sessions
-from shared.errors import ConflictError
+from shared.errors import ConflictError, HemotriageError
 from shared.jobs.entities import Job
-from shared.jobs.queries import JobFilter, list_jobs
+from shared.jobs.queries import JobFilter, get_job, list_jobs
+from shared.jobs.replayed import record_replay
 from shared.jobs.requeue import dead_letters, requeue
 from shared.jobs.states import Status
 
 
 @click.group("jobs")
 def command() -> None:
-    """List jobs, and requeue dead letters; works on the database of the settings or `make run`."""
+    """List jobs, requeue dead letters, run a past job again.
+
+    They work on the database of the settings or of `make run`.
+    """
 
 
 @command.command("list")
@@ -55,6 +63,62 @@ def requeue_jobs(job_ids: tuple[uuid.UUID, ...], *, dead: bool, code: str | None
             with suppress(ConflictError):  # another operator was quicker
                 requeue(sessions, job_id, expire_after_seconds=seconds)
                 click.echo(f"requeued {job_id}")
+
+
+@command.command("replay")
+@click.argument("job_id", metavar="ID", type=click.UUID)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def replay_job(job_id: uuid.UUID, *, as_json: bool) -> None:
+    """Run a past job again as its result says it was run, and compare field by field.
+
+    The images come from the object store and must be those that were posted; model version, engine,
+    precision and policy are those of the result, which stays as it is. Exit code 0: the result is
+    identical, but for rounding at most; 1: it differs; 2: the job cannot be replayed.
+    """
+    with _or_cannot(job_id, as_json=as_json):
+        settings = operator_settings()
+        sessions = create_sessions(create_database(settings, pool_size=2))
+        job = get_job(sessions, job_id)
+        try:
+            found = replay(settings, sessions, job)
+        except HemotriageError as error:
+            record_replay(sessions, job_id, outcome="cannot", code=error.code)
+            raise
+        record_replay(sessions, job_id, **record_of(found))
+    click.echo(json.dumps(found.as_dict()) if as_json else "\n".join(_told(found)))
+    if found.outcome == "differs":
+        raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def _or_cannot(job_id: uuid.UUID, *, as_json: bool) -> Iterator[None]:
+    """Tell what keeps a job from being replayed, by an exit code that is not that of `differs`."""
+    try:
+        yield
+    except (HemotriageError, OperationalError) as error:
+        known = isinstance(error, HemotriageError)
+        code = error.code if known else "database_unavailable"
+        detail = " ".join(str(error).split()) if known else "The database does not answer."
+        if as_json:
+            fault = {"code": code, "detail": detail}
+            click.echo(json.dumps({"job_id": str(job_id), "outcome": "cannot", "error": fault}))
+        click.echo(f"hemotriage: {code}: {detail}", err=True)
+        raise click.exceptions.Exit(CANNOT_EXIT_CODE) from error
+
+
+def _told(found: Replay) -> list[str]:
+    made = f"{found.job.model}, {found.engine} {found.precision}, policy {found.policy_version}"
+    lines = [f"{found.job.id} {found.outcome} ({made})"]
+    for kind, of_kind in (("", found.differences), ("where it ran: ", found.surroundings)):
+        for one in of_kind:
+            by = "" if one.by is None else f" (by {one.by:.3g}{', rounding' * one.is_rounding})"
+            lines.append(f"  {kind}{one.pointer}: {one.recorded!r} recorded, {one.now!r} now{by}")
+    lines += [f"  {assumed}" for assumed in found.assumed]
+    if found.in_full is not None:
+        decisions = [f"{d.pointer}: {d.now!r}" for d in found.in_full.decisions]
+        told = "decides differently: " + "; ".join(decisions) if decisions else "decides the same"
+        lines.append(f"  float32 {told}; numbers differ by {found.in_full.largest:.3g} at most")
+    return lines
 
 
 def _line(job: Job) -> str:

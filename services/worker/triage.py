@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
+import PIL
 
 from services.worker.batcher import Batcher
 from services.worker.patience import Patience
 from services.worker.runtime import Runtime
 from services.worker.watchdog import Watchdog
+from shared import __version__
 from shared.clock import utc_now
 from shared.imaging import Pixels
 from shared.imaging.decode import decode_image, to_model_input
-from shared.imaging.quality import Quality, measure_quality
+from shared.imaging.quality import LIMITS, Quality, measure_quality
 from shared.jobs.claim import Claim
+from shared.models.predictor import Predictor
 from shared.storage import ObjectStore
 from shared.telemetry.tracing import span
+from shared.triage.policy import CURRENT_VERSION
+from shared.triage.provenance import Provenance, digest, policy_sha256
 from shared.triage.result import TriageResult, field_result, triage_result
 
 
@@ -38,13 +44,26 @@ class Triage:
         patience: Patience,
         *,
         max_pixels: int,
+        policy_version: str = CURRENT_VERSION,
     ) -> None:
+        """Put it together.
+
+        Args:
+            storage: Has the images.
+            runtime: Has the models.
+            batcher: Runs them.
+            watchdog: Watches each piece of work.
+            patience: For outages of the object store.
+            max_pixels: Largest image that is decoded.
+            policy_version: The policy that decides; another than today's for a replay alone.
+        """
         self._storage = storage
         self._runtime = runtime
         self._batcher = batcher
         self._watchdog = watchdog
         self._patience = patience
         self._max_pixels = max_pixels
+        self._policy_version = policy_version
         # A decoded image may be large, so that few are in memory at once.
         self._decoding_places = threading.BoundedSemaphore(os.cpu_count() or 1)
 
@@ -67,7 +86,12 @@ class Triage:
             prediction = self._batcher.submit(held, predictor, images).result()
         prediction.check_numbers()
         fields = [
-            field_result(index, prediction.evidence(index, one.quality), predictor.members)
+            field_result(
+                index,
+                prediction.evidence(index, one.quality),
+                predictor.members,
+                policy_version=self._policy_version,
+            )
             for index, one in enumerate(seen)
         ]
         return triage_result(
@@ -76,6 +100,19 @@ class Triage:
             predictor.references,
             created_at=utc_now(),
             timings_ms={stage: round(spent, 3) for stage, spent in timings.items()},
+            provenance=self._provenance(predictor, seen),
+        )
+
+    def _provenance(self, predictor: Predictor, seen: Sequence[_Seen]) -> Provenance:
+        """What makes the same result again, or tells why it is not the same."""
+        return Provenance(
+            software=__version__,
+            computed_by=predictor.build,
+            decoded_by=f"pillow {PIL.__version__}",
+            settings_sha256=predictor.settings_sha256,
+            policy_sha256=policy_sha256(self._policy_version),
+            quality_sha256=digest(asdict(LIMITS)),
+            inputs_sha256=[hashlib.sha256(one.pixels.tobytes()).hexdigest() for one in seen],
         )
 
     def _look_at(self, held: Claim, index: int) -> _Seen:

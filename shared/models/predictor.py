@@ -110,6 +110,19 @@ class Predictor:
         """This model, then, for an ensemble, its members."""
         return [self.reference, *self.members]
 
+    @property
+    def build(self) -> str:
+        """Version of the engine, and what it computes on."""
+        return self._source.build
+
+    @property
+    def settings_sha256(self) -> dict[str, str]:
+        """What decides besides the networks, by `NAME@VERSION`: its own, then its members'."""
+        source = self._source
+        members = [m for m, _ in source.members] if isinstance(source, Ensemble) else []
+        of_members = {name: sha for m in members for name, sha in m.settings_sha256.items()}
+        return {str(self._version): self._version.settings_sha256, **of_members}
+
     def predict(self, images: Pixels) -> Prediction:
         """Predict any number of images, shape (n, 224, 224, 3), in batches of bounded size."""
         step = self._batch_size
@@ -189,6 +202,7 @@ class Network:
     ) -> None:
         self._engine = create_engine(version, settings, precision, maps=maps)
         self.engine = self._engine.name
+        self.build = self._engine.build
         self.precision = self._engine.precision
         self.sha256 = self._engine.artefact_sha256
 
@@ -214,6 +228,7 @@ class Ensemble:
         self.members = list(members)
         references = [member.reference for member, _ in members]
         self.engine = references[0].engine
+        self.build = members[0][0].build
         self.precision = members[0][0].precision
         self._weights = np.array([weight for _, weight in members])
         self._weights /= self._weights.sum()

@@ -17,9 +17,12 @@ from typing import Any, Protocol
 from shared.errors import ModelArtefactError, UnknownModelError
 from shared.triage.calibration import Calibration
 from shared.triage.conformal import Conformal
+from shared.triage.provenance import digest
 
 CARD = "card.json"
 ALIASES = "aliases.json"
+_DECIDING = ("calibration", "conformal", "members")
+_COMPARED_WITH = ("reference", "cases")
 _REFERENCE = re.compile(r"(?P<name>[a-z0-9_]+)(@(?P<version>[1-9][0-9]{0,8}))?")
 
 
@@ -75,6 +78,13 @@ class ModelVersion:
             Member(registry.resolve(member["model"]), float(member["weight"]))
             for member in self.card.get("members", ())
         )
+
+    @property
+    def settings_sha256(self) -> str:
+        """The SHA-256 of what the card has decide a result besides the network."""
+        deciding = {name: self.card.get(name) for name in _DECIDING}
+        compared = {kind: self.card["artefacts"].get(kind) for kind in _COMPARED_WITH}
+        return digest({**deciding, **compared})
 
     def sha256(self, kind: str) -> str:
         """The artefact's SHA-256 by the card."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.triage.labels import BENIGN_INDEX, LABELS, Label
 from shared.triage.policy import CURRENT_VERSION, Decision, Urgency, decide
+from shared.triage.provenance import Provenance
 from shared.triage.wording.english import ENGLISH
 
 if TYPE_CHECKING:
@@ -152,10 +153,17 @@ class TriageResult(BaseModel):
     images_purged_at: dt.datetime | None = Field(
         None, description="Since when images of it are not kept any more; null: they are."
     )
+    provenance: Provenance | None = Field(
+        None, description="What it was made with; null in results of earlier releases."
+    )
 
 
 def field_result(
-    index: int, evidence: Evidence, members: Sequence[ModelReference] = ()
+    index: int,
+    evidence: Evidence,
+    members: Sequence[ModelReference] = (),
+    *,
+    policy_version: str = CURRENT_VERSION,
 ) -> FieldResult:
     """Decide one smear field.
 
@@ -163,11 +171,14 @@ def field_result(
         index: Position of the image in the job.
         evidence: What is known of it.
         members: Of an ensemble, in the order of the evidence's opinions.
+        policy_version: The policy that decides; another than today's for a replay alone.
     """
     calibrated = evidence.calibrated
     confidence = float(calibrated.max())
     p_malignant = float(1 - calibrated[BENIGN_INDEX])
-    decision: Decision = decide(evidence.label, confidence, p_malignant, evidence.flags)
+    decision: Decision = decide(
+        evidence.label, confidence, p_malignant, evidence.flags, policy_version
+    )
     return FieldResult(
         index=index,
         prediction=evidence.label,
@@ -183,7 +194,7 @@ def field_result(
         requires_review=decision.requires_review,
         reasons=[str(reason) for reason in decision.reasons],
         reason_texts=[ENGLISH.reasons[reason] for reason in decision.reasons],
-        policy_version=CURRENT_VERSION,
+        policy_version=policy_version,
         label_set=None if evidence.label_set is None else list(evidence.label_set),
         unlikeness=evidence.unlikeness,
         opinions=[
@@ -222,6 +233,7 @@ def triage_result(
     *,
     created_at: dt.datetime,
     timings_ms: dict[str, float],
+    provenance: Provenance | None = None,
 ) -> TriageResult:
     """Join the fields of one specimen: the job takes the most urgent of them.
 
@@ -252,6 +264,7 @@ def triage_result(
         limits=ENGLISH.limits,
         created_at=created_at,
         timings_ms=timings_ms,
+        provenance=provenance,
     )
 
 

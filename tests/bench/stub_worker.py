@@ -33,6 +33,7 @@ class StubEngine:
     name = "stub"
     precision = FULL
     artefact_sha256 = "0" * 64
+    build = "stub"
     head = None
 
     def __init__(self) -> None:

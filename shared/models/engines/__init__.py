@@ -27,6 +27,8 @@ class Engine(Protocol):
     name: str
     precision: Precision
     artefact_sha256: str
+    build: str
+    """Version of the engine, and what it computes on: they decide how it rounds."""
     head: Head | None
     """What classifies the features; of an engine that gives maps."""
 

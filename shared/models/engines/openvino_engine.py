@@ -24,6 +24,7 @@ INT8_WEIGHTS = "openvino_int8_weights"
 """Kinds of artefacts: an int8 form is a graph in one file and its weights in another."""
 
 _DEVICE = "CPU"
+_NAME = "FULL_DEVICE_NAME"
 _STREAMS = 2
 """Images in work at once, each on its share of the cores. One on all of them would wait, layer by
 layer, for whichever core has something else to do; and a call of many images computes no faster on
@@ -63,6 +64,7 @@ class OpenVINOEngine:
             raise ValueError(f"expected {FULL} with maps, received: {precision}")
         self.precision = precision
         core = ov.Core()
+        self.build = f"openvino {ov.__version__} on {core.get_property(_DEVICE, _NAME)}"
         if precision == "int8":
             path = version.artefact_path(INT8_GRAPH)
             graph = core.read_model(path, version.artefact_path(INT8_WEIGHTS))

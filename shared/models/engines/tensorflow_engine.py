@@ -50,6 +50,8 @@ class TensorFlowEngine:
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
         self.precision = precision
+        devices = sorted({device.device_type for device in tf.config.list_physical_devices()})
+        self.build = f"tensorflow {tf.__version__} on {', '.join(devices)}"
         self.artefact_sha256 = version.sha256(restored_from(version))
         model = restore_keras(version)
         if precision != FULL:
