@@ -14,6 +14,7 @@ import gevent
 import gevent.hub
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger as GunicornLogger
+from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 from prometheus_client.multiprocess import mark_process_dead
 
@@ -81,7 +82,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _close_idle(self) -> None:
         """Until the end: a connection that is being answered is idle only afterwards."""
         while True:
-            gevent.killall(list(self._idle))
+            # Any other exception would be answered with a 500, to whatever the client asks next.
+            gevent.killall(list(self._idle), exception=NoMoreData)
             gevent.sleep(_LOOK_SECONDS)
 
 

@@ -33,7 +33,7 @@ class Load:
     """Posts jobs until it is told to stop or `limit` is reached.
 
     The idempotency key of each is `PREFIX.RECIPE.NUMBER`, so that a job can be recognised in the
-    database even if its answer was lost.
+    database even if its answer was lost. `cancelled` has the jobs that it took back.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Load:
         self.accepted: list[Accepted] = []
         self.unanswered: list[str] = []
         self.refused: list[str] = []
+        self.cancelled: set[str] = set()
         self.answers: Counter[str] = Counter()
 
     def start(self) -> None:
@@ -74,10 +75,10 @@ class Load:
         """Whether a client still posts."""
         return any(thread.is_alive() for thread in self._threads)
 
-    def post(self, recipe: str, *, priority: str = "routine", name: str = "extra") -> None:
+    def post(self, recipe: str, *, name: str = "extra", **fields: str) -> None:
         """Post one job from the caller's thread, until it is accepted."""
         with self._client() as http:
-            self._submit(http, recipe, priority, f"{self.prefix}.{recipe}.{name}")
+            self._submit(http, recipe, fields, f"{self.prefix}.{recipe}.{name}")
 
     def _client(self) -> httpx.Client:
         return httpx.Client(
@@ -93,34 +94,39 @@ class Load:
                     return
                 recipe = RECIPES[number % len(RECIPES)]
                 priority = {0: "urgent", 5: "stat"}.get(number % 10, "routine")
-                self._submit(http, recipe, priority, f"{self.prefix}.{recipe}.{client}-{number}")
+                key = f"{self.prefix}.{recipe}.{client}-{number}"
+                self._submit(http, recipe, {"priority": priority}, key)
                 self._stop.wait(self._pause)
 
-    def _submit(self, http: httpx.Client, recipe: str, priority: str, key: str) -> None:
+    def note(self, answer: str) -> None:
+        """Count an answer: its status, or the error in its place."""
+        self.answers[answer] += 1
+
+    def _submit(self, http: httpx.Client, recipe: str, fields: dict[str, str], key: str) -> None:
         pictures = pictures_of(recipe)
         while not self._give_up.is_set():
-            pause = self._try(http, pictures, priority, key)
+            pause = self._try(http, pictures, fields, key)
             if pause is None:
                 return
             time.sleep(pause)
         self.unanswered.append(key)
 
     def _try(
-        self, http: httpx.Client, pictures: list[Picture], priority: str, key: str
+        self, http: httpx.Client, pictures: list[Picture], fields: dict[str, str], key: str
     ) -> float | None:
         """Post once; returns how long to wait before the next try, None where there is none."""
         files = [("image", (f"{i}", picture.data)) for i, picture in enumerate(pictures)]
         try:
             answer = http.post(
                 "/v1/jobs",
-                data={"priority": priority},
+                data=fields,
                 files=files,
                 headers={"Idempotency-Key": key},
             )
         except httpx.HTTPError as error:
-            self.answers[type(error).__name__] += 1
+            self.note(type(error).__name__)
             return _PAUSE_SECONDS
-        self.answers[str(answer.status_code)] += 1
+        self.note(str(answer.status_code))
         if answer.status_code in _ACCEPTED:
             self.accepted.append(Accepted(answer.json()["id"], key, time.monotonic()))
             return None

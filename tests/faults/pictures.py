@@ -8,6 +8,7 @@ from functools import cache
 
 from PIL import Image, ImageDraw
 
+from shared.imaging import INPUT_SIZE
 from shared.local.synthetic import draw_smear
 from tests.factories import encode
 
@@ -35,7 +36,7 @@ class Picture:
 
 
 def pictures_of(recipe: str) -> list[Picture]:
-    """The images of a job."""
+    """The images of a job: `SEED`, `SEED-SIDE` or `SEED-SIDE-FORMAT`, joined by `+`."""
     return [_picture(name) for name in recipe.split("+")]
 
 
@@ -44,8 +45,13 @@ def _picture(name: str) -> Picture:
     if name.startswith(POISON_PREFIX):
         data = encode(_poisoned(POISONS[name.removeprefix(POISON_PREFIX)]))
     else:
-        field = draw_smear(int(name), red_cells=20, nucleated_cells=4)
-        data = encode(field) if int(name) % 2 else encode(field, "JPEG", quality=90)
+        seed, side, image_format, *_ = [*name.split("-"), "", ""]
+        size = int(side or INPUT_SIZE)
+        field = draw_smear(int(seed), size=size, red_cells=20, nucleated_cells=4)
+        usual = "PNG" if int(seed) % 2 else "JPEG"
+        chosen = image_format or usual
+        options = {"quality": 90} if chosen == "JPEG" else {}
+        data = encode(field, chosen, **options)
     return Picture(data, hashlib.sha256(data).hexdigest())
 
 

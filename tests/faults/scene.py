@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tests.faults.load import Load
 from tests.faults.pictures import RECIPES
-from tests.faults.verdict import UNFINISHED, Expected, Verdict, job_states, judge
+from tests.faults.verdict import UNFINISHED, Expected, Verdict, job_states, judge, made_of
 from tests.faults.world import BrokenWorldError, Form, World
 
 _FIRST_RESULT_SECONDS = 60.0
@@ -111,11 +111,13 @@ class Fault:
     pause: float | None = None
 
 
-def undisturbed(world: World) -> Expected:
-    """Run every recipe once, with nothing disturbed, and keep the results."""
+def undisturbed(
+    world: World, recipes: Iterable[str] = RECIPES, models: Iterable[str] = ("champion",)
+) -> Expected:
+    """Run every recipe once by each model, with nothing disturbed, and keep the results."""
     load = Load(world.service.url, world.service.api_key, f"calm{next(_numbers)}", pause=0)
-    for recipe in dict.fromkeys(RECIPES):
-        load.post(recipe)
+    for recipe, model in itertools.product(dict.fromkeys(recipes), models):
+        load.post(recipe, name=model, model=model)
     scene = Scene(world, load)
     if not world.wait(world.form.patience, until=lambda: scene.unfinished() == 0):
         raise BrokenWorldError("The undisturbed jobs do not end.")
@@ -124,7 +126,7 @@ def undisturbed(world: World) -> Expected:
         "WHERE j.idempotency_key LIKE %s",
         f"{load.prefix}.%",
     )
-    return {key.split(".")[1]: document for key, document in rows}
+    return {made_of(key, document): document for key, document in rows}
 
 
 def play(world: World, fault: Fault, expected: Expected) -> Row:

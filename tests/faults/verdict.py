@@ -15,7 +15,7 @@ from tests.faults.load import Load
 from tests.faults.pictures import POISON_PREFIX, pictures_of
 from tests.faults.world import World
 
-_TOLERANCE = 1e-4  # batches of other sizes round otherwise
+_TOLERANCE = 1e-6
 _SWEEP_SECONDS = 25.0
 _OUTBOX_SECONDS = 20.0
 _SAMPLE = 40
@@ -30,7 +30,8 @@ WHERE j.idempotency_key LIKE %s ORDER BY j.submitted_at
 """
 _AUDIT = """
 SELECT a.job_id::text, a.action FROM audit_events a JOIN jobs j ON j.id = a.job_id
-WHERE j.idempotency_key LIKE %s ORDER BY a.id
+WHERE j.idempotency_key LIKE %s AND a.action LIKE 'job.%%' AND a.action <> 'job.reviewed'
+ORDER BY a.id
 """
 _IMAGES = """
 SELECT i.job_id::text, i.index, i.object_key, i.sha256 FROM job_images i
@@ -78,8 +79,14 @@ class Verdict:
             self.complaints.append(f"{len(cases)} x {what}: {shown}")
 
 
-Expected = dict[str, dict[str, Any]]
-"""The result document of each recipe in an undisturbed run."""
+Expected = dict[tuple[str, str], dict[str, Any]]
+"""The result document of each recipe and model version in an undisturbed run."""
+
+
+def made_of(key: str, document: dict[str, Any]) -> tuple[str, str]:
+    """The recipe of a job, by its idempotency key, and the version that its result is of."""
+    model = document["models"][0]
+    return key.split(".")[1], f"{model['name']}@{model['version']}"
 
 
 def judge(world: World, load: Load, expected: Expected, *, await_orphans: bool) -> Verdict:
@@ -107,7 +114,7 @@ def judge(world: World, load: Load, expected: Expected, *, await_orphans: bool) 
 def _judge_accepted(verdict: Verdict, load: Load, jobs: dict[str, JobEnd]) -> None:
     """Every accepted job has come to the one end that it must have."""
     found = [jobs.get(accepted.job_id) for accepted in load.accepted]
-    verdict.finished = sum(job is not None and job.status == _end_of(job) for job in found)
+    verdict.finished = sum(job is not None and job.status == _end_of(job, load) for job in found)
     verdict.lost = verdict.accepted - verdict.finished
     missing = [a.job_id for a in load.accepted if a.job_id not in jobs]
     verdict.complain("accepted job without a row", missing)
@@ -116,12 +123,14 @@ def _judge_accepted(verdict: Verdict, load: Load, jobs: dict[str, JobEnd]) -> No
     wrong = [
         f"{job.job_id} {job.status} {job.error_code} after {job.attempts} attempts"
         for job in jobs.values()
-        if job.status != _end_of(job)
+        if job.status != _end_of(job, load)
     ]
     verdict.complain("unexpected end", wrong)
 
 
-def _end_of(job: JobEnd) -> str:
+def _end_of(job: JobEnd, load: Load) -> str:
+    if job.job_id in load.cancelled:
+        return "cancelled"
     return "dead" if job.recipe.startswith(POISON_PREFIX) else "succeeded"
 
 
@@ -134,7 +143,8 @@ def _judge_results(verdict: Verdict, jobs: list[JobEnd], expected: Expected) -> 
     other = [
         f"{job.job_id} (recipe {job.recipe})"
         for job in jobs
-        if job.document is not None and not _equal(job, expected.get(job.recipe))
+        if job.document is not None
+        and not _equal(job, expected.get(made_of(job.key, job.document)))
     ]
     verdict.complain("other result than undisturbed", other)
 

@@ -108,6 +108,7 @@ class World:
         *,
         change: Change = lambda spec: spec,
         settings: dict[str, str] | None = None,
+        proxied: bool = True,
     ) -> None:
         """Prepare a service.
 
@@ -115,6 +116,7 @@ class World:
             form: Its timing.
             change: Changes how a process is run, before it is started.
             settings: Environment variables besides those of the form.
+            proxied: Whether its processes reach their servers through proxies.
         """
         self.form = form
         self._change = change
@@ -123,15 +125,15 @@ class World:
         self.root = self.folder / "service"
         made = load_or_make_secrets(self.root / "secrets.json")
         self._made = made
-        self.proxies = {
-            "postgres": FaultProxy(made.postgres_port),
-            "valkey": FaultProxy(made.valkey_port),
-            "seaweedfs": FaultProxy(made.seaweedfs_ports["s3"]),
+        behind = {
+            "postgres": made.postgres_port,
+            "valkey": made.valkey_port,
+            "seaweedfs": made.seaweedfs_ports["s3"],
         }
+        self.proxies = {name: FaultProxy(port) for name, port in behind.items() if proxied}
         models = {"HEMOTRIAGE_MODELS_DIR": str(small_champion(self.folder / "models"))}
-        self.service = LocalService(
-            self.root, settings={**models, **form.settings, **(settings or {}), **self._detours()}
-        )
+        given = {**models, **form.settings, **(settings or {}), **self._places()}
+        self.service = LocalService(self.root, settings={**given, **self._detours()})
         self._proxy_thread = ProxyThread(list(self.proxies.values()))
         self.timeline = Timeline(self.dsn)
         self.blamed: set[str] = set()  # orphans that were complained of
@@ -263,13 +265,19 @@ class World:
         )
         return store, environment["HEMOTRIAGE_S3_BUCKET"]
 
+    def _places(self) -> dict[str, str]:
+        return {
+            "HEMOTRIAGE_API_PORT": str(_port_beside(self._made)),
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *_python_path()]),
+        }
+
     def _detours(self) -> dict[str, str]:
+        if not self.proxies:
+            return {}
         made, port = self._made, {name: proxy.port for name, proxy in self.proxies.items()}
         return {
             "HEMOTRIAGE_BROKER_URL": f"redis://:{made.valkey_password}@{HOST}:{port['valkey']}/0",
             "HEMOTRIAGE_S3_ENDPOINT": f"{HOST}:{port['seaweedfs']}",
-            "HEMOTRIAGE_API_PORT": str(_port_beside(made)),
-            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *_python_path()]),
         }
 
 
