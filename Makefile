@@ -3,10 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PEERS := orthanc orthanc-dicomweb dcmtk chromium prometheus curl jq
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES ?= 60
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test exhaustive e2e-trainer peers lint format bench faults lock clean
+.PHONY: help setup run test exhaustive e2e-trainer peers lint format bench faults soak lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -51,6 +52,9 @@ bench: setup ## Measure speed against a bound of the same run, and beside LitSer
 
 faults: setup ## Break everything for real, and count what is lost
 	$(BIN)/python -m tests.faults
+
+soak: setup ## Load for MINUTES=60, with restarts, a promotion and a training: is all kept?
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --json var/soak.json --markdown var/soak.md
 
 lock: setup ## Lock the requirements by hash, from requirements/*.in
 	$(BIN)/python requirements/lock.py

@@ -74,6 +74,18 @@ class Distribution(Answer):
     p_malignant: dict[str, float]
 
 
+class Provenance(Answer):
+    """What a result was made with: where it ran, and hashes of what decides."""
+
+    software: str
+    computed_by: str
+    decoded_by: str
+    settings_sha256: dict[str, str]
+    policy_sha256: str
+    quality_sha256: str
+    inputs_sha256: list[str]
+
+
 class Result(Answer):
     """The result of a job: that of its most urgent image, and every image's own.
 
@@ -102,6 +114,7 @@ class Result(Answer):
     created_at: dt.datetime
     timings_ms: dict[str, float]
     images_purged_at: dt.datetime | None
+    provenance: Provenance | None
 
 
 class Review(Answer):

@@ -13,6 +13,7 @@ _LEVELS = ("WARNING", "ERROR", "CRITICAL")
 _OF_SERVERS = re.compile(r"\b(ERROR|FATAL|PANIC|WARNING):|^[EF]\d{4} |# WARNING")
 _MARKS = ("Traceback (most recent call last)", "MemoryError", "Segmentation fault")
 _SHOWN = 300
+_OF_THE_MACHINE = re.compile("Memory overcommit must be enabled")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def _lines(path: Path) -> Iterator[Line]:
             at, level = _moment(found["at"]), str(found["level"])
         except (ValueError, KeyError, TypeError):
             last = _moment(text[:23].replace(".", ",")) or last
-            if _OF_SERVERS.search(text) or any(mark in text for mark in _MARKS):
+            is_named = _OF_SERVERS.search(text) and not _OF_THE_MACHINE.search(text)
+            if is_named or any(mark in text for mark in _MARKS):
                 yield Line(path.stem, last, "ERROR", text[:_SHOWN])
             continue
         last = at

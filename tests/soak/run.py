@@ -11,10 +11,10 @@ from dataclasses import replace
 from shared.settings import PROJECT_ROOT
 from tests.command_line import command_line
 from tests.faults.scene import Scene, undisturbed
-from tests.faults.verdict import judge
+from tests.faults.verdict import Expected, judge
 from tests.faults.world import SHORT, BrokenWorldError, World
 from tests.receiver import SECRET, Receiver
-from tests.soak.events import OTHER, Event, Ground
+from tests.soak.events import OTHER, Event, Ground, await_training
 from tests.soak.judging import (
     Outcome,
     judge_answers,
@@ -126,7 +126,7 @@ class _Run:
         self._disturbing: list[Window] = []
         self._breaks: dict[str, list[float]] = defaultdict(list)
 
-    def outcome(self, expected: dict, capacity: float) -> Outcome:
+    def outcome(self, expected: Expected, capacity: float) -> Outcome:
         """Run it, and judge."""
         sampler = Sampler(self._world, every=min(5.0, self._plan.seconds / 120))
         sampler.start()
@@ -135,14 +135,15 @@ class _Run:
             self._play(time.monotonic())
         finally:
             self._load.stop()
+            sampler.stop()
         ended = time.time()
-        self._tell("the end of the jobs, and the verdict")
+        self._tell("the end of the jobs and of the training, and the verdict")
+        await_training(self._ground)
         scene = Scene(self._world, self._load)
         done = self._world.wait(
             _END_SECONDS,
             until=lambda: not self._load.is_running() and scene.unfinished() == 0,
         )
-        sampler.stop()
         verdict = judge(self._world, self._load, expected, await_orphans=True)
         outcome = Outcome(self._plan.seconds / 60, capacity, self._rate, verdict)
         outcome.complain([] if done else ["jobs have not ended"])
