@@ -81,10 +81,11 @@ class Ground:
         found: dict[str, Any] = {}
 
         def has_ended() -> bool:
+            time.sleep(0.5)
             found.update(self.ask("GET", path, 200))
             return found["status"] not in ("queued", "running")
 
-        ended = self.world.wait(seconds, until=lambda: has_ended() or time.sleep(0.5) is not None)
+        ended = self.world.wait(seconds, until=has_ended)
         self.require(ended, f"{path} has not ended after {seconds:.0f} s")
         return found
 
