@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
+import select
+import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 import gevent
 import gevent.hub
+from gevent.monkey import get_original
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger as GunicornLogger
-from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 from prometheus_client.multiprocess import mark_process_dead
 
@@ -30,6 +33,8 @@ GRACE_SECONDS = 30
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.1
+# gevent's own would let others run meanwhile, and throw at whoever waits for the socket.
+_poll, _socket = get_original("select", "poll"), get_original("socket", "socket")
 
 
 class Logger(GunicornLogger):  # type: ignore[misc]
@@ -51,18 +56,28 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._idle: set[gevent.Greenlet] = set()
+        self._clients: dict[gevent.Greenlet, socket.socket] = {}
+        self._idle: set[socket.socket] = set()
+
+    def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
+        """Serve one connection."""
+        connection = gevent.getcurrent()
+        self._clients[connection] = client
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            del self._clients[connection]
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
         """Bounds the wait for a connection's next request."""
-        connection = gevent.getcurrent()
-        self._idle.add(connection)
+        client = self._clients[gevent.getcurrent()]
+        self._idle.add(client)
         try:
             with super().timeout_ctx():
                 yield
         finally:
-            self._idle.discard(connection)
+            self._idle.discard(client)
 
     def run(self) -> None:
         """Serve; what was called is written to the audit trail meanwhile and at the end."""
@@ -82,9 +97,22 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _close_idle(self) -> None:
         """Until the end: a connection that is being answered is idle only afterwards."""
         while True:
-            # Any other exception would be answered with a 500, to whatever the client asks next.
-            gevent.killall(list(self._idle), exception=NoMoreData)
+            for client in list(self._idle):
+                _end_reading(client)
             gevent.sleep(_LOOK_SECONDS)
+
+
+def _end_reading(client: socket.socket) -> None:
+    """Have whoever waits for a client's next request see the end, unless one has come just now.
+
+    To throw an exception at it would not do: it may have begun to answer by the time it is thrown,
+    and gunicorn answers whatever is thrown with a 500, to a client that may not have asked.
+    """
+    poller = _poll()
+    poller.register(client.fileno(), select.POLLIN)
+    with suppress(OSError), _socket(fileno=os.dup(client.fileno())) as same:  # it may have gone
+        if not poller.poll(0):
+            same.shutdown(socket.SHUT_RD)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]

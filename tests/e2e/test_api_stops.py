@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 from shared.local.service import LocalService
@@ -11,14 +11,15 @@ from shared.local.service import LocalService
 def test_an_idle_connection_ends_without_an_answer_to_nothing(service: LocalService) -> None:
     service.ensure_alive()
     api = service.applications["api"]
-    address = urlsplit(service.url)
-    log = api.spec.log
-    before = log.stat().st_size
-    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-        api.restart()
-        assert connection.recv(65536) == b""
-    said = log.read_bytes()[before:]
+    before = api.spec.log.stat().st_size
+    connection = HTTPConnection(urlsplit(service.url).netloc, timeout=60)
+    connection.request("GET", "/healthz")
+    answer = connection.getresponse()
+    assert (answer.status, bool(answer.read()), answer.will_close) == (200, True, False)
+    idle = connection.sock
+    api.restart()
+    assert idle.recv(65536) == b""
+    connection.close()
+    said = api.spec.log.read_bytes()[before:]
     assert b"Error handling request" not in said
     assert b"Traceback" not in said

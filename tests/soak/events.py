@@ -32,6 +32,7 @@ _DATABASE_AWAY = (
     *_AWAY,
     "^api: .*database unavailable",
     "nothing is told",
+    "^worker.*no champion is loaded",
     "^postgres: .*(terminating connection|shutting down|starting up)",
 )
 _BROKER_AWAY = (

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 LIMIT = 0.05
 """The largest growth over a run, as a share of the median."""
 
+LEAST_SECONDS = 300.0
+"""A role that was seen for a shorter time, beginnings left out, is not judged."""
+
 _LEAST_SAMPLES = 8
 _MOST_SAMPLES = 600  # of a piece: its pairs are 180,000
 
@@ -42,9 +45,14 @@ class Growth:
         return self.slope * self.duration / self.median
 
     @property
+    def is_judged(self) -> bool:
+        """Whether it was seen for long enough: in its first minutes every process grows."""
+        return self.covered >= LEAST_SECONDS
+
+    @property
     def is_flat(self) -> bool:
         """Whether it grows by less than the limit; that it shrinks is no fault."""
-        return self.share < LIMIT
+        return self.share < LIMIT or not self.is_judged
 
 
 def growth(pieces: Sequence[Piece], *, duration: float, settle: float) -> Growth | None:

@@ -69,7 +69,7 @@ def _memory(outcome: Outcome) -> str:
                 f"{found.median / _MEBIBYTE:.1f}",
                 f"{found.slope * 3600 / _MEBIBYTE:+.2f}",
                 f"{found.covered:.0f}",
-                f"{100 * found.share:+.2f} %",
+                f"{100 * found.share:+.2f} %" + ("" if found.is_judged else ", not judged"),
             )
         )
     return _table(("process", "MiB, median", "MiB an hour", "of seconds", "growth"), rows)

@@ -77,6 +77,12 @@ def test_memory_that_is_given_back_is_no_fault() -> None:
     assert found.is_flat
 
 
+def test_the_first_minutes_of_a_process_are_shown_and_not_judged() -> None:
+    found = growth([memory(hourly=3000, seconds=200)], duration=HOUR, settle=10)
+    assert found is not None
+    assert (found.share > LIMIT, found.is_judged, found.is_flat) == (True, False, True)
+
+
 def test_a_piece_that_is_too_short_tells_nothing() -> None:
     assert growth([memory(seconds=30)], duration=HOUR, settle=0) is None
     assert growth([memory(seconds=90)], duration=HOUR, settle=60) is None
