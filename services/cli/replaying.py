@@ -23,6 +23,7 @@ from shared.jobs.claim import Claim
 from shared.jobs.entities import Job
 from shared.models.precision import FULL, Precision
 from shared.registry.catalogue import Catalogue
+from shared.retention.removed import ImagePurgedError
 from shared.settings import EngineName, Settings
 from shared.storage.s3 import S3Store
 from shared.triage.compare import ABSENT, Difference, differences
@@ -121,6 +122,7 @@ def replay(settings: Settings, sessions: Sessions, job: Job) -> Replay:
     """Run a job again as its result says that it was run; nothing is written.
 
     Raises:
+        ImagePurgedError: Its images are not kept any more.
         NoResultError: It has none.
         PolicyUnknownError: The policy of its result is not in this release.
         EngineUnknownError: Nor is its engine or its precision.
@@ -132,6 +134,8 @@ def replay(settings: Settings, sessions: Sessions, job: Job) -> Replay:
         TransientError: The object store does not answer.
     """
     recorded = job.result
+    if job.images_purged_at is not None:
+        raise ImagePurgedError(f"Job {job.id} cannot be replayed.")
     if recorded is None:
         raise NoResultError(f"Job {job.id} is {job.status}.")
     policy_version = str(recorded["policy_version"])

@@ -21,8 +21,10 @@ from services.cli.replaying import (
     Replay,
     replay,
 )
+from shared.clock import utc_now
 from shared.errors import HemotriageError, NoResultError, UnknownModelError
 from shared.jobs.queries import get_job
+from shared.retention.removed import ImagePurgedError
 from shared.storage import ObjectMissingError, artefact_key
 from tests.factories import smear_bytes
 from tests.integration.posting import post
@@ -128,6 +130,13 @@ def test_a_missing_image_and_another_image_are_told_apart(
     storage.delete(key)
     with pytest.raises(ObjectMissingError):
         again(job_id)
+
+
+def test_a_job_whose_images_are_not_kept_any_more_is_told(finished, settings, sessions) -> None:
+    job = get_job(sessions, finished())
+    gone = tuple(changed(image, purged_at=utc_now()) for image in job.images)
+    with pytest.raises(ImagePurgedError):
+        replay(settings, sessions, changed(job, images=gone))
 
 
 def test_a_version_that_is_gone_is_told(finished, again, settings, sessions, storage) -> None:

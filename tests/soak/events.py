@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from services.cli import COMMANDS
+from shared.local.service import APPLICATIONS
 from shared.storage import image_key
 from tests.command_line import command_line
 from tests.datasets import drawn, zipped
@@ -219,7 +219,7 @@ def leave_orphan(ground: Ground) -> None:
 def back_up(ground: Ground) -> None:
     """A backup is made, by the service's own command."""
     folder = ground.world.folder / "backup"
-    done = command_line("backup", "create", folder, **ground.world.service.environment())
+    done = command_line("backup", folder, **ground.world.service.environment())
     ground.require(done.returncode == 0, f"backup: {done.stderr[-200:]}")
 
 
@@ -234,15 +234,8 @@ PROMOTIONS = [
     Event("rolled-back", roll_back, breaks=_LOADS),
 ]
 RESTARTS = [
-    restart("worker"),
-    restart("worker-stat"),
     Event("api-reloaded", reload_api, answers=(_CONNECTION,), breaks=("postgres",)),
-    restart("api"),
-    restart("relay"),
-    restart("explainer"),
-    restart("explainer-lime"),
-    restart("shadow"),
-    restart("trainer"),
+    *(restart(name) for name in APPLICATIONS),
     Event(
         "worker-killed",
         kill_worker,
@@ -266,5 +259,5 @@ WORK = [
     ),
     Event("key-rotated", rotate_key, disturbs=False),
     Event("orphan-left", leave_orphan, disturbs=False),
-    *([Event("backed-up", back_up)] if "backup" in COMMANDS else []),
+    Event("backed-up", back_up),
 ]
