@@ -15,6 +15,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData, select, text
 
 from shared import audit
+from shared.audit.put_back import put_back_checkpoints
 from shared.backup.database import revision_of, tables_of
 from shared.backup.errors import (
     BackupDamagedError,
@@ -77,7 +78,9 @@ def restore_backup(
     with engine.begin() as connection:
         _load(connection, manifest, folder, told)
     upgrade(engine)
-    with create_sessions(engine).begin() as session:
+    sessions = create_sessions(engine)
+    put_back_checkpoints(sessions, storage)
+    with sessions.begin() as session:
         audit.record(session, _OPERATOR, "backup.restored", backup=folder.name)
     return manifest
 
