@@ -178,7 +178,8 @@ class World:
 
     def _process(self, spec: ProcessSpec) -> LocalProcess:
         environment = dict(spec.environment)
-        if url := environment.get("HEMOTRIAGE_DATABASE_URL"):
+        url = environment.get("HEMOTRIAGE_DATABASE_URL")
+        if url and self.proxies:
             # Each has a role of its own there, and takes the same detour.
             here, there = self._made.postgres_port, self.proxies["postgres"].port
             environment["HEMOTRIAGE_DATABASE_URL"] = url.replace(f":{here}/", f":{there}/")
