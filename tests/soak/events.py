@@ -6,13 +6,13 @@ import io
 import os
 import signal
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from shared.jobs.ids import new_job_id
 from shared.local.service import APPLICATIONS
 from shared.storage import image_key
 from tests.command_line import command_line
@@ -27,7 +27,7 @@ PER_CLASS = 6
 _PATIENCE_SECONDS = 120.0
 _TRAINING_SECONDS = 900.0
 _CONNECTION = r"ConnectError|ReadError|RemoteProtocolError|WriteError"
-_AWAY = ("waiting for ", "waits? for ", "looked for later", "no heartbeat")
+_AWAY = ("waiting for ", "waits? for ", "looked for later", "sealed later", "no heartbeat")
 _DATABASE_AWAY = (
     *_AWAY,
     "^api: .*database unavailable",
@@ -212,7 +212,7 @@ def rotate_key(ground: Ground) -> None:
 def leave_orphan(ground: Ground) -> None:
     """An object is left that belongs to no job; the sweep must take it."""
     store, bucket = ground.world.bucket()
-    ground.orphan = image_key(uuid.uuid4(), 0)
+    ground.orphan = image_key(new_job_id(), 0)
     store.put_object(bucket, ground.orphan, io.BytesIO(b"orphan"), 6)
 
 
@@ -239,7 +239,7 @@ RESTARTS = [
     Event(
         "worker-killed",
         kill_worker,
-        lines=("leases ran out", "messages were lost"),
+        lines=("leases ran out", "job swept", "messages were lost"),
         breaks=("postgres",),
     ),
     restart_server("valkey", _BROKER_AWAY),

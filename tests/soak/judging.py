@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,6 +21,7 @@ from tests.soak.samples import Sample, pieces_of
 
 _MEBIBYTE = 2**20
 _SHOWN = 20
+_ID_OR_NUMBER = re.compile(r"[0-9a-f]{8,}(-[0-9a-f]+)*|\d+")
 
 
 @dataclass
@@ -128,8 +131,12 @@ def judge_answers(outcome: Outcome, troubles: Sequence[Trouble]) -> None:
 def judge_lines(outcome: Outcome, lines: Sequence[Line]) -> None:
     """No warning and no error in a log but those that an event explains."""
     outcome.lines = len(lines)
-    left = unexplained(lines, outcome.windows)
-    outcome.complain([f"{one.process} {one.level} {one.at or 0:.0f}: {one.text}" for one in left])
+    alike: dict[tuple[str, str], list[Line]] = defaultdict(list)
+    for line in unexplained(lines, outcome.windows):
+        alike[line.process, _ID_OR_NUMBER.sub("#", line.text)].append(line)
+    outcome.complain(
+        [f"{len(of)} x {of[0].process} {of[0].level}, first: {of[0].text}" for of in alike.values()]
+    )
 
 
 def judge_latencies(outcome: Outcome) -> None:

@@ -13,7 +13,10 @@ _LEVELS = ("WARNING", "ERROR", "CRITICAL")
 _OF_SERVERS = re.compile(r"\b(ERROR|FATAL|PANIC|WARNING):|^[EF]\d{4} |# WARNING")
 _MARKS = ("Traceback (most recent call last)", "MemoryError", "Segmentation fault")
 _SHOWN = 300
-_OF_THE_MACHINE = re.compile("Memory overcommit must be enabled")
+_HARMLESS = re.compile(
+    "Memory overcommit must be enabled"  # of the machine
+    "|Connection pool is full"  # urllib3 keeps no more idle connections than a calm service needs
+)
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,12 @@ def _lines(path: Path) -> Iterator[Line]:
             at, level = _moment(found["at"]), str(found["level"])
         except (ValueError, KeyError, TypeError):
             last = _moment(text[:23].replace(".", ",")) or last
-            is_named = _OF_SERVERS.search(text) and not _OF_THE_MACHINE.search(text)
+            is_named = _OF_SERVERS.search(text) and not _HARMLESS.search(text)
             if is_named or any(mark in text for mark in _MARKS):
                 yield Line(path.stem, last, "ERROR", text[:_SHOWN])
             continue
         last = at
-        if level in _LEVELS:
+        if level in _LEVELS and not _HARMLESS.search(text):
             rest = {k: v for k, v in found.items() if k not in ("at", "level", "service")}
             yield Line(path.stem, at, level, json.dumps(rest)[:_SHOWN])
 
