@@ -7,7 +7,7 @@ MINUTES ?= 60
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test exhaustive e2e-trainer peers lint format bench faults soak lock clean
+.PHONY: help setup run test exhaustive e2e-trainer peers lint format bench faults soak lock audit fuzz clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -58,6 +58,12 @@ soak: setup ## Load for MINUTES=60, with restarts, a promotion and a training: i
 
 lock: setup ## Lock the requirements by hash, from requirements/*.in
 	$(BIN)/python requirements/lock.py
+
+audit: setup ## Ask for known vulnerabilities of what is locked, and look at its licences
+	$(BIN)/python requirements/audit.py
+
+fuzz: setup ## Feed every parser what mutates from valid files, SECONDS each; crashes are kept in var/fuzz
+	nice -n 10 $(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
 clean: ## Remove what was built, and the local service's data
 	rm -rf $(VENV) var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -86,6 +86,12 @@ class CorruptImageError(ImageError):
     code = "corrupt_image"
 
 
+class ImageTooComplexError(ImageError):
+    """The image file is made of more pieces than a camera writes."""
+
+    code = "image_too_complex"
+
+
 class ImageTooLargeError(ImageError):
     """The image has more pixels than the limit allows."""
 

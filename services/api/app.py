@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from apiflask import APIFlask
@@ -12,6 +13,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from services.api import access, errors, openapi, request_metrics
 from services.api.console import app as console
 from services.api.context import EXTENSION, context, create_context
+from services.api.pace import TooSlowError, paced
 from services.api.routes import (
     audit,
     datasets,
@@ -64,6 +66,7 @@ def create_app(settings: Settings, *, shared_metrics: Path | None = None) -> API
     app.add_url_rule("/", "root", app.doc(hide=True)(_to_first_page))
     app.after_request(_drain)
     access.init_app(app)
+    app.wsgi_app = paced(app.wsgi_app)
     return app
 
 
@@ -85,6 +88,7 @@ def _drain(response: Response) -> Response:
         limit = 4 * min(request.max_content_length or 0, usual)
         if length <= limit:
             read = 0
-            while read < limit and (chunk := stream.read(_DRAIN_CHUNK)):
-                read += len(chunk)
+            with suppress(TooSlowError):
+                while read < limit and (chunk := stream.read(_DRAIN_CHUNK)):
+                    read += len(chunk)
     return response

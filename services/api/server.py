@@ -32,6 +32,9 @@ GRACE_SECONDS = 30
 
 _log = logging.getLogger(__name__)
 
+STALLED_SECONDS = 60.0
+"""For a client to take the next bytes of its answer; then its connection is closed."""
+
 _LOOK_SECONDS = 0.1
 # gevent's own would let others run meanwhile, and throw at whoever waits for the socket.
 _poll, _socket = get_original("select", "poll"), get_original("socket", "socket")
@@ -78,6 +81,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 yield
         finally:
             self._idle.discard(client)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+        """Answer one request, whose client takes what it asked for or loses its place."""
+        sock.settimeout(STALLED_SECONDS)
+        return super().handle_request(listener_name, req, sock, addr)
 
     def run(self) -> None:
         """Serve; what was called is written to the audit trail meanwhile and at the end."""

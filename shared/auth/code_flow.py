@@ -18,6 +18,7 @@ from authlib.common.errors import AuthlibBaseError  # type: ignore[import-untype
 from authlib.integrations.httpx_client import OAuth2Client  # type: ignore[import-untyped]
 from authlib.oidc.discovery import get_well_known_url  # type: ignore[import-untyped]
 
+from shared.auth.bounded import bounded_options
 from shared.auth.issuers import Issuer, is_loopback, is_safe, parse_issuers
 from shared.auth.jwks import IssuerUnavailableError
 from shared.auth.tokens import TokenInvalidError
@@ -87,7 +88,7 @@ class CodeFlow:
                 )
         except httpx.HTTPError as error:
             raise IssuerUnavailableError from error
-        except (AuthlibBaseError, ValueError) as error:
+        except (AuthlibBaseError, ValueError, RecursionError) as error:
             raise TokenInvalidError("Its issuer refuses the code.") from error
         token = str(told.get("id_token", ""))
         if not _are_same(_nonce(token), attempt.nonce):
@@ -105,19 +106,21 @@ class CodeFlow:
             timeout=self._timeout,
             # A proxy that the environment names cannot reach this machine's own address.
             trust_env=not is_loopback(httpx.URL(self.issuer.url).host),
+            **bounded_options(),
         )
 
     def _endpoint(self, name: str) -> str:
         """An endpoint of the discovery document (OpenID Connect Discovery 1.0, section 3)."""
         trust_env = not is_loopback(httpx.URL(self.issuer.url).host)
         try:
-            with httpx.Client(timeout=self._timeout, trust_env=trust_env) as http:
+            options = bounded_options()
+            with httpx.Client(timeout=self._timeout, trust_env=trust_env, **options) as http:
                 answer = http.get(get_well_known_url(self.issuer.url, external=True))
                 found = answer.raise_for_status().json()
                 if found["issuer"] != self.issuer.url or not is_safe(found[name]):
                     raise IssuerUnavailableError("It says of itself what cannot be used.")
                 return str(found[name])
-        except (httpx.HTTPError, ValueError, TypeError, KeyError) as error:
+        except (httpx.HTTPError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise IssuerUnavailableError from error
 
 

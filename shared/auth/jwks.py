@@ -12,6 +12,7 @@ from authlib.oidc.discovery import get_well_known_url  # type: ignore[import-unt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import JWKRegistry, Key, KeySet
 
+from shared.auth.bounded import bounded_options
 from shared.auth.issuers import is_loopback, is_safe
 from shared.errors import TransientError
 from shared.settings import Settings
@@ -26,6 +27,11 @@ FRESH_SECONDS = 600.0
 """After so long known keys are fetched again, because an issuer may have withdrawn one."""
 
 _ASYMMETRIC = ("RSA", "EC")
+# What a server's answer can raise; nested JSON is the RecursionError.
+_UNUSABLE = (
+    *(httpx.HTTPError, httpx.InvalidURL),
+    *(ValueError, TypeError, KeyError, AttributeError, RecursionError),
+)
 _log = logging.getLogger(__name__)
 
 
@@ -90,7 +96,7 @@ class IssuerKeys:
         self._asked_at = time.monotonic()
         try:
             self._keys = self._fetch()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError, KeyError) as error:
+        except _UNUSABLE as error:
             fields = {"issuer": self._url, "error": type(error).__name__}
             _log.warning("an issuer does not give its keys", extra=fields)
         else:
@@ -99,7 +105,8 @@ class IssuerKeys:
     def _fetch(self) -> KeySet:
         # A proxy that the environment names cannot reach this machine's own address.
         trust_env = not is_loopback(httpx.URL(self._url).host)
-        with httpx.Client(timeout=self._timeout, trust_env=trust_env) as http:
+        options = bounded_options()
+        with httpx.Client(timeout=self._timeout, trust_env=trust_env, **options) as http:
             found = _json(http, get_well_known_url(self._url, external=True))
             # Discovery 1.0, section 4.3: who answers must be who was asked.
             if found["issuer"] != self._url or not is_safe(found["jwks_uri"]):

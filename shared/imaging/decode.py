@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -18,12 +20,15 @@ from shared.errors import (
     AnimatedImageError,
     CorruptImageError,
     EmptyFileError,
+    HemotriageError,
+    ImageTooComplexError,
     ImageTooLargeError,
     ImageTooSmallError,
     RotatedImageError,
     UnsupportedMediaTypeError,
     UnsupportedPixelFormatError,
 )
+from shared.frugal import Frugal
 from shared.imaging import INPUT_SIZE, Pixels
 from shared.imaging.mask import mask_scale_bar
 
@@ -42,6 +47,14 @@ MIN_SIDE = 32
 REDUCED_SIDE = 2 * INPUT_SIZE
 """Shortest side, in pixels, that a JPEG is reduced to while it is decoded."""
 
+MAX_SCANS = 100
+"""Scans of an accepted JPEG, as in libtiff. Progressive ones of cameras and editors have about 10;
+each is a pass over all pixels that takes some 75 bytes of a file."""
+
+_TIMES_READ = 4  # bytes that the decoders read of each one in a file; they read most once
+_HEADS_BYTES = 1024**2  # what heads cost besides, in a small file
+_CHUNK = 1024**2
+_START_OF_SCAN = b"\xff\xda"  # ITU-T T.81 table B.1; within coded data 0xff is followed by 0
 _UPRIGHT = 1
 _COLOUR_MODES = {"RGB", "RGBA", "P"}
 _BITS_PER_SAMPLE_TAG = 258
@@ -71,12 +84,20 @@ def decode_image(source: BinaryIO, *, max_pixels: int, reduced: bool = False) ->
     Raises:
         ImageError: One of its subclasses says what is wrong with the file.
     """
-    source.seek(0)
-    if not source.read(1):
+    size = source.seek(0, io.SEEK_END)
+    if size == 0:
         raise EmptyFileError
     source.seek(0)
-    image = _open(source)
-    with image:
+    frugal = cast(
+        "BinaryIO",
+        Frugal(
+            source,
+            most_bytes=_TIMES_READ * size + _HEADS_BYTES,
+            too_long=ImageTooComplexError("Its parts are read again and again."),
+            too_many=ImageTooComplexError("It is read in too many pieces."),
+        ),
+    )
+    with _damage_told(), _open(frugal) as image:
         _refuse_unusable(image, source, max_pixels)
         width, height = image.size
         if reduced:
@@ -84,18 +105,26 @@ def decode_image(source: BinaryIO, *, max_pixels: int, reduced: bool = False) ->
         return Decoded(_read_pixels(image), MEDIA_TYPES[str(image.format)], width, height)
 
 
-def _open(source: BinaryIO) -> Image.Image:
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """Whatever the decoders raise for a hostile file is the file's fault."""
     try:
-        with warnings.catch_warnings():
-            # The pixel limit below is ours and is stated in the error.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(source, formats=list(MEDIA_TYPES))
+        yield
+    except (HemotriageError, MemoryError):  # want of memory may be the machine's fault
+        raise
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(str(error)) from error
     except UnidentifiedImageError as error:
         raise UnsupportedMediaTypeError from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:
         raise CorruptImageError(str(error)) from error
+
+
+def _open(source: BinaryIO) -> Image.Image:
+    with warnings.catch_warnings():
+        # The pixel limit below is ours and is stated in the error.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(source, formats=list(MEDIA_TYPES))
 
 
 def _refuse_unusable(image: Image.Image, source: BinaryIO, max_pixels: int) -> None:
@@ -108,10 +137,9 @@ def _refuse_unusable(image: Image.Image, source: BinaryIO, max_pixels: int) -> N
         raise AnimatedImageError
     if image.mode not in _COLOUR_MODES or _has_16_bit_samples(image, source):
         raise UnsupportedPixelFormatError(f"The image's pixel format is {image.mode}.")
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise CorruptImageError("The EXIF data is damaged.") from error
+    if image.format == "JPEG" and _scans(source) > MAX_SCANS:
+        raise ImageTooComplexError(f"It has more than {MAX_SCANS} scans.")
+    orientation = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
     if orientation != _UPRIGHT:
         raise RotatedImageError(f"Its EXIF orientation is {orientation}.")
 
@@ -135,14 +163,20 @@ def _png_bit_depth(source: BinaryIO) -> int:
     return depth[0]
 
 
+def _scans(source: BinaryIO) -> int:
+    """Scans of a JPEG, and those of thumbnails within it; one that a piece cuts is not counted."""
+    position = source.tell()
+    source.seek(0)
+    found = 0
+    while chunk := source.read(_CHUNK):
+        found += chunk.count(_START_OF_SCAN)
+    source.seek(position)
+    return found
+
+
 def _read_pixels(image: Image.Image) -> Image.Image:
-    try:
-        image.load()
-        return image if image.mode == "RGB" else image.convert("RGB")
-    except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(str(error)) from error
-    except (OSError, SyntaxError, ValueError, IndexError, EOFError) as error:
-        raise CorruptImageError(str(error)) from error
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def to_model_input(image: Image.Image) -> Pixels:

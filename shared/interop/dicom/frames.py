@@ -32,7 +32,7 @@ from shared.interop.dicom.errors import (
     UnsupportedSopClassError,
     UnsupportedTransferSyntaxError,
 )
-from shared.interop.dicom.read import About, Frugal, Instance, guarded
+from shared.interop.dicom.read import About, Instance, frugal, guarded
 from shared.interop.sources import DicomSource
 from shared.jobs.submit import Upload
 from shared.jobs.uploads import check_upload, spool
@@ -161,8 +161,8 @@ def _frames(instance: Instance) -> Iterator[bytes]:
             raise CorruptDicomError("Its frames are not encapsulated.")
         size = stream.seek(0, 2)
         stream.seek(instance.pixels_at + _encapsulated_header(instance))
-        frugal = cast("BinaryIO", Frugal(stream, most_bytes=2 * size))
-        frames = generate_frames(cast("Any", frugal), number_of_frames=instance.frames)
+        encapsulated = cast("Any", frugal(stream, 2 * size))
+        frames = generate_frames(encapsulated, number_of_frames=instance.frames)
     else:
         frames = _native_frames(instance, stream.tell(), is_swapped=is_swapped)
     given = 0

@@ -1,13 +1,12 @@
 """Reads an uploaded DICOM file: what may be known of it, and then its frames one at a time.
 
 A header may be hostile: values of gigabytes, sequences within sequences, a stream that inflates to
-a thousand times its size. So of each file only `MAX_READS` pieces and `MAX_HEADER_BYTES` are read
-before its pixels, and only the attributes below are looked at.
+a thousand times its size. So of each file only `MAX_HEADER_BYTES` are read before its pixels, in
+a bounded number of pieces, and only the attributes below are looked at.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 import re
 import warnings
@@ -24,6 +23,7 @@ from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag, Tag
 
 from shared.errors import HemotriageError
+from shared.frugal import Frugal
 from shared.interop.dicom.deidentify import pseudonym
 from shared.interop.dicom.errors import CorruptDicomError, DicomFieldError
 from shared.jobs.reference import Reference
@@ -31,7 +31,6 @@ from shared.jobs.uploads import spool
 from shared.settings import Settings
 
 MAX_HEADER_BYTES = 4 * 1024**2
-MAX_READS = 100_000
 
 # What pydicom says of a value that it does not like may quote it: a name would get into the log.
 config.settings.reading_validation_mode = config.IGNORE
@@ -93,32 +92,17 @@ class Instance:
     has_pixels: bool
 
 
-class Frugal(io.RawIOBase):
-    """A stream that ends with an error once too much was read of it."""
-
-    def __init__(self, stream: BinaryIO, *, most_bytes: int) -> None:
-        self._stream = stream
-        self._bytes = most_bytes
-        self._reads = MAX_READS
-
-    def read(self, size: int = -1) -> bytes:
-        """Read up to `size` bytes; as many as are left of the budget where it is negative."""
-        self._reads -= 1
-        if self._reads < 0:
-            raise CorruptDicomError("It is made of too many pieces.")
-        data = self._stream.read(size if 0 <= size <= self._bytes else self._bytes + 1)
-        self._bytes -= len(data)
-        if self._bytes < 0:
-            raise CorruptDicomError("Its header is too large.")
-        return data
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a position."""
-        return self._stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        """The position."""
-        return self._stream.tell()
+def frugal(stream: BinaryIO, most_bytes: int) -> BinaryIO:
+    """A stream that ends with `CorruptDicomError` once too much was read of it."""
+    return cast(
+        "BinaryIO",
+        Frugal(
+            stream,
+            most_bytes=most_bytes,
+            too_long=CorruptDicomError("Its header is too large."),
+            too_many=CorruptDicomError("It is made of too many pieces."),
+        ),
+    )
 
 
 def is_dicom(stream: BinaryIO) -> bool:
@@ -156,17 +140,17 @@ def read_instance(stream: BinaryIO, settings: Settings) -> Instance:
         if not is_dicom(stream):
             raise CorruptDicomError("It does not begin as a DICOM file.")
         stream.seek(0)
-        frugal = cast("BinaryIO", Frugal(stream, most_bytes=MAX_HEADER_BYTES))
-        read_preamble(frugal, force=False)
-        meta = read_dataset(frugal, False, True, stop_when=_is_beyond_meta)
+        header_of = frugal(stream, MAX_HEADER_BYTES)
+        read_preamble(header_of, force=False)
+        meta = read_dataset(header_of, False, True, stop_when=_is_beyond_meta)
         syntax = uid.UID(_uid(meta, "TransferSyntaxUID"))
         if syntax == uid.DeflatedExplicitVRLittleEndian:
             syntax = uid.ExplicitVRLittleEndian
             stream = _inflated(stream, settings.max_request_bytes)
-            frugal = cast("BinaryIO", Frugal(stream, most_bytes=MAX_HEADER_BYTES))
-            frugal.seek(0)
+            header_of = frugal(stream, MAX_HEADER_BYTES)
+            header_of.seek(0)
         header = read_dataset(
-            frugal,
+            header_of,
             syntax.is_implicit_VR if not syntax.is_private else False,
             syntax.is_little_endian if not syntax.is_private else True,
             stop_when=_is_at_pixels,
