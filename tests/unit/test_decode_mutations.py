@@ -122,7 +122,7 @@ def mutate(kind: str, examples: int) -> None:
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_file_that_was_changed_gives_pixels_or_a_code(kind: str) -> None:
-    mutate(kind, examples=40)
+    mutate(kind, examples=15)
 
 
 @pytest.mark.exhaustive

@@ -100,3 +100,16 @@ def test_every_decision_has_its_record() -> None:
         text = record.read_text()
         for part in ("Context", "Decision", "Consequences"):
             assert f"\n## {part}" in text, record
+
+
+def test_every_test_that_the_threat_model_names_is_there() -> None:
+    named = set(
+        re.findall(r"`(test_\w+)`", (PROJECT_ROOT / "docs" / "threat-model.md").read_text())
+    )
+    defined = {
+        name
+        for path in (PROJECT_ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert len(named) > 50
+    assert named - defined == set()
