@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.access_settings import AccessSettings
 from shared.audit_settings import AuditSettings
 from shared.auth.hosts import parse_networks
 from shared.auth.issuers import parse_issuers, parse_scope_map
@@ -73,6 +74,7 @@ class InferenceSettings(BaseSettings):
 
 
 class Settings(
+    AccessSettings,
     MetricsSettings,
     TelemetrySettings,
     SecuritySettings,

@@ -13,6 +13,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 NOW = dt.datetime(2026, 5, 4, 3, 2, 1, 123456, dt.UTC)
 LATER = NOW + dt.timedelta(minutes=5)
+TENANT = "north"
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled", "dead")
 
 
@@ -24,11 +25,13 @@ def rows(mark: int) -> Rows:
         **_results(mark),
         **_datasets(mark),
         **_registry(mark),
+        **_retention(mark),
         "orders": [
             {
                 "id": made_id("order", mark),
                 "api_key_id": key_id(mark),
                 "accession_number": f"ACC-{mark}",
+                "tenant": TENANT,
                 "state": "claimed",
                 "priority": "urgent",
                 "transaction_uid": "1.2.3",
@@ -62,6 +65,7 @@ def _keys(mark: int) -> Rows:
                 "id": f"new{mark:09d}",
                 "name": "reader",
                 **secret,
+                "tenant": TENANT,
                 "successor_of": key_id(mark),
                 "allowed_hosts": ["10.0.0.0/8"],
                 "issuer": "https://idp.example.org",
@@ -129,6 +133,9 @@ def _job(mark: int, status: str) -> dict[str, Any]:
         "model_name": "m",
         "model_version": 1,
         "accession_number": f"ACC-{mark}",
+        "tenant": TENANT,
+        "request_id": "req-1",
+        "traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01",
         "attempts": 2,
         "failures": 1,
         "submitted_at": NOW,
@@ -159,6 +166,7 @@ def _results(mark: int) -> Rows:
                 "requires_review": False,
                 "policy_version": "2",
                 "document": document,
+                "tenant": TENANT,
                 "created_at": LATER,
                 "case_state": "closed",
                 "case_label": "Early",
@@ -187,6 +195,49 @@ def _results(mark: int) -> Rows:
         ],
         "drift_windows": [{"id": window, "window_from": NOW, "window_to": LATER, "results": []}],
         "drift_measures": [{**measured, "fields": 5, "psi": 0.1, "level": "ok", "alert": False}],
+    }
+
+
+def _retention(mark: int) -> Rows:
+    erased = made_id("erasure", mark)
+    asked = {"reason": "patient_request", "requested_by": "operator"}
+    held = {"value": f"pn-{mark}", "reason": "m-1", "placed_by": "operator"}
+    return {
+        "legal_holds": [
+            {"id": made_id("hold", mark), "kind": "patient_ref", **held, "tenant": TENANT},
+            {
+                "id": made_id("released hold", mark),
+                "kind": "accession_number",
+                **held,
+                "released_by": "operator",
+                "released_at": LATER,
+            },
+        ],
+        "erasures": [
+            {
+                "id": erased,
+                **asked,
+                "status": "done",
+                "ref_digest": sha256(b"pseudonym"),
+                "finished_at": LATER,
+                "counts": {"jobs": 1},
+                "job_ids": [made_id("erased job", mark)],
+                "models": ["m@1"],
+                "tenant": TENANT,
+            },
+            {"id": made_id("open erasure", mark), **asked, "patient_ref": f"pn-{mark}"},
+        ],
+        "removed_jobs": [
+            {
+                "job_id": made_id("erased job", mark),
+                "why": "erased",
+                "erasure_id": erased,
+                "tenant": TENANT,
+            },
+            {"job_id": made_id("purged job", mark), "why": "purged"},
+        ],
+        "object_removals": [{"key": f"jobs/{made_id('erased job', mark)}/", "again_at": LATER}],
+        "purges": [{"run_id": made_id("purge", mark), "kind": "jobs", "before": NOW, "removed": 7}],
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from flask import g, request
 
 from services.api.context import context
-from shared.auth.hosts import HostNotAllowedError, client_address
+from shared.auth.hosts import Address, client_address
 from shared.auth.keys import ApiKey, Scope, have_one_holder, refuse_host
 from shared.auth.makers import have_one_origin
 from shared.errors import ForbiddenError, UnauthorizedError
@@ -39,6 +39,7 @@ def requires(scope: Scope) -> Callable[[View], View]:
 
     Raises:
         UnauthorizedError: No valid key was sent.
+        TooManyAttemptsError: Too many invalid ones came from the same address.
         ForbiddenError: The key lacks the scope, or may not be used from there.
         IssuerUnavailableError: The issuer of a token does not give its keys.
     """
@@ -81,9 +82,9 @@ def second_key(text: str | None) -> ApiKey | None:
     if text is None:
         return None
     try:
-        key = context().keys.authenticate(text)
+        key = authenticate(text)
         refuse_other_hosts(key)
-    except (UnauthorizedError, HostNotAllowedError) as error:
+    except (UnauthorizedError, ForbiddenError) as error:
         raise SecondKeyError(f"It is refused: {error.code}.") from error
     sessions, first = context().sessions, current_key()
     if have_one_holder(sessions, key, first):
@@ -101,13 +102,39 @@ def refuse_other_hosts(key: ApiKey) -> None:
     Raises:
         HostNotAllowedError: It may not.
     """
+    refuse_host(key, _address())
+
+
+def authenticate(text: str) -> ApiKey:
+    """Find the key, or the identity of the token, that the running request sent.
+
+    From an address from which much has failed, only what was found valid before is looked at:
+    behind it there may be others with keys that are good.
+
+    Raises:
+        TooManyAttemptsError: It is not looked at.
+        UnauthorizedError: It is not valid.
+        TenantMissingError: It is a token that names no tenant.
+        IssuerUnavailableError: The issuer of a token does not give its keys.
+    """
+    ctx, address = context(), _address()
+    if not ctx.keys.has_known(text):
+        ctx.attempts.check(address)
+    try:
+        return ctx.keys.authenticate(text)
+    except UnauthorizedError:
+        ctx.attempts.failed(address)
+        raise
+
+
+def _address() -> Address | None:
+    """Where the running request comes from; None where that is no address."""
     forwarded_for = request.headers.get("X-Forwarded-For", "")
-    proxies = context().trusted_proxies
-    refuse_host(key, client_address(request.remote_addr, forwarded_for, proxies))
+    return client_address(request.remote_addr, forwarded_for, context().trusted_proxies)
 
 
 def _sent_key() -> ApiKey:
     authorization = request.authorization
     if authorization is None or authorization.type != "bearer" or not authorization.token:
         raise UnauthorizedError
-    return context().keys.authenticate(authorization.token)
+    return authenticate(authorization.token)

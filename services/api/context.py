@@ -11,6 +11,7 @@ from flask import current_app
 
 from services.api.polls import Polls
 from shared.audit.calls import CallTrail
+from shared.auth.attempts import FailedAttempts
 from shared.auth.hosts import Networks, parse_networks
 from shared.auth.known import KnownKeys
 from shared.auth.tokens import Tokens
@@ -40,6 +41,7 @@ class Context:
     broker: CelerySender
     outbox: Outbox
     keys: KnownKeys
+    attempts: FailedAttempts
     trusted_proxies: Networks
     calls: CallTrail
     polls: Polls
@@ -67,6 +69,7 @@ def create_context(settings: Settings) -> Context:
         broker=broker,
         outbox=Outbox(sessions, broker),
         keys=KnownKeys(sessions, Tokens(settings)),
+        attempts=FailedAttempts(settings.failed_sign_ins_per_minute),
         trusted_proxies=parse_networks(settings.trusted_proxies),
         calls=CallTrail(sessions),
         polls=Polls(),

@@ -79,6 +79,7 @@ def dataset_from_reviews(values: Any) -> uuid.UUID:
         since=asked.reviews_since,
         base=asked.base,
         name=asked.name,
+        tenant=asked.tenant,
         actor=actor(),
     )
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.api.dataset_uploads import MEDIA_TYPES
 from services.api.fields import FORM, Flag
 from services.api.schemas import JobError, Reference
+from shared.auth.tenants import DEFAULT_TENANT, TENANT
 from shared.datasets.states import DatasetSource, DatasetStatus, DatasetVersion
 
 
@@ -33,6 +34,11 @@ class ReviewsIn(BaseModel):
     )
     base: uuid.UUID | None = Field(None, description="A version whose images it has too.")
     name: Reference | None = Field(None, description="For people; never a patient's.")
+    tenant: str = Field(
+        DEFAULT_TENANT,
+        pattern=TENANT,
+        description="Whose reviews; those of several come in one after the other, by `base`.",
+    )
 
 
 class DatasetListQuery(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.api.auth import actor
+from services.api.auth import actor, current_key
 from services.api.context import context
 from shared.explanations import queue
 from shared.explanations.states import ExplanationState, Subject
@@ -25,17 +25,23 @@ def asked(
         NoResultError: The job has no result that could be explained.
         QueueFullError: Too many by this method are asked for.
     """
-    ctx = context()
+    ctx, tenant = context(), current_key().tenant
     waits = bool(seconds) and ctx.waiting_places.acquire(blocking=False)
     try:
         most = ctx.settings.max_queued_explanations
         state = queue.request(
-            ctx.sessions, subject, actor=actor(), most=most, waits=waits, lost=lost
+            ctx.sessions,
+            subject,
+            tenant=tenant,
+            actor=actor(),
+            most=most,
+            waits=waits,
+            lost=lost,
         )
         if state is None:
             raise QueueFullError(f"{most} explanations by {subject.method} are asked for.")
         if waits and not state.status.is_final:
-            state = ctx.explanations.wait(subject, seconds)
+            state = ctx.explanations.wait(subject, seconds, tenant=tenant)
         return state
     finally:
         if waits:

@@ -71,15 +71,16 @@ def accept(
         HemotriageError: One of its subclasses says why the job is not taken.
     """
     ctx = context()
-    order = order_of(ctx.sessions, fields.accession_number)
-    ctx.admission.admit(current_key(), priority_of(fields.priority, order))
+    key = current_key()
+    order = order_of(ctx.sessions, fields.accession_number, tenant=key.tenant)
+    ctx.admission.admit(key, priority_of(fields.priority, order))
     model = ctx.registry.resolve_for_job(fields.model, random.random())  # noqa: S311 - no secret
     uploads, completed = _taken(streams, fields, name_of)
     order = order or _order_in_headers(fields, completed)
     request = _job_request(completed, order, model, uploads, idempotency_key)
     submission = submit(ctx.sessions, ctx.storage, ctx.outbox, filled(request, order), uploads)
     if submission.created:
-        ctx.ends.accepted(submission.job.id)
+        ctx.ends.accepted(submission.job.id, tenant=key.tenant)
     return submission
 
 
@@ -88,7 +89,7 @@ def _order_in_headers(said: JobFields, completed: JobFields) -> Order | None:
     if completed.accession_number == said.accession_number:
         return None
     ctx = context()
-    order = order_of(ctx.sessions, completed.accession_number)
+    order = order_of(ctx.sessions, completed.accession_number, tenant=current_key().tenant)
     priority = priority_of(said.priority, order)
     if priority is not priority_of(said.priority, None):
         ctx.admission.admit(current_key(), priority)
@@ -133,6 +134,7 @@ def _job_request(
     described = sorted(fields.model_dump(mode="json").items())
     return JobRequest(
         api_key_id=current_key().id,
+        tenant=current_key().tenant,
         model_name=model.name,
         model_version=model.version,
         priority=priority_of(fields.priority, order),

@@ -29,7 +29,7 @@ Post images to `/v1/jobs`, then poll the job at its `Location`. Errors are probl
 """
 
 _BINARY = {"type": "string", "format": "binary"}
-_ANSWERS_OF_EVERY_CALL = {401, 403, 503}
+_ANSWERS_OF_EVERY_CALL = {401, 403, 429, 503}
 _ANSWERS_OF_AN_UPLOAD = {400, 409, 413, 415, 422, 429}
 _STORES = ("/dicomweb/studies", "/dicomweb/studies/{study_uid}")
 _WORDED = ("/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/result")

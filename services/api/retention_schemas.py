@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.api.fields import Flag
 from services.api.schemas import Reference
+from shared.auth.tenants import DEFAULT_TENANT, TENANT
 from shared.retention.erasures import Erasure, ErasureStatus
 from shared.retention.holds import Hold, HoldKind
 
@@ -21,6 +22,7 @@ class HoldIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    tenant: str = Field(DEFAULT_TENANT, pattern=TENANT, description="Whose data are held.")
     kind: HoldKind
     value: Reference = Field(
         description="The id of a job, a patient's pseudonym or an accession number."
@@ -32,6 +34,7 @@ class HoldOut(BaseModel):
     """A hold as it stands."""
 
     id: str
+    tenant: str
     kind: HoldKind
     value: str = Field(description="Empty once the patient that it named was erased.")
     reason: str
@@ -59,6 +62,9 @@ class ErasureIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    tenant: str = Field(
+        DEFAULT_TENANT, pattern=TENANT, description="In which the pseudonym is meant."
+    )
     patient_ref: Reference = Field(description="The pseudonym that jobs and orders carry.")
     reason: Code = Field(description="A code, such as `patient_request`.")
 
@@ -73,6 +79,7 @@ class ErasureOut(BaseModel):
     """An erasure as it stands; it does not say whose."""
 
     id: str
+    tenant: str
     status: ErasureStatus
     reason: str
     requested_by: str
@@ -110,6 +117,7 @@ def erasure_out(erasure: Erasure) -> ErasureOut:
     """The erasure as clients see it."""
     return ErasureOut(
         id=str(erasure.id),
+        tenant=erasure.tenant,
         status=erasure.status,
         reason=erasure.reason,
         requested_by=erasure.requested_by,

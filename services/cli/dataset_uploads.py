@@ -18,6 +18,7 @@ from rich.table import Table
 from services.cli.operator import service_address
 from services.cli.rendering import json_of
 from services.trainer.dataset import labelled_files
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.client import Client
 from shared.client.answers import Failure
 from shared.client.datasets import Dataset
@@ -59,11 +60,18 @@ def upload(source: Path, *, name: str | None, locked: bool, wait: bool, as_json:
 @click.command("from-reviews")
 @click.option("--base", help="Id of a data set whose images it has too.")
 @click.option("--since", help="Id of a data set: reviews from when that was asked for.")
+@click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="Whose reviews.")
 @_name
 @_wait
 @_as_json
 def from_reviews(
-    *, base: str | None, since: str | None, name: str | None, wait: bool, as_json: bool
+    *,
+    base: str | None,
+    since: str | None,
+    tenant: str,
+    name: str | None,
+    wait: bool,
+    as_json: bool,
 ) -> None:
     """Make a data set of the images of reviewed jobs.
 
@@ -71,7 +79,7 @@ def from_reviews(
     to the service of HEMOTRIAGE_URL and HEMOTRIAGE_API_KEY, or to that of `make run`.
     """
     client = Client(*service_address())
-    asked = client.dataset_from_reviews(base=base, reviews_since=since, name=name)
+    asked = client.dataset_from_reviews(base=base, reviews_since=since, tenant=tenant, name=name)
     _finish(client, asked, wait, as_json, dict)
 
 

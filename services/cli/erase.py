@@ -8,6 +8,7 @@ from typing import TextIO
 import click
 
 from services.cli.operator import operator_settings
+from services.cli.tenants import tenant_option
 from shared.db.roles.table import Role
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.errors import BadRequestError
@@ -33,6 +34,7 @@ class NoPseudonymError(BadRequestError):
 @click.option("--patient-ref", help="The pseudonym that jobs and orders carry.")
 @click.option("--patient-id", help="The patient's number, of which the pseudonym was made.")
 @click.option("--issuer", default="", help="Who gave that number, as DICOM or HL7 said it.")
+@tenant_option("Whose patient it is.")
 @click.option("--reason", default="patient_request", show_default=True, help="A code.")
 @click.option("--reapply", "again", is_flag=True, help="Erase again what a restore brought back.")
 @click.option("--ledger", is_flag=True, help="Print what was erased, a line of JSON each.")
@@ -42,12 +44,13 @@ def command(
     patient_ref: str | None,
     patient_id: str | None,
     issuer: str,
+    tenant: str,
     reason: str,
     again: bool,
     ledger: bool,
     copy: TextIO | None,
 ) -> None:
-    """Erase all jobs, orders, images, results and reviews of a patient, for good.
+    """Erase all jobs, orders, images, results and reviews of a tenant's patient, for good.
 
     Nothing is erased if a legal hold covers any of it. Works on the database of the settings or of
     `make run`.
@@ -65,14 +68,26 @@ def command(
         _reapply(settings, sessions, storage, copy)
     else:
         named = patient_ref or _pseudonym(settings, patient_id or "", issuer)
-        _erase(settings, sessions, storage, named, reason)
+        _erase(settings, sessions, storage, named, tenant=tenant, reason=reason)
 
 
 def _erase(
-    settings: Settings, sessions: Sessions, storage: S3Store, patient_ref: str, reason: str
+    settings: Settings,
+    sessions: Sessions,
+    storage: S3Store,
+    patient_ref: str,
+    *,
+    tenant: str,
+    reason: str,
 ) -> None:
-    secret = settings.pseudonym_secret
-    asked = request_erasure(sessions, patient_ref, reason=reason, actor=_ACTOR, secret=secret)
+    asked = request_erasure(
+        sessions,
+        patient_ref,
+        tenant=tenant,
+        reason=reason,
+        actor=_ACTOR,
+        secret=settings.pseudonym_secret,
+    )
     done = carry_out(sessions, storage, asked.id, again_after=_grace(settings))
     if done.status is ErasureStatus.REFUSED:
         raise LegalHoldError(f"Held by {', '.join(map(str, done.hold_ids))}.")

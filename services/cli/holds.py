@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from services.cli.operator import operator_settings
+from services.cli.tenants import tenant_option
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.retention.holds import HoldKind, list_holds, place, release
 
@@ -24,9 +25,11 @@ def command() -> None:
 @click.argument("kind", type=click.Choice([kind.value for kind in HoldKind]))
 @click.argument("value")
 @click.option("--reason", required=True, help="A code, such as the number of a matter.")
-def place_one(kind: str, value: str, reason: str) -> None:
+@tenant_option("Whose data are held.")
+def place_one(*, kind: str, value: str, reason: str, tenant: str) -> None:
     """Hold a job, all that is of a patient, or an order and its jobs; prints the hold's id."""
-    hold = place(_sessions(), HoldKind(kind), value, reason=reason, actor=_ACTOR)
+    named = HoldKind(kind)
+    hold = place(_sessions(), named, value, tenant=tenant, reason=reason, actor=_ACTOR)
     click.echo(hold.id)
 
 
@@ -41,13 +44,14 @@ def release_one(hold_id: uuid.UUID) -> None:
 @command.command("list")
 @click.option("--all", "released", is_flag=True, help="Those that were released too.")
 def list_all(*, released: bool) -> None:
-    """List the holds, newest first."""
-    titles = ("id", "kind", "value", "reason", "placed", "by", "released")
+    """List the holds of all tenants, newest first."""
+    titles = ("id", "tenant", "kind", "value", "reason", "placed", "by", "released")
     table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles))
     for hold in list_holds(_sessions(), released=released):
         ended = hold.released_at
         table.add_row(
             str(hold.id),
+            hold.tenant,
             hold.kind,
             hold.value,
             hold.reason,

@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from services.cli.operator import operator_settings
 from services.cli.replaying import CANNOT_EXIT_CODE, Replay, record_of, replay
+from shared.auth.tenants import EVERY_TENANT
 from shared.db.session import create_database, create_sessions
 from shared.errors import ConflictError, HemotriageError
 from shared.jobs.entities import Job
@@ -40,7 +41,8 @@ def command() -> None:
 def list_all(status: str, limit: int) -> None:
     """List jobs of one status, newest first, a line each, with the reason of those that failed."""
     sessions = create_sessions(create_database(operator_settings(), pool_size=1))
-    for job in list_jobs(sessions, JobFilter(status=Status(status)), limit=limit).jobs:
+    criteria = JobFilter(status=Status(status))
+    for job in list_jobs(sessions, criteria, tenant=EVERY_TENANT, limit=limit).jobs:
         click.echo(_line(job))
 
 
@@ -56,12 +58,12 @@ def requeue_jobs(job_ids: tuple[uuid.UUID, ...], *, dead: bool, code: str | None
     sessions = create_sessions(create_database(settings, pool_size=1))
     seconds = settings.expire_after_seconds
     for job_id in job_ids:
-        requeue(sessions, job_id, expire_after_seconds=seconds)
+        requeue(sessions, job_id, tenant=EVERY_TENANT, expire_after_seconds=seconds)
         click.echo(f"requeued {job_id}")
     while dead and (found := dead_letters(sessions, code=code)):
         for job_id in found:
             with suppress(ConflictError):  # another operator was quicker
-                requeue(sessions, job_id, expire_after_seconds=seconds)
+                requeue(sessions, job_id, tenant=EVERY_TENANT, expire_after_seconds=seconds)
                 click.echo(f"requeued {job_id}")
 
 
@@ -78,7 +80,7 @@ def replay_job(job_id: uuid.UUID, *, as_json: bool) -> None:
     with _or_cannot(job_id, as_json=as_json):
         settings = operator_settings()
         sessions = create_sessions(create_database(settings, pool_size=2))
-        job = get_job(sessions, job_id)
+        job = get_job(sessions, job_id, tenant=EVERY_TENANT)
         try:
             found = replay(settings, sessions, job)
         except HemotriageError as error:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from services.cli.operator import operator_settings
+from services.cli.tenants import tenant_option
 from shared.auth.hosts import Networks, parse_networks
 from shared.auth.keys import (
     ApiKey,
@@ -32,6 +33,7 @@ def command() -> None:
 
 @command.command("create")
 @click.option("--name", required=True, help="Who uses the key.")
+@tenant_option("Whose cases it is for.")
 @click.option("--scopes", default="submit,read", show_default=True, help="Of: " + ", ".join(Scope))
 @click.option(
     "--jobs-per-minute",
@@ -42,6 +44,8 @@ def command() -> None:
 @click.option("--hosts", help="Where it may be used from: addresses and networks, 10.0.0.0/8,...")
 def create(
     name: str,
+    *,
+    tenant: str,
     scopes: str,
     jobs_per_minute: int | None,
     expires_in_days: float | None,
@@ -59,6 +63,7 @@ def create(
         _sessions(),
         name,
         chosen,
+        tenant=tenant,
         jobs_per_minute=jobs_per_minute,
         expires_at=expires_at,
         allowed_hosts=None if hosts is None else _networks(hosts),
@@ -86,7 +91,17 @@ def rotate(key_id: str, hours: float) -> None:
 def list_all() -> None:
     """List the keys, without their secrets, and those whom issuers of tokens vouch for."""
     moments = ("created", "expires", "revoked")
-    titles = ("id", "name", "scopes", "jobs/min", "hosts", *moments, "successor of", "issuer")
+    titles = (
+        "id",
+        "name",
+        "tenant",
+        "scopes",
+        "jobs/min",
+        "hosts",
+        *moments,
+        "successor of",
+        "issuer",
+    )
     table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles))
     for key in list_keys(_sessions()):
         table.add_row(*_row(key))
@@ -107,6 +122,7 @@ def _row(key: ApiKey) -> list[str]:
     return [
         key.id,
         key.name,
+        key.tenant,
         scopes,
         str(key.jobs_per_minute or "-"),
         "any" if key.allowed_hosts is None else ", ".join(map(str, key.allowed_hosts)),

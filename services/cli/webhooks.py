@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from services.cli.operator import operator_settings
+from shared.auth.tenants import EVERY_TENANT
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.webhooks.admin import list_events, resend
 from shared.webhooks.signature import new_secret
@@ -26,7 +27,8 @@ def list_all(*, undelivered: bool, limit: int) -> None:
     """List events, newest first, with the reason of the last failure."""
     titles = ("id", "job", "event", "to", "created", "state", "attempts", "next", "last error")
     table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles))
-    for event in list_events(_sessions(), undelivered=undelivered, limit=limit):
+    events = list_events(_sessions(), tenant=EVERY_TENANT, undelivered=undelivered, limit=limit)
+    for event in events:
         following = event.next_attempt_at
         table.add_row(
             str(event.id),
@@ -46,7 +48,7 @@ def list_all(*, undelivered: bool, limit: int) -> None:
 @click.argument("event_id", type=click.UUID)
 def resend_one(event_id: uuid.UUID) -> None:
     """Make the event with this id due at once, whether or not it was delivered."""
-    resend(_sessions(), event_id)
+    resend(_sessions(), event_id, tenant=EVERY_TENANT)
     click.echo(f"due {event_id}")
 
 

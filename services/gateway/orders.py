@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from services.gateway.keys import GatewayKey
 from services.gateway.status import log_unforeseen
 from shared.auth.hosts import Address
+from shared.auth.keys import ApiKey
 from shared.clock import utc_now
 from shared.db.session import Sessions
 from shared.errors import HemotriageError
@@ -66,7 +67,7 @@ class OrderIntake:
         return acknowledge(asked, refusal, at=utc_now()), refusal
 
     def _take(self, asked: Message, address: Address | None) -> None:
-        key_id = self.key.used_from(str(address)).id
+        key = self.key.used_from(str(address))
         requests = read_orders(
             asked,
             accession_field=self.settings.hl7_accession_field,
@@ -74,16 +75,16 @@ class OrderIntake:
         )
         # Two messages about the same orders take them in one order, and wait in no ring.
         requests = tuple(sorted(requests, key=lambda each: each.order.accession_number))
-        self._carry_out(requests, key_id)
+        self._carry_out(requests, key)
         _log.info("HL7 message taken", extra={"orders": len(requests)})
 
-    def _carry_out(self, requests: Sequence[OrderRequest], key_id: str) -> None:
+    def _carry_out(self, requests: Sequence[OrderRequest], key: ApiKey) -> None:
         numbers = [each.order.accession_number for each in requests if each.cancels]
-        known = {number: find_order(self.sessions, number) for number in numbers}
+        known = {number: find_order(self.sessions, number, tenant=key.tenant) for number in numbers}
         with self.sessions.begin() as session:
             for request in requests:
                 try:
-                    self._do(session, request, known, key_id)
+                    self._do(session, request, known, key)
                 except OrderClosedError as error:
                     hint = "The order is claimed or completed."
                     raise request.orc.error(Condition.RECORD_LOCKED, 0, hint) from error
@@ -92,16 +93,22 @@ class OrderIntake:
                     raise request.orc.error(Condition.DUPLICATE_KEY, 2, hint) from error
 
     def _do(
-        self, session: Session, request: OrderRequest, known: dict[str, Order | None], key_id: str
+        self, session: Session, request: OrderRequest, known: dict[str, Order | None], key: ApiKey
     ) -> None:
         if not request.cancels:
-            put(session, request.order, key_id=key_id, of_same_placer=True)
+            put(
+                session,
+                request.order,
+                tenant=key.tenant,
+                key_id=key.id,
+                of_same_placer=True,
+            )
             return
         order = known[request.order.accession_number]
         # What another sender placed, this one does not know.
         if order is None or order.placer not in (None, request.order.placer):
             raise request.orc.error(Condition.UNKNOWN_KEY, 2)
-        take_back(session, order.id, key_id=key_id)
+        take_back(session, order.id, tenant=key.tenant, key_id=key.id)
 
 
 def _refusal(error: Exception) -> Refusal:

@@ -42,7 +42,7 @@ class Worklist:
             key = self.key.used_from(requestor.address, scope=Scope.READ)
             caller = requestor.ae_title.strip()
             query = read_query(event.identifier, caller)
-            orders = self._matching(query)
+            orders = self._matching(query, key.tenant)
             items = [item_of(order, query) for order in orders[:MAX_ITEMS]]
             self._record(key.id, caller, len(items))
         except Exception as error:  # an association must get its answer, whatever went wrong
@@ -57,10 +57,10 @@ class Worklist:
         if len(orders) > MAX_ITEMS:
             yield OUT_OF_RESOURCES, None
 
-    def _matching(self, query: WorklistQuery) -> list[Order]:
+    def _matching(self, query: WorklistQuery, tenant: str) -> list[Order]:
         if query.criteria is None:
             return []
-        return awaited_orders(self.sessions, query.criteria, limit=MAX_ITEMS + 1)
+        return awaited_orders(self.sessions, query.criteria, tenant=tenant, limit=MAX_ITEMS + 1)
 
     def _record(self, key_id: str, caller: str, items: int) -> None:
         with self.sessions.begin() as session:

@@ -127,7 +127,12 @@ class Ingest:
         if held.base_id is not None:
             base = fetch_dataset(self._storage, self._sessions, held.base_id, self._versions)
             collected.base = folders.add_folder(base)
-        jobs = newest_reviews(self._sessions, after=held.reviews_after, until=held.reviews_until)
+        jobs = newest_reviews(
+            self._sessions,
+            tenant=held.tenant,
+            after=held.reviews_after,
+            until=held.reviews_until,
+        )
         labels = {str(label): label for label in LABELS}
         candidates = [job for job in jobs if job.label in labels]
         left_out: Counter[str] = Counter()

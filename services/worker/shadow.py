@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.worker.batcher import NotNowError
 from services.worker.isolation import Isolation
+from shared.auth.tenants import EVERY_TENANT
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.errors import HemotriageError, PermanentError
 from shared.heartbeat import beat
@@ -165,7 +166,7 @@ class Shadow:
 
     def _said(self, task: ShadowTask) -> TriageResult | str:
         """What the challenger says, or the code of the error for which it says nothing."""
-        images = get_job(self._sessions, task.job_id).images
+        images = get_job(self._sessions, task.job_id, tenant=EVERY_TENANT).images
         held = Claim(
             job_id=task.job_id,
             worker="shadow",

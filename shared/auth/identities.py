@@ -15,6 +15,7 @@ from shared.auth.keys import OPEN_COLUMNS, ApiKey, key_from_row, new_key_id, ref
 from shared.auth.tokens import Bearer
 from shared.db.models import ApiKeyRow
 from shared.db.session import Sessions, execute
+from shared.errors import KeyRevokedError
 
 _NO_SECRET = ""
 
@@ -26,18 +27,27 @@ def identify(sessions: Sessions, bearer: Bearer) -> ApiKey:
         KeyRevokedError: An operator has revoked the identity.
         KeyExpiredError: The token's time is over.
     """
-    statement = select(*OPEN_COLUMNS).where(
-        ApiKeyRow.issuer == bearer.issuer, ApiKeyRow.subject == bearer.subject
-    )
-    rows = execute(sessions, statement)
-    if not rows:
+    found = _of_subject(sessions, bearer)
+    if bearer.tenant not in found:
         _add(sessions, bearer)
-        rows = execute(sessions, statement)
-    key = key_from_row(rows[0])
+        found = _of_subject(sessions, bearer)
+    # Whoever was shut out comes back in no other tenant.
+    for identity in found.values():
+        if identity.revoked_at is not None:
+            raise KeyRevokedError
+    key = found[bearer.tenant]
     expires_at = min(filter(None, (key.expires_at, bearer.expires_at)))
     key = dataclasses.replace(key, scopes=bearer.scopes, expires_at=expires_at)
     refuse_ended(key)
     return key
+
+
+def _of_subject(sessions: Sessions, bearer: Bearer) -> dict[str, ApiKey]:
+    """Somebody's identities by their tenants."""
+    statement = select(*OPEN_COLUMNS).where(
+        ApiKeyRow.issuer == bearer.issuer, ApiKeyRow.subject == bearer.subject
+    )
+    return {row.tenant: key_from_row(row) for row in execute(sessions, statement)}
 
 
 def _add(sessions: Sessions, bearer: Bearer) -> None:
@@ -51,6 +61,7 @@ def _add(sessions: Sessions, bearer: Bearer) -> None:
             scopes=[],
             issuer=bearer.issuer,
             subject=bearer.subject,
+            tenant=bearer.tenant,
         )
         .on_conflict_do_nothing()
         .returning(ApiKeyRow.id)
@@ -58,4 +69,11 @@ def _add(sessions: Sessions, bearer: Bearer) -> None:
     with sessions.begin() as session:
         key_id = session.scalar(statement)
         if key_id is not None:
-            audit.record(session, "api", "identity.added", key=key_id, issuer=bearer.issuer)
+            audit.record(
+                session,
+                "api",
+                "identity.added",
+                key=key_id,
+                issuer=bearer.issuer,
+                tenant=bearer.tenant,
+            )

@@ -80,14 +80,15 @@ def granted_scopes(
             another. Its value is a list, or text with spaces between (RFC 8693, section 4.2).
         scope_map: The scopes of other values than `hemotriage.SCOPE`.
     """
-    value = _claim(claims, claim)
+    value = claimed(claims, claim)
     values = value.split() if isinstance(value, str) else value
     named = {each for each in values if isinstance(each, str)} if isinstance(values, list) else ()
     granted = {scope for scope in Scope if SCOPE_PREFIX + scope in named}
     return frozenset(granted).union(*(scope_map.get(each, frozenset()) for each in named))
 
 
-def _claim(claims: Mapping[str, object], name: str) -> object:
+def claimed(claims: Mapping[str, object], name: str) -> object:
+    """The value of a claim, or of one within another, as in `realm_access.roles`; None: none."""
     # Names of claims may be URLs, with dots of their own.
     if name in claims:
         return claims[name]

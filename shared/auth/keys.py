@@ -15,12 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import ColumnElement, Row, and_, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared import audit
 from shared.auth.hosts import Address, HostNotAllowedError, Networks, is_within
 from shared.auth.scopes import Scope
+from shared.auth.tenants import DEFAULT_TENANT, AdminTenantError, parse_tenant
 from shared.clock import utc_now
 from shared.db.models import ApiKeyRow
 from shared.db.session import Sessions, execute
@@ -68,6 +69,7 @@ class ApiKey:
         successor_of: The id of the key that it takes the place of.
         issuer: Who vouches for `subject`; None for a key of this service.
         subject: What the issuer calls somebody.
+        tenant: Whose cases it is for.
     """
 
     id: str
@@ -81,6 +83,7 @@ class ApiKey:
     successor_of: str | None = None
     issuer: str | None = None
     subject: str | None = None
+    tenant: str = DEFAULT_TENANT
 
 
 def create_key(
@@ -91,19 +94,31 @@ def create_key(
     jobs_per_minute: int | None = None,
     expires_at: dt.datetime | None = None,
     allowed_hosts: Networks | None = None,
+    tenant: str = DEFAULT_TENANT,
     actor: str = _OPERATOR,
 ) -> tuple[ApiKey, str]:
-    """Make a key; returns it with its full text, which cannot be had again."""
+    """Make a key; returns it with its full text, which cannot be had again.
+
+    Raises:
+        ValueError: `tenant` is no name of one.
+        AdminTenantError: It would have the scope `admin`, for another tenant than `default`.
+    """
+    granted = sorted(scopes)
+    if Scope.ADMIN in granted and tenant != DEFAULT_TENANT:
+        raise AdminTenantError
     row = ApiKeyRow(
         name=name,
-        scopes=sorted(scopes),
+        scopes=granted,
+        tenant=parse_tenant(tenant),
         jobs_per_minute=jobs_per_minute,
         expires_at=expires_at,
         allowed_hosts=None if allowed_hosts is None else [str(each) for each in allowed_hosts],
     )
     with sessions.begin() as session:
         made = _add(session, row)
-        audit.record(session, actor, "key.created", key=row.id, scopes=row.scopes)
+        audit.record(
+            session, actor, "key.created", key=row.id, scopes=row.scopes, tenant=row.tenant
+        )
         return made
 
 
@@ -112,8 +127,8 @@ def rotate_key(
 ) -> tuple[ApiKey, str]:
     """Make the successor of a key, which expires once the overlap is over.
 
-    The successor has its name, scopes, rate and hosts. Where the key was made to expire, the
-    successor lives as long as it was to live.
+    The successor has its name, tenant, scopes, rate and hosts. Where the key was made to expire,
+    the successor lives as long as it was to live.
 
     Returns:
         The successor and its full text, which cannot be had again.
@@ -131,6 +146,7 @@ def rotate_key(
         lifetime = old.expires_at and old.expires_at - old.created_at
         row = ApiKeyRow(
             name=old.name,
+            tenant=old.tenant,
             scopes=old.scopes,
             jobs_per_minute=old.jobs_per_minute,
             expires_at=lifetime and now + lifetime,
@@ -144,7 +160,12 @@ def rotate_key(
 
 
 def have_one_holder(sessions: Sessions, one: ApiKey, other: ApiKey) -> bool:
-    """Whether two keys are the same, or one took the other's place, at once or over others."""
+    """Whether two keys are the same, or one took the other's place, at once or over others.
+
+    Identities of one subject in several tenants are one holder's too.
+    """
+    if one.issuer is not None and (one.issuer, one.subject) == (other.issuer, other.subject):
+        return True
     newer = select(ApiKeyRow.id, ApiKeyRow.successor_of).where(ApiKeyRow.id.in_([one.id, other.id]))
     line = newer.add_columns(ApiKeyRow.id.label("origin")).cte("line", recursive=True)
     older = select(ApiKeyRow.id, ApiKeyRow.successor_of, line.c.origin)
@@ -198,7 +219,7 @@ def refuse_host(key: ApiKey, address: Address | None) -> None:
 
 
 def revoke_key(sessions: Sessions, key_id: str, *, actor: str = _OPERATOR) -> None:
-    """Revoke a key, or an identity; it is refused from then on.
+    """Revoke a key, or an identity in all of its tenants; it is refused from then on.
 
     Raises:
         NotFoundError: There is no such key.
@@ -207,7 +228,11 @@ def revoke_key(sessions: Sessions, key_id: str, *, actor: str = _OPERATOR) -> No
         row = session.get(ApiKeyRow, key_id)
         if row is None:
             raise NotFoundError(f"There is no key {key_id}.")
-        row.revoked_at = func.coalesce(ApiKeyRow.revoked_at, func.now())
+        session.execute(
+            update(ApiKeyRow)
+            .where(or_(ApiKeyRow.id == key_id, _is_of_subject(row.issuer, row.subject)))
+            .values(revoked_at=func.coalesce(ApiKeyRow.revoked_at, func.now()))
+        )
         audit.record(session, actor, "key.revoked", key=key_id)
 
 
@@ -250,6 +275,11 @@ def _refuse_rotation(session: Session, old: ApiKeyRow, now: dt.datetime) -> None
         raise ConflictError(f"Its successor is {successor}.")
 
 
+def _is_of_subject(issuer: str | None, subject: str | None) -> ColumnElement[bool]:
+    """The condition that a row is somebody's for whom an issuer vouches; of a key it is false."""
+    return and_(ApiKeyRow.issuer == literal(issuer), ApiKeyRow.subject == literal(subject))
+
+
 def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
@@ -270,4 +300,5 @@ def key_from_row(row: ApiKeyRow | Row[Any]) -> ApiKey:
         successor_of=row.successor_of,
         issuer=row.issuer,
         subject=row.subject,
+        tenant=row.tenant,
     )

@@ -48,6 +48,10 @@ class KnownKeys:
         self._known[digest] = (asked_at, key)
         return key
 
+    def has_known(self, text: str) -> bool:
+        """Whether a key or a token was found valid before, whatever has become of it."""
+        return hashlib.sha256(text.encode()).digest() in self._known
+
     def _find(self, text: str) -> ApiKey:
         if self._tokens is not None and self._tokens.reads(text):
             return identify(self._sessions, self._tokens.verify(text))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +23,11 @@ from joserfc.errors import (
 from joserfc.jwk import Key
 from joserfc.jws import JWSRegistry, extract_compact
 
-from shared.auth.issuers import Issuer, granted_scopes, parse_issuers, parse_scope_map
+from shared.auth.issuers import Issuer, claimed, granted_scopes, parse_issuers, parse_scope_map
 from shared.auth.jwks import IssuerKeys
 from shared.auth.scopes import Scope
-from shared.errors import UnauthorizedError
+from shared.auth.tenants import DEFAULT_TENANT, parse_tenant
+from shared.errors import ForbiddenError, UnauthorizedError
 from shared.settings import Settings
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
@@ -53,14 +55,21 @@ class TokenExpiredError(TokenInvalidError):
     code = "token_expired"
 
 
+class TenantMissingError(ForbiddenError):
+    """The token names no tenant."""
+
+    code = "tenant_missing"
+
+
 @dataclass(frozen=True)
 class Bearer:
-    """Whom a token speaks of, what that allows here, and until when."""
+    """Whom a token speaks of, what that allows here, for which tenant, and until when."""
 
     issuer: str
     subject: str
     scopes: frozenset[Scope]
     expires_at: dt.datetime
+    tenant: str = DEFAULT_TENANT
 
 
 class Tokens:
@@ -73,6 +82,7 @@ class Tokens:
         }
         self._claim = settings.oidc_scope_claim
         self._scope_map = parse_scope_map(settings.oidc_scope_map)
+        self._tenant_claim = settings.oidc_tenant_claim
 
     def reads(self, text: str) -> bool:
         """Whether a client sent a token and no API key."""
@@ -85,6 +95,7 @@ class Tokens:
             TokenInvalidError: It is of no trusted issuer, for somebody else, or forged.
             TokenExpiredError: It is genuine, and its time is over.
             IssuerUnavailableError: Its key is not known, and the issuer does not answer.
+            TenantMissingError: It is genuine, and lacks the claim that tells the tenant.
         """
         try:
             token = self._decode(text)
@@ -98,8 +109,20 @@ class Tokens:
         claims = token.claims
         if not _SUBJECT.fullmatch(claims["sub"]):
             raise TokenInvalidError("Its subject is not 1 to 255 ASCII characters.")
+        tenant = self._tenant(claims)
         scopes = granted_scopes(claims, self._claim, self._scope_map)
-        return Bearer(claims["iss"], claims["sub"], scopes, _moment(claims["exp"]))
+        if tenant != DEFAULT_TENANT:
+            scopes -= {Scope.ADMIN}
+        return Bearer(claims["iss"], claims["sub"], scopes, _moment(claims["exp"]), tenant)
+
+    def _tenant(self, claims: Mapping[str, object]) -> str:
+        if not self._tenant_claim:
+            return DEFAULT_TENANT
+        said = claimed(claims, self._tenant_claim)
+        try:
+            return parse_tenant(said if isinstance(said, str) else "")
+        except ValueError:
+            raise TenantMissingError from None
 
     def _decode(self, text: str) -> jwt.Token:
         issuer, key = self._issuer_and_key(text)

@@ -97,16 +97,24 @@ class Datasets(Transport):
         return read(Dataset, response)
 
     def dataset_from_reviews(
-        self, *, base: str | None = None, reviews_since: str | None = None, name: str | None = None
+        self,
+        *,
+        base: str | None = None,
+        reviews_since: str | None = None,
+        tenant: str | None = None,
+        name: str | None = None,
     ) -> Dataset:
         """Ask for a data set of reviewed images.
 
         Args:
             base: Id of a data set whose images it has too.
             reviews_since: Id of a data set: reviews from when that was asked for; None: all.
+            tenant: Whose reviews; None: those of the tenant `default`.
             name: For people; never a patient's.
         """
         request = {"base": base, "reviews_since": reviews_since, "name": name}
+        if tenant is not None:
+            request["tenant"] = tenant
         return read(Dataset, self._send("POST", "/v1/datasets", json=request))
 
     def dataset(self, dataset_id: str) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.client.answers import Answer
 from shared.client.errors import NotFinishedError
 from shared.client.transport import PAUSE_SECONDS, Transport, read
@@ -16,6 +17,7 @@ class Hold(Answer):
     """A legal hold as it stands; `released_at` is None while it holds."""
 
     id: str
+    tenant: str
     kind: HoldKind
     value: str
     reason: str
@@ -41,6 +43,7 @@ class Erasure(Answer):
     """An erasure as it stands; `counts` are rows by table."""
 
     id: str
+    tenant: str
     status: ErasureStatus
     reason: str
     requested_by: str
@@ -64,15 +67,18 @@ class ErasureList(Answer):
 class Retention(Transport):
     """Calls of `/v1/holds` and `/v1/erasures`; all need the scope `admin`."""
 
-    def place_hold(self, kind: str, value: str, *, reason: str) -> Hold:
+    def place_hold(
+        self, kind: str, value: str, *, reason: str, tenant: str = DEFAULT_TENANT
+    ) -> Hold:
         """Keep something from being purged and erased.
 
         Args:
             kind: `job`, `patient_ref` or `accession_number`.
             value: What it names.
             reason: A code, such as a matter's number.
+            tenant: Whose data are held.
         """
-        body = {"kind": kind, "value": value, "reason": reason}
+        body = {"tenant": tenant, "kind": kind, "value": value, "reason": reason}
         return read(Hold, self._send("POST", "/v1/holds", json=body))
 
     def holds(self, *, released: bool = False) -> list[Hold]:
@@ -88,13 +94,15 @@ class Retention(Transport):
         """
         return read(Hold, self._send("DELETE", f"/v1/holds/{hold_id}"))
 
-    def request_erasure(self, patient_ref: str, *, reason: str) -> Erasure:
-        """Ask for all data of a patient to be erased, by the pseudonym.
+    def request_erasure(
+        self, patient_ref: str, *, reason: str, tenant: str = DEFAULT_TENANT
+    ) -> Erasure:
+        """Ask for all data of a tenant's patient to be erased, by the pseudonym.
 
         Raises:
             RefusedError: A hold covers some of it (`legal_hold`); nothing is erased.
         """
-        body = {"patient_ref": patient_ref, "reason": reason}
+        body = {"tenant": tenant, "patient_ref": patient_ref, "reason": reason}
         return read(Erasure, self._send("POST", "/v1/erasures", json=body))
 
     def erasure(self, erasure_id: str) -> Erasure:

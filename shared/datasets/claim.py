@@ -64,8 +64,8 @@ _CLAIM = text(
         failures = failures + CASE status WHEN 'running' THEN 1 ELSE 0 END,
         started_at = COALESCE(started_at, clock_timestamp())
     FROM taken WHERE datasets.id = taken.id
-    RETURNING datasets.id, source, locked, attempts, failures, base_id, upload_sha256,
-        reviews_until, COALESCE(
+    RETURNING datasets.id, source, locked, tenant, attempts, failures, base_id,
+        upload_sha256, reviews_until, COALESCE(
             (
                 SELECT since.reviews_until FROM datasets AS since
                 WHERE since.id = datasets.reviews_since_id
@@ -104,6 +104,7 @@ def claim(
             id=row.id,
             source=DatasetSource(row.source),
             locked=row.locked,
+            tenant=row.tenant,
             worker=worker,
             attempt=row.attempts,
             failures=row.failures,

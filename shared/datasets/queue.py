@@ -53,6 +53,7 @@ def request_reviews(
     since: uuid.UUID | None,
     base: uuid.UUID | None,
     name: str | None,
+    tenant: str,
     actor: str,
 ) -> uuid.UUID:
     """Ask for a data set of reviewed images.
@@ -62,6 +63,7 @@ def request_reviews(
         since: Reviews count from the moment on at which this data set was asked for; None: all.
         base: A version whose images it has too.
         name: For people.
+        tenant: Whose cases; those of another one come in by a base.
         actor: Who asks, as in `audit.record`.
 
     Returns:
@@ -83,6 +85,7 @@ def request_reviews(
         locked=False,
         base_id=base,
         reviews_since_id=since,
+        tenant=tenant,
     )
     _add(sessions, row, actor)
     return row.id

@@ -104,12 +104,13 @@ class DatasetClaim:
     """A data set in a trainer's hands. Only its holder, on this attempt, can end it.
 
     `failures` counts the attempts before this one that crashed or raised. The reviews that count
-    have ids above `reviews_after` and up to `reviews_until`.
+    have ids above `reviews_after` and up to `reviews_until`, and are of jobs of the tenant.
     """
 
     id: uuid.UUID
     source: DatasetSource
     locked: bool
+    tenant: str
     worker: str
     attempt: int
     failures: int

@@ -88,8 +88,11 @@ def _migrate(
     deadline = time.monotonic() + patience_seconds
     with engine.connect() as connection:
         config.attributes["connection"] = connection
-        # Whoever else migrates is waited for without limit.
-        connection.execute(select(func.pg_advisory_lock(_LOCK)))
+        # Whoever else migrates is waited for without limit, and outside of a transaction: an index
+        # that is made concurrently waits for all who are in one.
+        while not connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
+            connection.rollback()
+            time.sleep(_PAUSE_SECONDS)
         connection.commit()
         _limit_locks(connection, lock_seconds)
         try:

@@ -35,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from shared import audit
+from shared.auth.tenants import within_asked
 from shared.db.models import ExplanationRow, JobImageRow, JobRow, ResultRow
 from shared.db.session import Sessions, execute
 from shared.errors import NoResultError, NotFoundError
@@ -56,6 +57,7 @@ def request(
     sessions: Sessions,
     subject: Subject,
     *,
+    tenant: str | None,
     actor: str,
     most: int,
     waits: bool = False,
@@ -66,6 +68,7 @@ def request(
     Args:
         sessions: The database.
         subject: What is to be explained.
+        tenant: Whose job it is.
         actor: Who asks, as in `audit.record`.
         most: How many may be open in the method's queue, of those that somebody asked for.
         waits: Whether a client sits and waits for it, which lets it pass the others.
@@ -75,35 +78,35 @@ def request(
         Where it stands now; None where the queue is full.
 
     Raises:
-        NotFoundError: There is no such job, or no such image in it.
+        NotFoundError: The tenant has no such job, or it no such image.
         NoResultError: The job has no result that could be explained.
         ImagePurgedError: The image is not kept any more.
     """
-    found = _read(sessions, subject)
+    found = _read(sessions, subject, tenant)
     values = {**_key_of(subject), "actor": actor, "most": most, "waits": waits}
     if found is None:
         execute(sessions, _REQUEST, values)
-        return _read(sessions, subject)
+        return _read(sessions, subject, tenant)
     is_lost = lost is not None and lost.finished_at == found.finished_at
     if is_lost and not found.has_image:
         raise ImagePurgedError(f"Image {subject.image_index}, and its explanation is lost.")
     if found.is_retriable or is_lost:
         execute(sessions, _REPEAT, {**values, "ended_at": found.finished_at})
-        repeated = read(sessions, subject)
+        repeated = read(sessions, subject, tenant=tenant)
         return None if repeated.finished_at == found.finished_at else repeated
     if not found.status.is_final and (waits or not found.asked):
         execute(sessions, _WANT, values)
     return found
 
 
-def read(sessions: Sessions, subject: Subject) -> ExplanationState:
+def read(sessions: Sessions, subject: Subject, *, tenant: str | None) -> ExplanationState:
     """Read an explanation that was asked for.
 
     Raises:
-        NotFoundError: It was not asked for, or there is nothing to explain.
+        NotFoundError: It was not asked for, or the tenant has nothing there to explain.
         NoResultError: The job has no result.
     """
-    found = _read(sessions, subject)
+    found = _read(sessions, subject, tenant)
     if found is None:
         raise NotFoundError(f"The explanation {subject} was not asked for.")
     return found
@@ -128,11 +131,11 @@ def _key_of(subject: Subject) -> dict[str, Any]:
     return {f"of_{name}": value for name, value in subject.columns.items()}
 
 
-def _read(sessions: Sessions, subject: Subject) -> ExplanationState | None:
+def _read(sessions: Sessions, subject: Subject, tenant: str | None) -> ExplanationState | None:
     """An explanation; None where it was not asked for."""
-    rows = execute(sessions, _READ, _key_of(subject))
+    rows = execute(sessions, _READ, {**_key_of(subject), "tenant": tenant})
     if not rows:
-        raise unknown_job(sessions, subject.job_id)
+        raise unknown_job(sessions, subject.job_id, tenant=tenant)
     row = rows[0]
     if row.object_key is None:
         raise NotFoundError(f"The job has no image {subject.image_index}; they count from 0.")
@@ -180,7 +183,7 @@ def _reading() -> Select[Any]:
                 ExplanationRow.method == method,
             ),
         )
-        .where(JobRow.id == job_id)
+        .where(JobRow.id == job_id, within_asked(JobRow.tenant))
     )
 
 

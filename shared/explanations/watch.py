@@ -23,17 +23,17 @@ class ExplanationWatch:
         self._waiting: Waiters[str] = Waiters()
         self._listener = Listener(engine, _CHANNEL, heard=self._waiting.wake)
 
-    def wait(self, subject: Subject, seconds: float) -> ExplanationState:
+    def wait(self, subject: Subject, seconds: float, *, tenant: str) -> ExplanationState:
         """Read an explanation at its end, or after so many seconds.
 
         Raises:
-            NotFoundError: It was not asked for.
+            NotFoundError: The tenant has not asked for it.
         """
         deadline = time.monotonic() + seconds
         with self._waiting.told_of(str(subject)) as ended:
             self._listener.start()
             while True:
-                state = read(self._sessions, subject)
+                state = read(self._sessions, subject, tenant=tenant)
                 left = deadline - time.monotonic()
                 if state.status.is_final or left <= 0:
                     return state

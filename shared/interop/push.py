@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from shared.auth.tenants import EVERY_TENANT
 from shared.db.session import Sessions
 from shared.errors import PermanentError
 from shared.interop.hl7 import mllp
@@ -56,9 +57,9 @@ class Pushes:
             self._send_dicom(destination, delivery)
 
     def _send_hl7(self, destination: Destination, delivery: Delivery) -> None:
-        job = get_job(self._sessions, delivery.job_id)
+        job = get_job(self._sessions, delivery.job_id, tenant=EVERY_TENANT)
         control_id = control_id_of(delivery.event_id)
-        order = order_of(self._sessions, job.accession_number)
+        order = order_of(self._sessions, job.accession_number, tenant=job.tenant)
         message = _built(lambda: oru_r01(job, control_id=control_id, order=order))
         over_tls = destination.is_secure
         ack = mllp.send(
@@ -70,7 +71,7 @@ class Pushes:
         # These take a second and much memory to import: only a relay that needs them pays for it.
         report = importlib.import_module("shared.interop.dicom.report")
         sending = importlib.import_module("shared.interop.dicom.send")
-        job = get_job(self._sessions, delivery.job_id)
+        job = get_job(self._sessions, delivery.job_id, tenant=EVERY_TENANT)
         sources = read_sources(self._sessions, delivery.job_id)
         file = _built(lambda: report.structured_report(job, sources))
         if destination.kind is Kind.STOW:

@@ -131,12 +131,13 @@ def _completion(explained_by: Method | None, *, is_pushed: bool) -> Select[tuple
         .returning(
             given,
             JobRow.status,
+            JobRow.tenant,
             JobRow.callback_url,
             func.jsonb_build_object("attempt", given.c.attempt).label("details"),
         )
         .cte("ended")
     )
-    columns = ["job_id", *_OF_RESULT]
+    columns = ["job_id", "tenant", *_OF_RESULT]
     rows = select(*(ended.c[name] for name in columns))
     kept = insert(ResultRow).from_select(columns, rows).cte("kept")
     asked = [] if explained_by is None else [asked_with(ended, explained_by)]

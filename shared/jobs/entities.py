@@ -37,6 +37,7 @@ class JobRequest:
     api_key_id: str
     model_name: str
     model_version: int
+    tenant: str
     priority: Priority = Priority.ROUTINE
     accession_number: str | None = None
     specimen_id: str | None = None
@@ -60,6 +61,7 @@ class Job:
     """A job as it stood when it was read."""
 
     id: uuid.UUID
+    tenant: str
     status: Status
     priority: Priority
     model_name: str
@@ -99,6 +101,7 @@ def job_from_row(row: Row[Any]) -> Job:
     """Turn a row of `shared.jobs.queries.whole_jobs` into its entity."""
     return Job(
         id=row.id,
+        tenant=row.tenant,
         status=Status(row.status),
         priority=Priority(row.priority),
         model_name=row.model_name,

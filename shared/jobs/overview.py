@@ -1,5 +1,7 @@
 """How the queues of jobs stand, for whoever operates them.
 
+Counts are of the whole service, which has one queue a priority; what names a job is a tenant's.
+
 All is read from the database, which alone decides what a job is: messages of the broker may be
 lost, or there twice.
 """
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, or_, select, text
 
+from shared.auth.tenants import within
 from shared.db.models import AuditRow, JobRow, OutboxRow
 from shared.db.session import Sessions, execute
 from shared.jobs.entities import Job, job_from_row
@@ -21,7 +24,6 @@ from shared.jobs.states import Priority, Status
 SPAN = dt.timedelta(hours=1)
 """What throughput and redeliveries are counted over."""
 
-_ENDS_LOOKED_AT = 1000
 _RETURNS_LOOKED_AT = 10_000
 _UNSUCCESSFUL = (Status.FAILED, Status.DEAD)
 _ENDS = [f"job.{status}" for status in _UNSUCCESSFUL]
@@ -128,7 +130,7 @@ def depths(sessions: Sessions) -> list[Depth]:
     return depths
 
 
-def running_jobs(sessions: Sessions, *, limit: int) -> list[RunningJob]:
+def running_jobs(sessions: Sessions, *, tenant: str | None, limit: int) -> list[RunningJob]:
     """Jobs in workers' hands, those first whose lease ends first."""
     job = JobRow
     statement = (
@@ -137,7 +139,7 @@ def running_jobs(sessions: Sessions, *, limit: int) -> list[RunningJob]:
             *(job.started_at, job.lease_expires_at),
             func.concat(job.model_name, "@", job.model_version).label("model"),
         )
-        .where(job.status == Status.RUNNING)
+        .where(job.status == Status.RUNNING, within(job.tenant, tenant))
         .order_by(job.lease_expires_at)
         .limit(limit)
     )
@@ -178,21 +180,11 @@ def unsent_messages(sessions: Sessions) -> Unsent:
     return Unsent(found.messages, float(found.age or 0))
 
 
-def unsuccessful_jobs(sessions: Sessions, *, limit: int) -> list[Job]:
-    """Jobs that are dead or failed, those first that ended last.
-
-    They are found by the trail of their ends, of which the newest 1,000 are looked at: no index of
-    jobs leads to the few that are.
-    """
-    ends = (
-        select(AuditRow.job_id)
-        .where(AuditRow.action.in_(_ENDS))
-        .order_by(AuditRow.id.desc())
-        .limit(_ENDS_LOOKED_AT)
-    )
+def unsuccessful_jobs(sessions: Sessions, *, tenant: str | None, limit: int) -> list[Job]:
+    """Jobs that are dead or failed, those first that ended last."""
     statement = (
         whole_jobs()
-        .where(JobRow.id.in_(ends), JobRow.status.in_(_UNSUCCESSFUL))
+        .where(within(JobRow.tenant, tenant), JobRow.status.in_(_UNSUCCESSFUL))
         .order_by(JobRow.finished_at.desc())
         .limit(limit)
     )

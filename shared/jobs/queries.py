@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Select, bindparam, literal_column, select
 
+from shared.auth.tenants import within, within_asked
 from shared.db.cursors import newest_first
 from shared.db.models import JobRow, ResultRow
 from shared.db.session import Sessions, execute
@@ -33,8 +34,9 @@ def whole_jobs() -> Select[Any]:
 
 
 # Made once: building a statement costs as much as running it.
-_WHOLE_JOB = whole_jobs().where(JobRow.id == bindparam("job_id"))
-_STATUS = select(JobRow.status).where(JobRow.id == bindparam("job_id"))
+_IS_ASKED = (JobRow.id == bindparam("job_id"), within_asked(JobRow.tenant))
+_WHOLE_JOB = whole_jobs().where(*_IS_ASKED)
+_STATUS = select(JobRow.status).where(*_IS_ASKED)
 
 
 @dataclass(frozen=True)
@@ -57,49 +59,54 @@ class JobPage:
     next_cursor: str | None
 
 
-def get_job(sessions: Sessions, job_id: uuid.UUID) -> Job:
+def get_job(sessions: Sessions, job_id: uuid.UUID, *, tenant: str | None) -> Job:
     """Read one job with its images and its result.
 
     Raises:
-        NotFoundError: There is no such job.
+        NotFoundError: The tenant has no such job.
         JobErasedError: It was erased.
         JobPurgedError: It was purged.
     """
-    rows = execute(sessions, _WHOLE_JOB, {"job_id": job_id})
+    rows = execute(sessions, _WHOLE_JOB, {"job_id": job_id, "tenant": tenant})
     if not rows:
-        raise unknown_job(sessions, job_id)
+        raise unknown_job(sessions, job_id, tenant=tenant)
     return job_from_row(rows[0])
 
 
-def get_status(sessions: Sessions, job_id: uuid.UUID) -> Status:
+def get_status(sessions: Sessions, job_id: uuid.UUID, *, tenant: str | None) -> Status:
     """Read the status alone; the cheap read that waiting repeats.
 
     Raises:
-        NotFoundError: There is no such job.
+        NotFoundError: The tenant has no such job.
         JobErasedError: It was erased.
         JobPurgedError: It was purged.
     """
-    rows = execute(sessions, _STATUS, {"job_id": job_id})
+    rows = execute(sessions, _STATUS, {"job_id": job_id, "tenant": tenant})
     if not rows:
-        raise unknown_job(sessions, job_id)
+        raise unknown_job(sessions, job_id, tenant=tenant)
     return Status(rows[0].status)
 
 
 def list_jobs(
-    sessions: Sessions, criteria: JobFilter, *, limit: int, cursor: str | None = None
+    sessions: Sessions,
+    criteria: JobFilter,
+    *,
+    tenant: str | None,
+    limit: int,
+    cursor: str | None = None,
 ) -> JobPage:
     """List jobs, newest first, a page at a time.
 
     Args:
         sessions: Of the database.
         criteria: Which jobs.
+        tenant: Whose.
         limit: The most on a page.
         cursor: `next_cursor` of the page before, or another text of the pattern `CURSOR`.
     """
     position = (JobRow.__table__.c.submitted_at, JobRow.__table__.c.id)
-    rows, following = newest_first(
-        sessions, _filtered(criteria), position, limit=limit, cursor=cursor
-    )
+    statement = _filtered(criteria).where(within(JobRow.tenant, tenant))
+    rows, following = newest_first(sessions, statement, position, limit=limit, cursor=cursor)
     return JobPage(tuple(job_from_row(row) for row in rows), following)
 
 

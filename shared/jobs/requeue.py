@@ -7,6 +7,7 @@ import uuid
 from sqlalchemy import exists, select
 
 from shared import audit
+from shared.auth.tenants import within
 from shared.db.models import JobImageRow, JobRow
 from shared.db.session import Sessions
 from shared.errors import ConflictError
@@ -22,6 +23,7 @@ def requeue(
     sessions: Sessions,
     job_id: uuid.UUID,
     *,
+    tenant: str | None,
     expire_after_seconds: float,
     actor: str = _OPERATOR,
 ) -> None:
@@ -30,7 +32,7 @@ def requeue(
     A job that crashed its worker still runs alone.
 
     Raises:
-        NotFoundError: There is no such job.
+        NotFoundError: The tenant has no such job.
         ConflictError: The job is neither dead nor failed.
         ImagePurgedError: Its images are not kept any more.
     """
@@ -42,6 +44,7 @@ def requeue(
             Status.QUEUED,
             JobRow.status != Status.RUNNING,
             ~purged,
+            within(JobRow.tenant, tenant),
             failures=0,
             expires_at=expiry(expire_after_seconds),
         )
@@ -49,9 +52,9 @@ def requeue(
             announce(session, row)
             audit.record(session, actor, "job.requeued", job_id, code="by_operator")
             return
-    if get_job(sessions, job_id).images_purged_at is not None:
+    if get_job(sessions, job_id, tenant=tenant).images_purged_at is not None:
         raise ImagePurgedError(f"Job {job_id} cannot be requeued.")
-    status = get_status(sessions, job_id)
+    status = get_status(sessions, job_id, tenant=tenant)
     raise ConflictError(f"Only a dead or failed job can be requeued; job {job_id} is {status}.")
 
 

@@ -33,11 +33,11 @@ _INSERT = text(
     WITH job AS (
         INSERT INTO jobs (
             id, api_key_id, idempotency_key, request_sha256, priority, model_name, model_version,
-            accession_number, specimen_id, patient_ref, callback_url, request_id,
+            accession_number, specimen_id, patient_ref, callback_url, tenant, request_id,
             traceparent, expires_at, queued_at
         ) VALUES (
             :job_id, :api_key_id, :idempotency_key, :request_sha256, :priority, :model_name,
-            :model_version, :accession_number, :specimen_id, :patient_ref, :callback_url,
+            :model_version, :accession_number, :specimen_id, :patient_ref, :callback_url, :tenant,
             :request_id, :traceparent,
             clock_timestamp() + make_interval(secs => :expire_after_seconds), clock_timestamp()
         )
@@ -190,6 +190,7 @@ def _insert(
     (row,) = execute(sessions, _INSERT, values)
     job = Job(
         id=job_id,
+        tenant=request.tenant,
         status=Status.QUEUED,
         priority=request.priority,
         model_name=request.model_name,

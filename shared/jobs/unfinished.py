@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row, Select, case, func, literal, select, tuple_, union_all
 from sqlalchemy.orm import aliased
 
+from shared.auth.tenants import within
 from shared.db.models import JobRow, ResultRow
 from shared.db.session import Sessions, execute
 from shared.jobs.states import Priority, Status
@@ -22,7 +23,8 @@ class Progress:
     """How far a job is.
 
     Attributes:
-        place: In the queue of its priority, from 1; None: it does not wait.
+        place: In the queue of its priority, which all tenants share, from 1; None: it does not
+            wait.
         urgency: Of its result; None: it has none.
         error_code: Why it failed or died.
     """
@@ -46,17 +48,18 @@ class Load:
     queued: int
 
 
-def unfinished(sessions: Sessions, *, most: int) -> list[Progress]:
+def unfinished(sessions: Sessions, *, tenant: str | None, most: int) -> list[Progress]:
     """Jobs that run, then those that wait, in the order in which workers look at the queues."""
+    of_tenant = within(JobRow.tenant, tenant)
     running = (
         select(JobRow.id, literal(0).label("queue"), JobRow.submitted_at.label("at"))
-        .where(JobRow.status == Status.RUNNING)
+        .where(JobRow.status == Status.RUNNING, of_tenant)
         .order_by(JobRow.submitted_at)
         .limit(most)
     )
     waiting = [
         select(JobRow.id, literal(number).label("queue"), JobRow.queued_at.label("at"))
-        .where(JobRow.status == Status.QUEUED, JobRow.priority == priority)
+        .where(JobRow.status == Status.QUEUED, JobRow.priority == priority, of_tenant)
         .order_by(JobRow.queued_at)
         .limit(most)
         for number, priority in enumerate(Priority, start=1)
@@ -70,10 +73,12 @@ def unfinished(sessions: Sessions, *, most: int) -> list[Progress]:
     return [_of_row(row) for row in rows]
 
 
-def load(sessions: Sessions) -> Load:
+def load(sessions: Sessions, *, tenant: str | None) -> Load:
     """Count the jobs that are not finished."""
     running, queued = (
-        select(func.count()).where(JobRow.status == status).scalar_subquery()
+        select(func.count())
+        .where(JobRow.status == status, within(JobRow.tenant, tenant))
+        .scalar_subquery()
         for status in (Status.RUNNING, Status.QUEUED)
     )
     statement = select(running.label("running"), queued.label("queued"))
@@ -92,15 +97,15 @@ def sent_by(sessions: Sessions, api_key_id: str, *, most: int) -> list[Progress]
     return [_of_row(row) for row in execute(sessions, statement)]
 
 
-def progress_of(sessions: Sessions, job_id: uuid.UUID) -> Progress:
+def progress_of(sessions: Sessions, job_id: uuid.UUID, *, tenant: str | None) -> Progress:
     """How far one job is.
 
     Raises:
-        NotFoundError: There is no such job.
+        NotFoundError: The tenant has no such job.
     """
-    rows = execute(sessions, _progress().where(JobRow.id == job_id))
+    rows = execute(sessions, _progress().where(JobRow.id == job_id, within(JobRow.tenant, tenant)))
     if not rows:
-        raise unknown_job(sessions, job_id)
+        raise unknown_job(sessions, job_id, tenant=tenant)
     return _of_row(rows[0])
 
 

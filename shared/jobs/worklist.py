@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
@@ -24,6 +25,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from shared.auth.tenants import within
 from shared.db.cursors import cursor_of, position_of
 from shared.db.models import JobRow, ResultRow
 from shared.db.session import Sessions, execute
@@ -95,19 +97,26 @@ class _Lane:
 
 
 def worklist(
-    sessions: Sessions, criteria: WorklistFilter, *, limit: int, cursor: str | None = None
+    sessions: Sessions,
+    criteria: WorklistFilter,
+    *,
+    tenant: str | None,
+    limit: int,
+    cursor: str | None = None,
 ) -> WorklistPage:
     """List results by urgency, then by deadline, then by time, a page at a time.
 
     Args:
         sessions: Of the database.
         criteria: Which results.
+        tenant: Whose.
         limit: The most on a page.
         cursor: `next_cursor` of the page before, or another text of `WORKLIST_CURSOR`.
     """
     behind = None if cursor is None else _position(cursor)
+    conditions = _conditions(criteria, tenant)
     lanes = [
-        _of_lane(lane, criteria, behind).limit(limit + 1)
+        _of_lane(lane, conditions, behind).limit(limit + 1)
         for lane in _LANES
         if criteria.urgency in (None, lane.urgency) and (behind is None or lane.place >= behind[0])
     ]
@@ -123,20 +132,21 @@ def worklist(
     return WorklistPage(cases, f"{last.lane}-{cursor_of(last.sorted_at, last.job_id)}")
 
 
-def newest_result_at(sessions: Sessions) -> dt.datetime | None:
+def newest_result_at(sessions: Sessions, *, tenant: str | None) -> dt.datetime | None:
     """When the newest result was written; None: there is none."""
-    (row,) = execute(sessions, select(func.max(ResultRow.created_at).label("newest")))
+    newest = select(func.max(ResultRow.created_at).label("newest"))
+    (row,) = execute(sessions, newest.where(within(ResultRow.tenant, tenant)))
     return cast("dt.datetime | None", row.newest)
 
 
 def new_since(
-    sessions: Sessions, criteria: WorklistFilter, since: dt.datetime | None
+    sessions: Sessions, criteria: WorklistFilter, since: dt.datetime | None, *, tenant: str | None
 ) -> dict[Urgency, int]:
     """How many results there are of each urgency that were written after a moment, or at all."""
     newer = [] if since is None else [ResultRow.created_at > since]
     statement = (
         select(ResultRow.urgency, func.count().label("results"))
-        .where(*newer, *_conditions(criteria))
+        .where(*newer, *_conditions(criteria, tenant))
         .group_by(ResultRow.urgency)
     )
     counts = {Urgency(row.urgency): row.results for row in execute(sessions, statement)}
@@ -144,12 +154,14 @@ def new_since(
 
 
 def _of_lane(
-    lane: _Lane, criteria: WorklistFilter, behind: tuple[int, dt.datetime, uuid.UUID] | None
+    lane: _Lane,
+    shared: Sequence[ColumnElement[bool]],
+    behind: tuple[int, dt.datetime, uuid.UUID] | None,
 ) -> Select[Any]:
     row = ResultRow
     sorted_at: Any = row.due_at if lane.has_deadline else row.created_at
     is_in_lane = row.due_at.is_not(None) if lane.has_deadline else row.due_at.is_(None)
-    conditions = [row.urgency == lane.urgency, is_in_lane, *_conditions(criteria)]
+    conditions = [row.urgency == lane.urgency, is_in_lane, *shared]
     if behind is not None and behind[0] == lane.place:
         conditions.append(tuple_(sorted_at, row.job_id) > tuple_(*behind[1:]))
     # Without a deadline the first is the same in all; it is named because the index has it.
@@ -159,8 +171,8 @@ def _of_lane(
     return found
 
 
-def _conditions(criteria: WorklistFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
+def _conditions(criteria: WorklistFilter, tenant: str | None) -> list[ColumnElement[bool]]:
+    conditions = [within(ResultRow.tenant, tenant)]
     if criteria.urgency is not None:
         conditions.append(ResultRow.urgency == criteria.urgency)
     if criteria.requires_review is not None:

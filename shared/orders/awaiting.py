@@ -33,7 +33,9 @@ class AwaitedFilter:
     number_pattern: str | None = None
 
 
-def awaited_orders(sessions: Sessions, criteria: AwaitedFilter, *, limit: int) -> list[Order]:
+def awaited_orders(
+    sessions: Sessions, criteria: AwaitedFilter, *, tenant: str, limit: int
+) -> list[Order]:
     """Orders that are expected and have no result yet, the latest start first.
 
     One whose job failed is among them: new images can be made of it.
@@ -41,11 +43,12 @@ def awaited_orders(sessions: Sessions, criteria: AwaitedFilter, *, limit: int) -
     Args:
         sessions: The database.
         criteria: All of `accession_numbers` must hold.
+        tenant: Whose.
         limit: The most.
     """
     statement = (
         select(_EACH)
-        .where(*_conditions(criteria))
+        .where(_EACH.c.tenant == tenant, *_conditions(criteria))
         .order_by(_STARTS_AT.desc(), _EACH.c.id.desc())
         .limit(limit)
     )

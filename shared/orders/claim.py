@@ -19,7 +19,14 @@ from shared.orders.states import OrderClosedError, OrderState, WrongTransactionE
 _ENDS = (OrderState.COMPLETED, OrderState.CANCELLED)
 
 
-def claim(sessions: Sessions, order_id: uuid.UUID, transaction_uid: str, *, key_id: str) -> Order:
+def claim(
+    sessions: Sessions,
+    order_id: uuid.UUID,
+    transaction_uid: str,
+    *,
+    tenant: str,
+    key_id: str,
+) -> Order:
     """Take an expected order for a performer that is not this service.
 
     A job that is posted in this moment is accepted all the same: images are never sent away.
@@ -28,16 +35,17 @@ def claim(sessions: Sessions, order_id: uuid.UUID, transaction_uid: str, *, key_
         sessions: The database.
         order_id: The order.
         transaction_uid: By which the performer goes on; who knows it may end the order.
+        tenant: Whose order it is.
         key_id: The API key of the performer.
 
     Raises:
-        NotFoundError: There is no such order.
+        NotFoundError: The tenant has no such order.
         OrderFieldError: `transaction_uid` is no UID.
         OrderClosedError: It is not expected, or is done here: it has a job that is not cancelled.
     """
     uid = checked_uid(transaction_uid)
     with sessions.begin() as session:
-        row = locked_order(session, order_id)
+        row = locked_order(session, order_id, tenant=tenant)
         if row.state != OrderState.EXPECTED:
             raise OrderClosedError(f"It is {row.state}.")
         if _has_job(session, row):
@@ -45,7 +53,7 @@ def claim(sessions: Sessions, order_id: uuid.UUID, transaction_uid: str, *, key_
         row.transaction_uid = uid
         row.performer = key_id
         _move(session, row, OrderState.CLAIMED, key_id)
-    return get_order(sessions, order_id)
+    return get_order(sessions, order_id, tenant=tenant)
 
 
 def finish(
@@ -54,6 +62,7 @@ def finish(
     transaction_uid: str,
     state: OrderState,
     *,
+    tenant: str,
     key_id: str,
 ) -> Order:
     """End a claimed order; ended again in the same way, by the same claim, it stays so.
@@ -65,11 +74,12 @@ def finish(
         order_id: The order.
         transaction_uid: Of the claim.
         state: `COMPLETED` or `CANCELLED`.
+        tenant: Whose order it is.
         key_id: The API key of who ends it.
 
     Raises:
         ValueError: `state` is no end.
-        NotFoundError: There is no such order.
+        NotFoundError: The tenant has no such order.
         OrderFieldError: `transaction_uid` is no UID.
         WrongTransactionError: It was claimed under another transaction UID.
         OrderClosedError: Nobody has claimed it, or it has ended.
@@ -78,7 +88,7 @@ def finish(
         raise ValueError(f"expected one of {_ENDS}, received {state}")
     uid = checked_uid(transaction_uid)
     with sessions.begin() as session:
-        row = locked_order(session, order_id)
+        row = locked_order(session, order_id, tenant=tenant)
         if row.transaction_uid is None:
             raise OrderClosedError(f"It is {row.state}.")
         if row.transaction_uid != uid:
@@ -87,12 +97,14 @@ def finish(
             _move(session, row, state, key_id)
         elif row.state != state:
             raise OrderClosedError(f"It is {row.state}.")
-    return get_order(sessions, order_id)
+    return get_order(sessions, order_id, tenant=tenant)
 
 
 def _has_job(session: Session, row: OrderRow) -> bool:
     ours = exists().where(
-        JobRow.accession_number == row.accession_number, JobRow.status != Status.CANCELLED
+        JobRow.tenant == row.tenant,
+        JobRow.accession_number == row.accession_number,
+        JobRow.status != Status.CANCELLED,
     )
     return bool(session.scalar(select(ours)))
 

@@ -11,12 +11,14 @@ from shared.orders.entities import Order
 from shared.orders.queries import find_order
 
 
-def order_of(sessions: Sessions, accession_number: str | None) -> Order | None:
-    """The order that a job is about, whatever its state.
+def order_of(sessions: Sessions, accession_number: str | None, *, tenant: str) -> Order | None:
+    """The order of its tenant that a job is about, whatever its state.
 
     Without an accession number the database is not asked.
     """
-    return None if accession_number is None else find_order(sessions, accession_number)
+    if accession_number is None:
+        return None
+    return find_order(sessions, accession_number, tenant=tenant)
 
 
 def priority_of(said: Priority | None, order: Order | None) -> Priority:

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from shared import audit
+from shared.auth.tenants import EVERY_TENANT
 from shared.db.models import OrderRow
 from shared.db.session import Sessions
 from shared.orders.entities import NewOrder, Order, checked
@@ -21,15 +22,21 @@ from shared.orders.states import OrderClosedError, OrderExistsError, OrderState
 
 
 def place(
-    sessions: Sessions, new: NewOrder, *, key_id: str, order_id: uuid.UUID | None = None
+    sessions: Sessions,
+    new: NewOrder,
+    *,
+    tenant: str,
+    key_id: str,
+    order_id: uuid.UUID | None = None,
 ) -> tuple[Order, bool]:
-    """Place an order; one that is known by its accession number says this from now on.
+    """Place an order; the tenant's one with that accession number says this from now on.
 
     The same thing twice is no change. A cancelled order is expected again.
 
     Args:
         sessions: The database.
         new: What is ordered.
+        tenant: Whose order it is.
         key_id: The API key of who places it.
         order_id: The id that it is to have; None: a new one.
 
@@ -42,14 +49,15 @@ def place(
         OrderExistsError: `order_id` or the accession number is another order's.
     """
     with sessions.begin() as session:
-        placed, created = put(session, new, key_id=key_id, order_id=order_id)
-    return get_order(sessions, placed), created
+        placed, created = put(session, new, tenant=tenant, key_id=key_id, order_id=order_id)
+    return get_order(sessions, placed, tenant=tenant), created
 
 
 def put(
     session: Session,
     new: NewOrder,
     *,
+    tenant: str,
     key_id: str,
     order_id: uuid.UUID | None = None,
     of_same_placer: bool = False,
@@ -61,7 +69,7 @@ def put(
     """
     values = {field.name: getattr(checked(new), field.name) for field in fields(NewOrder)}
     new_id = order_id or uuid.uuid4()
-    statement = insert(OrderRow).values(id=new_id, api_key_id=key_id, **values)
+    statement = insert(OrderRow).values(id=new_id, tenant=tenant, api_key_id=key_id, **values)
     # Waits for who places the same order just now, and then finds what became of it.
     created = session.scalar(statement.on_conflict_do_nothing().returning(OrderRow.id))
     if created is not None:
@@ -69,7 +77,7 @@ def put(
         return created, True
     row = session.scalar(
         select(OrderRow)
-        .where(OrderRow.accession_number == values["accession_number"])
+        .where(OrderRow.tenant == tenant, OrderRow.accession_number == values["accession_number"])
         .with_for_update()
     )
     if row is None or order_id not in (None, row.id):
@@ -80,21 +88,23 @@ def put(
     return row.id, False
 
 
-def cancel_order(sessions: Sessions, order_id: uuid.UUID, *, key_id: str) -> Order:
+def cancel_order(
+    sessions: Sessions, order_id: uuid.UUID, *, tenant: str | None, key_id: str
+) -> Order:
     """Take an expected order back; one that is cancelled stays so.
 
     Raises:
-        NotFoundError: There is no such order.
+        NotFoundError: The tenant has no such order.
         OrderClosedError: It is claimed or completed.
     """
     with sessions.begin() as session:
-        take_back(session, order_id, key_id=key_id)
-    return get_order(sessions, order_id)
+        take_back(session, order_id, tenant=tenant, key_id=key_id)
+    return get_order(sessions, order_id, tenant=tenant)
 
 
-def take_back(session: Session, order_id: uuid.UUID, *, key_id: str) -> None:
+def take_back(session: Session, order_id: uuid.UUID, *, tenant: str | None, key_id: str) -> None:
     """As `cancel_order`, in an open transaction."""
-    row = locked_order(session, order_id)
+    row = locked_order(session, order_id, tenant=tenant)
     if row.state == OrderState.CANCELLED:
         return
     if row.state != OrderState.EXPECTED:
@@ -104,14 +114,14 @@ def take_back(session: Session, order_id: uuid.UUID, *, key_id: str) -> None:
     audit.record(session, f"key:{key_id}", "order.cancelled", order=str(order_id))
 
 
-def locked_order(session: Session, order_id: uuid.UUID) -> OrderRow:
+def locked_order(session: Session, order_id: uuid.UUID, *, tenant: str | None) -> OrderRow:
     """The row of an order, locked until the transaction ends.
 
     Raises:
-        NotFoundError: There is no such order.
+        NotFoundError: The tenant has no such order.
     """
     row = session.get(OrderRow, order_id, with_for_update=True, populate_existing=True)
-    if row is None:
+    if row is None or tenant not in (EVERY_TENANT, row.tenant):
         raise no_order(order_id)
     return row
 

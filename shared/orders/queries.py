@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select, true
 
+from shared.auth.tenants import within, within_asked
 from shared.db.cursors import newest_first
 from shared.db.models import JobRow, OrderRow
 from shared.db.session import Sessions, execute
@@ -20,7 +21,7 @@ from shared.orders.states import OrderState
 
 _NEWEST_JOB = (
     select(JobRow.id.label("job_id"), JobRow.status.label("job_status"))
-    .where(JobRow.accession_number == OrderRow.accession_number)
+    .where(JobRow.tenant == OrderRow.tenant, JobRow.accession_number == OrderRow.accession_number)
     .order_by(JobRow.submitted_at.desc(), JobRow.id.desc())
     .limit(1)
     .lateral()
@@ -40,8 +41,10 @@ def whole_orders() -> Select[Any]:
 
 
 # Made once: building a statement costs as much as running it.
-_BY_ID = whole_orders().where(OrderRow.id == bindparam("order_id"))
-_BY_NUMBER = whole_orders().where(OrderRow.accession_number == bindparam("number"))
+_BY_ID = whole_orders().where(OrderRow.id == bindparam("order_id"), within_asked(OrderRow.tenant))
+_BY_NUMBER = whole_orders().where(
+    OrderRow.tenant == bindparam("tenant"), OrderRow.accession_number == bindparam("number")
+)
 
 
 _PLACED = dt.timedelta(hours=24)
@@ -80,13 +83,13 @@ class OrderPage:
     next_cursor: str | None
 
 
-def get_order(sessions: Sessions, order_id: uuid.UUID) -> Order:
+def get_order(sessions: Sessions, order_id: uuid.UUID, *, tenant: str | None) -> Order:
     """Read one order.
 
     Raises:
-        NotFoundError: There is no such order.
+        NotFoundError: The tenant has no such order.
     """
-    rows = execute(sessions, _BY_ID, {"order_id": order_id})
+    rows = execute(sessions, _BY_ID, {"order_id": order_id, "tenant": tenant})
     if not rows:
         raise no_order(order_id)
     return order_from_row(rows[0])
@@ -97,20 +100,24 @@ def no_order(order_id: uuid.UUID) -> NotFoundError:
     return NotFoundError(f"There is no order {order_id}.")
 
 
-def find_order(sessions: Sessions, accession_number: str) -> Order | None:
-    """Read the order with an accession number, whatever its state; None where there is none."""
-    rows = execute(sessions, _BY_NUMBER, {"number": accession_number})
+def find_order(sessions: Sessions, accession_number: str, *, tenant: str) -> Order | None:
+    """Read a tenant's order with an accession number, whatever its state; None: there is none."""
+    rows = execute(sessions, _BY_NUMBER, {"number": accession_number, "tenant": tenant})
     return order_from_row(rows[0]) if rows else None
 
 
 def list_orders(
-    sessions: Sessions, criteria: OrderFilter, *, limit: int, cursor: str | None = None
+    sessions: Sessions,
+    criteria: OrderFilter,
+    *,
+    tenant: str | None,
+    limit: int,
+    cursor: str | None = None,
 ) -> OrderPage:
-    """List orders, newest first, a page at a time; a cursor is of the pattern `CURSOR`."""
+    """List a tenant's orders, newest first, a page at a time; a cursor has the pattern `CURSOR`."""
     position = (OrderRow.__table__.c.created_at, OrderRow.__table__.c.id)
-    rows, following = newest_first(
-        sessions, _filtered(criteria), position, limit=limit, cursor=cursor
-    )
+    statement = _filtered(criteria).where(within(OrderRow.tenant, tenant))
+    rows, following = newest_first(sessions, statement, position, limit=limit, cursor=cursor)
     return OrderPage(tuple(order_from_row(row) for row in rows), following)
 
 

@@ -52,40 +52,46 @@ from shared.orders.workitem_entities import (
 
 _FOLLOWED = (
     select(JobRow.id, JobRow.status, JobRow.patient_ref)
-    .where(JobRow.accession_number == OrderRow.accession_number, JobRow.status != Status.CANCELLED)
+    .where(
+        JobRow.tenant == OrderRow.tenant,
+        JobRow.accession_number == OrderRow.accession_number,
+        JobRow.status != Status.CANCELLED,
+    )
     .order_by(JobRow.submitted_at.desc(), JobRow.id.desc())
     .limit(1)
     .lateral("followed")
 )
 _HAS_EXPECTED_ORDER = exists().where(
-    OrderRow.accession_number == JobRow.accession_number, OrderRow.state == OrderState.EXPECTED
+    OrderRow.tenant == JobRow.tenant,
+    OrderRow.accession_number == JobRow.accession_number,
+    OrderRow.state == OrderState.EXPECTED,
 )
 
 
-def get_workitem(sessions: Sessions, workitem_id: uuid.UUID) -> Workitem:
+def get_workitem(sessions: Sessions, workitem_id: uuid.UUID, *, tenant: str) -> Workitem:
     """Read one workitem, by the id of its order or its job; of a job whether or not it is listed.
 
     Raises:
-        NotFoundError: There is no such order or job.
+        NotFoundError: The tenant has no such order or job.
     """
-    found = execute(sessions, _with_id(workitem_id))
+    found = execute(sessions, _with_id(workitem_id, tenant))
     if not found:
         raise NotFoundError(f"There is no order or job {workitem_id}.")
     return _whole(sessions, [(found[0].order_id, found[0].job_id)])[0]
 
 
-def is_known(sessions: Sessions, workitem_id: uuid.UUID) -> bool:
-    """Whether an order or a job has the id."""
-    return bool(execute(sessions, _with_id(workitem_id)))
+def is_known(sessions: Sessions, workitem_id: uuid.UUID, *, tenant: str) -> bool:
+    """Whether an order or a job of a tenant has the id."""
+    return bool(execute(sessions, _with_id(workitem_id, tenant)))
 
 
 def search_workitems(
-    sessions: Sessions, criteria: WorkitemFilter, *, limit: int, offset: int = 0
+    sessions: Sessions, criteria: WorkitemFilter, *, tenant: str, limit: int, offset: int = 0
 ) -> WorkitemPage:
-    """List workitems, newest first: `limit` of them behind the first `offset`."""
+    """List a tenant's workitems, newest first: `limit` of them behind the first `offset`."""
     both = union_all(
-        _orders().where(*_of_orders(criteria)),
-        _jobs().where(~_HAS_EXPECTED_ORDER, *_of_jobs(criteria)),
+        _orders().where(OrderRow.tenant == tenant, *_of_orders(criteria)),
+        _jobs().where(JobRow.tenant == tenant, ~_HAS_EXPECTED_ORDER, *_of_jobs(criteria)),
     ).subquery()
     page = (
         select(both.c.order_id, both.c.job_id, func.count().over().label("matches"))
@@ -103,6 +109,7 @@ def revise(
     order_id: uuid.UUID,
     changes: Mapping[str, Any],
     *,
+    tenant: str,
     key_id: str,
     transaction_uid: str | None = None,
 ) -> bool:
@@ -112,6 +119,7 @@ def revise(
         sessions: The database.
         order_id: The order.
         changes: New values by the names of `NewOrder`; what is not named stays as it is.
+        tenant: Whose order it is.
         key_id: The API key of who changes it.
         transaction_uid: Of the claim, where the order is claimed.
 
@@ -119,14 +127,14 @@ def revise(
         Whether the changes were kept: what a performer says of its work, an order does not have.
 
     Raises:
-        NotFoundError: There is no such order.
+        NotFoundError: The tenant has no such order.
         OrderFieldError: A change is not valid.
         OrderClosedError: It has ended.
         OrderExistsError: The changes name another accession number.
         WrongTransactionError: It is claimed under another transaction UID than this.
     """
     with sessions.begin() as session:
-        row = locked_order(session, order_id)
+        row = locked_order(session, order_id, tenant=tenant)
         if row.state == OrderState.CLAIMED:
             held, said = row.transaction_uid or "", transaction_uid or ""
             if not secrets.compare_digest(held.encode(), said.encode()):
@@ -135,13 +143,15 @@ def revise(
         if row.state != OrderState.EXPECTED:
             raise OrderClosedError(f"It is {row.state}.")
         says = {field.name: getattr(row, field.name) for field in fields(NewOrder)}
-        put(session, NewOrder(**(says | dict(changes))), key_id=key_id, order_id=order_id)
+        new = NewOrder(**(says | dict(changes)))
+        put(session, new, tenant=tenant, key_id=key_id, order_id=order_id)
         return True
 
 
-def _with_id(workitem_id: uuid.UUID) -> CompoundSelect[Any]:
+def _with_id(workitem_id: uuid.UUID, tenant: str) -> CompoundSelect[Any]:
     return union_all(
-        _orders().where(OrderRow.id == workitem_id), _jobs().where(JobRow.id == workitem_id)
+        _orders().where(OrderRow.id == workitem_id, OrderRow.tenant == tenant),
+        _jobs().where(JobRow.id == workitem_id, JobRow.tenant == tenant),
     )
 
 

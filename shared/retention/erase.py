@@ -1,4 +1,4 @@
-"""Erases all data of a patient, in one transaction; then the objects.
+"""Erases all data of a tenant's patient, in one transaction; then the objects.
 
 All or nothing: where a legal hold covers any of it, nothing is erased. Jobs in any state go. A
 worker that has one in hand finds its claim lost; what it stores late is removed a grace later.
@@ -91,17 +91,17 @@ def _carry_out(
     patient_ref: str,
     again_after: dt.timedelta,
 ) -> None:
-    found = subjects_of(session, patient_ref)
+    found = subjects_of(session, row.tenant, patient_ref)
     row.status, row.finished_at = ErasureStatus.DONE, func.clock_timestamp()
     row.patient_ref = None
-    told = {"erasure": str(row.id), "reason": row.reason}
-    if holds := holding(session, patient_ref, found.job_ids, found.order_ids):
+    told = {"erasure": str(row.id), "tenant": row.tenant, "reason": row.reason}
+    if holds := holding(session, row.tenant, patient_ref, found.job_ids, found.order_ids):
         row.status, row.hold_ids = ErasureStatus.REFUSED, holds
         held = [str(one) for one in holds]
         audit.record(session, row.requested_by, "erasure.refused", None, **told, holds=held)
         return
     erased = erase(session, found, row.id, actor=row.requested_by, again_after=again_after)
-    _forget_released_holds(session, patient_ref)
+    _forget_released_holds(session, row.tenant, patient_ref)
     withdrawn = erased.withdrawn
     row.counts = erased.counts
     row.job_ids, row.order_ids = list(found.job_ids), list(found.order_ids)
@@ -151,10 +151,14 @@ def _locked(session: Session, job_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
     return list(session.scalars(locked_in_order(), {"job_ids": list(job_ids)}))
 
 
-def _forget_released_holds(session: Session, patient_ref: str) -> None:
+def _forget_released_holds(session: Session, tenant: str, patient_ref: str) -> None:
     """A hold that was released names the patient no more; that it was there stays."""
     session.execute(
         update(LegalHoldRow)
-        .where(LegalHoldRow.kind == HoldKind.PATIENT_REF, LegalHoldRow.value == patient_ref)
+        .where(
+            LegalHoldRow.tenant == tenant,
+            LegalHoldRow.kind == HoldKind.PATIENT_REF,
+            LegalHoldRow.value == patient_ref,
+        )
         .values(value="")
     )

@@ -41,6 +41,7 @@ class Erasure:
     """
 
     id: uuid.UUID
+    tenant: str
     status: ErasureStatus
     ref_digest: str | None
     reason: str
@@ -67,13 +68,20 @@ def digest_of(patient_ref: str, secret: SecretStr | None) -> str | None:
 
 
 def request_erasure(
-    sessions: Sessions, patient_ref: str, *, reason: str, actor: str, secret: SecretStr | None
+    sessions: Sessions,
+    patient_ref: str,
+    *,
+    tenant: str,
+    reason: str,
+    actor: str,
+    secret: SecretStr | None,
 ) -> Erasure:
-    """Ask for all data of a patient to be erased.
+    """Ask for all data of a tenant's patient to be erased.
 
     Args:
         sessions: The database.
         patient_ref: The pseudonym.
+        tenant: In which it is that patient's.
         reason: A code; never anything of a patient.
         actor: Who asks, as in `audit.record`.
         secret: That of pseudonyms; without one no digest of the patient is kept.
@@ -83,18 +91,19 @@ def request_erasure(
     """
     erasure_id = uuid.uuid4()
     with sessions.begin() as session:
-        found = subjects_of(session, patient_ref)
-        if holds := holding(session, patient_ref, found.job_ids, found.order_ids):
+        found = subjects_of(session, tenant, patient_ref)
+        if holds := holding(session, tenant, patient_ref, found.job_ids, found.order_ids):
             raise LegalHoldError(f"Held by {', '.join(map(str, holds))}.")
         row = ErasureRow(
             id=erasure_id,
+            tenant=tenant,
             patient_ref=patient_ref,
             ref_digest=digest_of(patient_ref, secret),
             reason=reason,
             requested_by=actor,
         )
         session.add(row)
-        told = {"erasure": str(erasure_id), "reason": reason}
+        told = {"erasure": str(erasure_id), "tenant": tenant, "reason": reason}
         audit.record(session, actor, "erasure.requested", None, **told)
     return get_erasure(sessions, erasure_id)
 

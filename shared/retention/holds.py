@@ -1,5 +1,7 @@
 """Legal holds: what they cover is neither purged nor erased until they are released.
 
+A hold is of one tenant: what it names may be something else, and somebody else, in another one.
+
 Whoever removes and whoever places a hold does so alone (`alone`): a hold waits for the batch that
 is under way, and whatever is not removed by then stays.
 """
@@ -17,9 +19,10 @@ from sqlalchemy import ARRAY, Uuid, bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
 from shared import audit
-from shared.db.models import LegalHoldRow
+from shared.db.models import JobRow, LegalHoldRow
 from shared.db.session import Sessions, execute
 from shared.errors import BadRequestError, ConflictError, NotFoundError
+from shared.retention.removed import unknown_job_in
 
 _LOCK = int.from_bytes(b"retained") >> 1
 """The advisory lock of all who remove or hold; any number of 63 bits."""
@@ -27,18 +30,19 @@ _LOCK = int.from_bytes(b"retained") >> 1
 _COLUMNS = LegalHoldRow.__table__.c
 
 JOB_IS_HELD = """EXISTS (
-    SELECT FROM legal_holds AS h WHERE h.released_at IS NULL AND (
+    SELECT FROM legal_holds AS h WHERE h.released_at IS NULL AND h.tenant = j.tenant AND (
         h.kind = 'job' AND h.value = CAST(j.id AS text)
         OR h.kind = 'accession_number' AND h.value = j.accession_number
         OR h.kind = 'patient_ref' AND h.value = COALESCE(j.patient_ref, (
-            SELECT o.patient_ref FROM orders AS o WHERE o.accession_number = j.accession_number
+            SELECT o.patient_ref FROM orders AS o
+            WHERE o.tenant = j.tenant AND o.accession_number = j.accession_number
         ))
     )
 )"""
 """The condition that a job `j` is held: itself, by its accession number, or by its patient."""
 
 ORDER_IS_HELD = """EXISTS (
-    SELECT FROM legal_holds AS h WHERE h.released_at IS NULL AND (
+    SELECT FROM legal_holds AS h WHERE h.released_at IS NULL AND h.tenant = o.tenant AND (
         h.kind = 'accession_number' AND h.value = o.accession_number
         OR h.kind = 'patient_ref' AND h.value = o.patient_ref
     )
@@ -47,7 +51,7 @@ ORDER_IS_HELD = """EXISTS (
 
 _HOLDING = text(
     """
-    SELECT h.id FROM legal_holds AS h WHERE h.released_at IS NULL AND (
+    SELECT h.id FROM legal_holds AS h WHERE h.released_at IS NULL AND h.tenant = :tenant AND (
         h.kind = 'patient_ref' AND h.value = :patient_ref
         OR h.kind = 'job' AND h.value IN (
             SELECT CAST(j.id AS text) FROM jobs AS j WHERE j.id = ANY(:job_ids)
@@ -81,6 +85,7 @@ class Hold:
     """A hold as it stood when it was read; `released_at` is None while it holds."""
 
     id: uuid.UUID
+    tenant: str
     kind: HoldKind
     value: str
     reason: str
@@ -98,23 +103,32 @@ def alone(session: Session) -> None:
     session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
 
 
-def place(sessions: Sessions, kind: HoldKind, value: str, *, reason: str, actor: str) -> Hold:
-    """Place a hold, also on what has yet to come; several may cover the same.
+def place(
+    sessions: Sessions, kind: HoldKind, value: str, *, tenant: str, reason: str, actor: str
+) -> Hold:
+    """Place a hold, for a patient or an accession number also on what has yet to come.
+
+    Several may cover the same.
 
     Args:
         sessions: The database.
         kind: What `value` names.
         value: The id of a job, a patient's pseudonym or an accession number.
+        tenant: Whose data are held.
         reason: A code, such as the number of a matter; never anything of a patient.
         actor: Who places it, as in `audit.record`.
 
     Raises:
         BadRequestError: The value is no id of a job.
+        NotFoundError: The tenant has no such job.
+        JobErasedError: The job was erased.
+        JobPurgedError: The job was purged.
     """
     job_id = _job_id(value) if kind is HoldKind.JOB else None
     hold_id = uuid.uuid4()
     row = LegalHoldRow(
         id=hold_id,
+        tenant=tenant,
         kind=kind,
         value=str(job_id or value),
         reason=reason,
@@ -122,8 +136,11 @@ def place(sessions: Sessions, kind: HoldKind, value: str, *, reason: str, actor:
     )
     with sessions.begin() as session:
         alone(session)
+        # A hold that covers nothing would be found out when it is too late.
+        if job_id is not None and not _is_job_of(session, job_id, tenant):
+            raise unknown_job_in(session, job_id, tenant=tenant)
         session.add(row)
-        told = {"hold": str(hold_id), "kind": kind, "reason": reason}
+        told = {"hold": str(hold_id), "tenant": tenant, "kind": kind, "reason": reason}
         audit.record(session, actor, "hold.placed", job_id, **told)
     return get_hold(sessions, hold_id)
 
@@ -173,13 +190,24 @@ def list_holds(sessions: Sessions, *, released: bool = False, limit: int = 1000)
 
 def holding(
     session: Session,
+    tenant: str,
     patient_ref: str,
     job_ids: Sequence[uuid.UUID],
     order_ids: Sequence[uuid.UUID],
 ) -> list[uuid.UUID]:
-    """The holds that cover a patient, or one of these jobs and orders; the oldest first."""
-    values = {"patient_ref": patient_ref, "job_ids": job_ids, "order_ids": order_ids}
+    """The holds that cover a tenant's patient, or one of its jobs and orders; the oldest first."""
+    values = {
+        "tenant": tenant,
+        "patient_ref": patient_ref,
+        "job_ids": job_ids,
+        "order_ids": order_ids,
+    }
     return list(session.scalars(_HOLDING, values))
+
+
+def _is_job_of(session: Session, job_id: uuid.UUID, tenant: str) -> bool:
+    wanted = select(JobRow.id).where(JobRow.id == job_id, JobRow.tenant == tenant)
+    return session.scalar(wanted) is not None
 
 
 def _job_id(value: str) -> uuid.UUID:

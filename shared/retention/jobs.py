@@ -66,8 +66,11 @@ def remove_jobs(
     counts = {}
     for row in _PARTS:
         counts[row.__tablename__] = _removed(session, delete(row).where(row.job_id.in_(job_ids)))
-    counts["jobs"] = _removed(session, delete(JobRow).where(JobRow.id.in_(job_ids)))
-    values = [{"job_id": one, "why": why, "erasure_id": erasure_id} for one in job_ids]
+    last = delete(JobRow).where(JobRow.id.in_(job_ids)).returning(JobRow.id, JobRow.tenant)
+    gone = session.execute(last, execution_options={"synchronize_session": False}).all()
+    counts["jobs"] = len(gone)
+    told = {"why": why, "erasure_id": erasure_id}
+    values = [{"job_id": row.id, "tenant": row.tenant, **told} for row in gone]
     # After a restore they may be known already.
     session.execute(insert(RemovedJobRow).values(values).on_conflict_do_nothing())
     keys = [f"{JOBS_PREFIX}{job_id}/" for job_id in job_ids]

@@ -184,7 +184,8 @@ PURGINGS: dict[Kind, Purging] = {
         _finding(
             f"SELECT o.id, {ORDER_IS_HELD} AS held FROM orders AS o "  # noqa: S608 - of constants
             "WHERE o.id > :after AND GREATEST(o.updated_at, o.scheduled_at) < :before "
-            "AND NOT EXISTS (SELECT FROM jobs AS j WHERE j.accession_number = o.accession_number) "
+            "AND NOT EXISTS (SELECT FROM jobs AS j "
+            "WHERE j.tenant = o.tenant AND j.accession_number = o.accession_number) "
             "ORDER BY o.id FOR UPDATE OF o SKIP LOCKED"
         ),
         _simply("DELETE FROM orders WHERE id = ANY(:ids)"),

@@ -15,6 +15,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import ErasureRow
 from shared.db.session import Sessions
 from shared.errors import BadRequestError
@@ -34,6 +35,8 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: uuid.UUID
+    # What was written before there were tenants has none.
+    tenant: str = DEFAULT_TENANT
     reason: str
     requested_by: str
     requested_at: dt.datetime

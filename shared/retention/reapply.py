@@ -87,7 +87,7 @@ def _found_again(session: Session, entry: Entry, refs: dict[str, list[str]]) -> 
     jobs = set(session.scalars(select(JobRow.id).where(JobRow.id.in_(entry.job_ids))))
     orders = set(session.scalars(select(OrderRow.id).where(OrderRow.id.in_(entry.order_ids))))
     for patient_ref in refs.get(entry.ref_digest or "", []):
-        of_patient = subjects_of(session, patient_ref)
+        of_patient = subjects_of(session, entry.tenant, patient_ref)
         jobs |= _before(session, JobRow.id, JobRow.submitted_at, of_patient.job_ids, entry)
         orders |= _before(session, OrderRow.id, OrderRow.created_at, of_patient.order_ids, entry)
     return Subjects(tuple(sorted(jobs)), tuple(sorted(orders)))

@@ -1,4 +1,7 @@
-"""What was removed on purpose, and what whoever asks for it is told: 410 and not 404."""
+"""What was removed on purpose, and what whoever asks for it is told: 410 and not 404.
+
+To another tenant it is what never was.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from http import HTTPStatus
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
+from shared.auth.tenants import within_asked
 from shared.db.models import RemovedJobRow
 from shared.db.session import Sessions
 from shared.errors import NotFoundError, PermanentError
 from shared.storage import ObjectMissingError
 
 _BY_ID = select(RemovedJobRow.why, RemovedJobRow.at).where(
-    RemovedJobRow.job_id == bindparam("job_id")
+    RemovedJobRow.job_id == bindparam("job_id"), within_asked(RemovedJobRow.tenant)
 )
 
 
@@ -39,15 +43,15 @@ class ImagePurgedError(ObjectMissingError):
     http_status = HTTPStatus.GONE
 
 
-def unknown_job(sessions: Sessions, job_id: uuid.UUID) -> PermanentError:
-    """The error for a job that is not there: it was erased, was purged, or never was."""
+def unknown_job(sessions: Sessions, job_id: uuid.UUID, *, tenant: str | None) -> PermanentError:
+    """The error for a job that a tenant does not have: it was erased, was purged, or never was."""
     with sessions() as session:
-        return unknown_job_in(session, job_id)
+        return unknown_job_in(session, job_id, tenant=tenant)
 
 
-def unknown_job_in(session: Session, job_id: uuid.UUID) -> PermanentError:
+def unknown_job_in(session: Session, job_id: uuid.UUID, *, tenant: str | None) -> PermanentError:
     """The same as `unknown_job`, in an open transaction."""
-    for row in session.execute(_BY_ID, {"job_id": job_id}):
+    for row in session.execute(_BY_ID, {"job_id": job_id, "tenant": tenant}):
         error = JobErasedError if row.why == "erased" else JobPurgedError
         return error(f"Job {job_id}, on {row.at:%Y-%m-%d}.")
     return NotFoundError(f"There is no job {job_id}.")

@@ -1,6 +1,7 @@
-"""Which jobs and orders are of a patient.
+"""Which jobs and orders are of a patient of a tenant.
 
 Those that carry the pseudonym. Where one of a job and its order carries none, the other's counts.
+In another tenant the same pseudonym may be somebody else's.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from sqlalchemy.orm import Session
 
 _JOBS = text(
     """
-    SELECT j.id FROM jobs AS j WHERE j.patient_ref = :patient_ref
+    SELECT j.id FROM jobs AS j WHERE j.tenant = :tenant AND j.patient_ref = :patient_ref
     UNION
-    SELECT j.id FROM orders AS o JOIN jobs AS j ON j.accession_number = o.accession_number
-    WHERE o.patient_ref = :patient_ref AND j.patient_ref IS NULL
+    SELECT j.id FROM orders AS o JOIN jobs AS j
+        ON j.tenant = o.tenant AND j.accession_number = o.accession_number
+    WHERE o.tenant = :tenant AND o.patient_ref = :patient_ref AND j.patient_ref IS NULL
     """
 )
 _ORDERS = text(
     """
-    SELECT o.id FROM orders AS o WHERE o.patient_ref = :patient_ref
+    SELECT o.id FROM orders AS o WHERE o.tenant = :tenant AND o.patient_ref = :patient_ref
     UNION
-    SELECT o.id FROM jobs AS j JOIN orders AS o ON o.accession_number = j.accession_number
-    WHERE j.patient_ref = :patient_ref AND o.patient_ref IS NULL
+    SELECT o.id FROM jobs AS j JOIN orders AS o
+        ON o.tenant = j.tenant AND o.accession_number = j.accession_number
+    WHERE j.tenant = :tenant AND j.patient_ref = :patient_ref AND o.patient_ref IS NULL
     """
 )
 
@@ -37,8 +40,8 @@ class Subjects:
     order_ids: tuple[uuid.UUID, ...]
 
 
-def subjects_of(session: Session, patient_ref: str) -> Subjects:
-    """Find what is of a patient, by the pseudonym."""
-    values = {"patient_ref": patient_ref}
+def subjects_of(session: Session, tenant: str, patient_ref: str) -> Subjects:
+    """Find what is of a tenant's patient, by the pseudonym."""
+    values = {"tenant": tenant, "patient_ref": patient_ref}
     jobs, orders = (tuple(session.scalars(found, values)) for found in (_JOBS, _ORDERS))
     return Subjects(jobs, orders)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session, aliased
 
-from shared.db.models import JobImageRow, ReviewRow
+from shared.db.models import JobImageRow, ResultRow, ReviewRow
 from shared.db.session import Sessions
 from shared.reviews.labels import ReviewLabel
 from shared.reviews.readings import read_cases
@@ -38,18 +38,23 @@ def last_review(session: Session) -> int:
     return session.scalar(select(func.coalesce(func.max(ReviewRow.id), 0))) or 0
 
 
-def newest_reviews(sessions: Sessions, *, after: int, until: int) -> list[ReviewedJob]:
+def newest_reviews(sessions: Sessions, *, tenant: str, after: int, until: int) -> list[ReviewedJob]:
     """The cases that were closed, and read between two reviews, in the order of their jobs.
 
     Reviews beyond `until` change nothing of it, whenever it is asked for.
 
     Args:
         sessions: The database.
+        tenant: Whose cases.
         after: Id of a review; a case counts if it has a later one.
         until: Id of the last review that counts.
     """
     with sessions() as session:
-        lately = select(ReviewRow.job_id).where(ReviewRow.id > after, ReviewRow.id <= until)
+        lately = (
+            select(ReviewRow.job_id)
+            .join(ResultRow, ResultRow.job_id == ReviewRow.job_id)
+            .where(ResultRow.tenant == tenant, ReviewRow.id > after, ReviewRow.id <= until)
+        )
         cases = read_cases(session, set(session.scalars(lately)), until=until)
         labels = {job_id: case.standing.label for job_id, case in cases.items()}
         closed = {job_id: label for job_id, label in labels.items() if label is not None}

@@ -22,7 +22,7 @@ _OPEN = ResultRow.case_state != CaseState.CLOSED
 
 
 def next_case(
-    sessions: Sessions, reader: str, passed_over: Collection[uuid.UUID] = ()
+    sessions: Sessions, reader: str, passed_over: Collection[uuid.UUID] = (), *, tenant: str
 ) -> uuid.UUID | None:
     """The job to read next, held for the reader from now on; None: no case waits for them.
 
@@ -33,19 +33,24 @@ def next_case(
         sessions: The database.
         reader: As `reader_of` knows them.
         passed_over: Jobs that are not to be offered.
+        tenant: Whose cases.
     """
     with sessions.begin() as session:
         job_id = _begun(session, reader, passed_over)
         for urgency in Urgency:
-            job_id = job_id or _waiting(session, urgency, reader, passed_over)
+            job_id = job_id or _waiting(session, (tenant, urgency), reader, passed_over)
         if job_id is not None:
             session.execute(_held(job_id, reader))
         return job_id
 
 
-def hold(sessions: Sessions, job_id: uuid.UUID, reader: str) -> bool:
-    """Hold an open case for a reader; False where another one has it, or nothing is to be held."""
-    statement = _held(job_id, reader).where(_OPEN, _is_free(reader)).returning(ResultRow.job_id)
+def hold(sessions: Sessions, job_id: uuid.UUID, reader: str, *, tenant: str) -> bool:
+    """Hold a tenant's open case for a reader; False: another one has it, or nothing is to be."""
+    statement = (
+        _held(job_id, reader)
+        .where(ResultRow.tenant == tenant, _OPEN, _is_free(reader))
+        .returning(ResultRow.job_id)
+    )
     return bool(execute(sessions, statement))
 
 
@@ -70,11 +75,11 @@ def holder(sessions: Sessions, job_id: uuid.UUID) -> str | None:
     return rows[0].held_by if rows else None
 
 
-def waiting(sessions: Sessions, reader: str) -> dict[Urgency, int]:
-    """How many cases of each urgency wait for a reader, those that others have at hand included."""
+def waiting(sessions: Sessions, reader: str, *, tenant: str) -> dict[Urgency, int]:
+    """How many cases of each urgency wait for a reader, those that others have at hand too."""
     statement = (
         select(ResultRow.urgency, func.count().label("cases"))
-        .where(_OPEN, ~_signed_by(reader))
+        .where(ResultRow.tenant == tenant, _OPEN, ~_signed_by(reader))
         .group_by(ResultRow.urgency)
     )
     counts = {row.urgency: row.cases for row in execute(sessions, statement)}
@@ -92,11 +97,13 @@ def _begun(session: Session, reader: str, passed_over: Collection[uuid.UUID]) ->
 
 
 def _waiting(
-    session: Session, urgency: Urgency, reader: str, passed_over: Collection[uuid.UUID]
+    session: Session, lane: tuple[str, Urgency], reader: str, passed_over: Collection[uuid.UUID]
 ) -> uuid.UUID | None:
+    tenant, urgency = lane
     return session.scalar(
         select(ResultRow.job_id)
-        .where(ResultRow.urgency == urgency, _OPEN, _is_free(reader), ~_signed_by(reader))
+        .where(ResultRow.tenant == tenant, ResultRow.urgency == urgency, _OPEN)
+        .where(_is_free(reader), ~_signed_by(reader))
         .where(ResultRow.job_id.not_in(passed_over))
         .order_by(ResultRow.due_at, ResultRow.created_at)
         .limit(1)

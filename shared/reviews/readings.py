@@ -16,6 +16,7 @@ from sqlalchemy import CTE, Row, Select, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from shared.auth.tenants import within
 from shared.db.models import ApiKeyRow, JobRow, ResultRow, ReviewRow
 from shared.db.session import Sessions, execute
 from shared.errors import NoResultError, NotFoundError
@@ -101,32 +102,33 @@ def reader_of(sessions: Sessions, key_id: str) -> str:
     return str(rows[0].reader)
 
 
-def find_case(sessions: Sessions, job_id: uuid.UUID) -> ReadCase:
+def find_case(sessions: Sessions, job_id: uuid.UUID, *, tenant: str | None) -> ReadCase:
     """What readers have signed of a job.
 
     Raises:
-        NotFoundError: There is no such job.
+        NotFoundError: The tenant has no such job.
         NoResultError: The job has no result.
     """
     with sessions() as session:
-        return read_case(session, job_id)
+        return read_case(session, job_id, tenant=tenant)
 
 
-def read_case(session: Session, job_id: uuid.UUID) -> ReadCase:
+def read_case(session: Session, job_id: uuid.UUID, *, tenant: str | None) -> ReadCase:
     """The same as `find_case`, in an open transaction."""
-    case = read_cases(session, [job_id]).get(job_id)
-    if case is not None:
-        return case
-    status = session.scalar(select(JobRow.status).where(JobRow.id == job_id))
+    of_tenant = within(JobRow.tenant, tenant)
+    status = session.scalar(select(JobRow.status).where(JobRow.id == job_id, of_tenant))
     if status is None:
-        raise unknown_job_in(session, job_id)
-    raise NoResultError(f"The job is {status}.")
+        raise unknown_job_in(session, job_id, tenant=tenant)
+    case = read_cases(session, [job_id]).get(job_id)
+    if case is None:
+        raise NoResultError(f"The job is {status}.")
+    return case
 
 
 def read_cases(
     session: Session, job_ids: Collection[uuid.UUID], *, until: int | None = None
 ) -> dict[uuid.UUID, ReadCase]:
-    """What readers have signed of jobs that have results.
+    """What readers have signed of jobs that have results, whosever they are.
 
     Args:
         session: An open transaction.

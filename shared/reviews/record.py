@@ -14,7 +14,7 @@ from shared.db.models import JobRow, ResultRow, ReviewRow
 from shared.db.session import Sessions
 from shared.errors import PermanentError
 from shared.reviews.labels import Decision, ReviewLabel
-from shared.reviews.readings import read_case
+from shared.reviews.readings import read_case, read_cases
 from shared.reviews.standing import Standing
 
 __all__ = ["Decision", "Review", "ReviewContradictsError", "ReviewLabel", "record_review"]
@@ -47,6 +47,7 @@ def record_review(
     label: ReviewLabel | None,
     *,
     comment: str | None,
+    tenant: str | None,
     key_id: str,
     asks_second: bool = False,
     after: int | None = None,
@@ -59,6 +60,7 @@ def record_review(
         decision: About the prediction of its result.
         label: What the reviewer found; may be left out of a confirmation.
         comment: May name a patient: it goes nowhere but into its column.
+        tenant: Whose job it is.
         key_id: The API key of the reviewer.
         asks_second: Whether the reviewer wants a second reader to sign too.
         after: The id of the reader's newest review when they were asked, 0: they had none. Where a
@@ -66,7 +68,7 @@ def record_review(
             None: each call is a review.
 
     Raises:
-        NotFoundError: There is no such job.
+        NotFoundError: The tenant has no such job.
         NoResultError: The job has no result.
         ReviewContradictsError: It confirms with another label than the prediction, or overrides
             with the same or with none.
@@ -76,7 +78,7 @@ def record_review(
         session.execute(
             select(ResultRow.job_id).where(ResultRow.job_id == job_id).with_for_update()
         )
-        case = read_case(session, job_id)
+        case = read_case(session, job_id, tenant=tenant)
         prediction = case.prediction
         found = _found(decision, label, prediction)
         row = ReviewRow(
@@ -127,7 +129,7 @@ def _same_as(session: Session, review: ReviewRow, after: int) -> ReviewRow | Non
 
 def _settle(session: Session, job_id: uuid.UUID) -> Standing:
     """Write down how the case stands now; whoever had it at hand has it no more."""
-    now = read_case(session, job_id).standing
+    now = read_cases(session, [job_id])[job_id].standing
     session.execute(
         update(ResultRow)
         .where(ResultRow.job_id == job_id)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, exists, func, select, true, update
 
 from shared import audit
-from shared.db.models import WebhookRow
+from shared.auth.tenants import EVERY_TENANT
+from shared.db.models import JobRow, WebhookRow
 from shared.db.session import Sessions, execute
 from shared.errors import NotFoundError
 
@@ -76,10 +77,17 @@ _BACKLOGS = (
 
 
 def list_events(
-    sessions: Sessions, *, undelivered: bool, limit: int, job_id: uuid.UUID | None = None
+    sessions: Sessions,
+    *,
+    tenant: str | None,
+    undelivered: bool,
+    limit: int,
+    job_id: uuid.UUID | None = None,
 ) -> list[Event]:
     """Events, newest first: of all jobs or of one, all of them or those that were not delivered."""
-    statement = select(WebhookRow).order_by(WebhookRow.created_at.desc()).limit(limit)
+    statement = (
+        select(WebhookRow).where(_is_of(tenant)).order_by(WebhookRow.created_at.desc()).limit(limit)
+    )
     if job_id is not None:
         statement = statement.where(WebhookRow.job_id == job_id)
     if undelivered:
@@ -97,15 +105,17 @@ def backlogs(sessions: Sessions) -> list[Backlog]:
     return [found.get(kind, Backlog(kind, 0, 0, 0.0)) for kind in (False, True)]
 
 
-def resend(sessions: Sessions, event_id: uuid.UUID, *, actor: str = _OPERATOR) -> None:
+def resend(
+    sessions: Sessions, event_id: uuid.UUID, *, tenant: str | None, actor: str = _OPERATOR
+) -> None:
     """Make an event due at once, delivered or not, with all of its attempts before it.
 
     Raises:
-        NotFoundError: There is no such event.
+        NotFoundError: The tenant has no such event.
     """
     statement = (
         update(WebhookRow)
-        .where(WebhookRow.id == event_id)
+        .where(WebhookRow.id == event_id, _is_of(tenant))
         .values(
             attempts=0, next_attempt_at=func.clock_timestamp(), delivered_at=None, last_error=None
         )
@@ -116,6 +126,13 @@ def resend(sessions: Sessions, event_id: uuid.UUID, *, actor: str = _OPERATOR) -
         if job_id is None:
             raise NotFoundError(f"There is no event {event_id}.")
         audit.record(session, actor, "webhook.resent", job_id, event_id=str(event_id))
+
+
+def _is_of(tenant: str | None) -> ColumnElement[bool]:
+    """The condition that an event is about a tenant's job."""
+    if tenant is EVERY_TENANT:
+        return true()
+    return exists().where(JobRow.id == WebhookRow.job_id, JobRow.tenant == tenant)
 
 
 def _event(row: WebhookRow) -> Event:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import select, text
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import AuditRow, ExplanationRow
 from shared.db.session import Sessions
 from shared.explanations.claim import claim
@@ -32,7 +33,9 @@ def a_subject(sessions: Sessions, storage: S3Store, key_id: str) -> Subject:
 
 
 def ask(sessions: Sessions, subject: Subject, **options: Any) -> ExplanationState | None:
-    return request(sessions, subject, **{"actor": "key:k", "most": MOST, **options})
+    return request(
+        sessions, subject, **{"actor": "key:k", "most": MOST, **options}, tenant=DEFAULT_TENANT
+    )
 
 
 def claimed(

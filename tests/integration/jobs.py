@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from sqlalchemy import func, select, text
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.session import Sessions
 from shared.jobs.claim import Claim, claim
 from shared.jobs.complete import complete
@@ -54,7 +55,9 @@ def post(
     outbox: Outbox | None = None,
     **changes: object,
 ) -> Submission:
-    request = JobRequest(api_key_id=key_id, model_name="cnn_custom", model_version=1)
+    request = JobRequest(
+        api_key_id=key_id, model_name="cnn_custom", model_version=1, tenant=DEFAULT_TENANT
+    )
     request = replace(request, **changes)
     used = outbox or Outbox(sessions, broker or Recorder())
     submission = submit(sessions, storage, used, request, [upload()])

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from shared.audit.queries import AuditFilter, list_events
 from shared.auth.keys import Scope, create_key, find_key, list_keys
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import AuditRow, WebhookRow
 from shared.db.session import Sessions
 from shared.jobs.complete import give_up
@@ -48,7 +49,7 @@ def dead(sessions: Sessions, storage: S3Store, key_id: str) -> uuid.UUID:
         held = take(sessions, job)
         assert held is not None
         give_up(sessions, held, RuntimeError("no"), max_attempts=MAX_ATTEMPTS)
-    assert get_status(sessions, job.id) is Status.DEAD
+    assert get_status(sessions, job.id, tenant=DEFAULT_TENANT) is Status.DEAD
     return job.id
 
 
@@ -107,7 +108,7 @@ def test_the_queues_are_counted(sessions: Sessions, storage: S3Store, key_id: st
     assert oldest is not None
     assert oldest >= waiting.submitted_at
     assert found[Priority.STAT].oldest_at is None
-    (running,) = running_jobs(sessions, limit=5)
+    (running,) = running_jobs(sessions, limit=5, tenant=DEFAULT_TENANT)
     assert (running.id, running.worker, running.attempts) == (job.id, "w7", 1)
     assert finish(sessions, held)
     minutes = throughput(sessions)
@@ -118,7 +119,7 @@ def test_the_queues_are_counted(sessions: Sessions, storage: S3Store, key_id: st
 def test_what_failed_is_listed_with_how_often_it_was_given_back(
     sessions: Sessions, dead: uuid.UUID
 ) -> None:
-    assert [job.id for job in unsuccessful_jobs(sessions, limit=5)] == [dead]
+    assert [job.id for job in unsuccessful_jobs(sessions, limit=5, tenant=DEFAULT_TENANT)] == [dead]
     assert redeliveries(sessions) == {"internal_error": MAX_ATTEMPTS - 1}
     assert sum(minute.unsuccessful for minute in throughput(sessions)) == 1
 
@@ -129,10 +130,10 @@ def test_a_dead_job_is_queued_again_by_whoever_asked(
     page = admin.get("/queues")
     assert "Something went wrong." in page  # the code, in words
     assert admin.post(f"/queues/jobs/{dead}").status_code == 302
-    assert get_status(sessions, dead) is Status.QUEUED
+    assert get_status(sessions, dead, tenant=DEFAULT_TENANT) is Status.QUEUED
     actor = f"key:{admin.key.id}"
     assert (actor, {"code": "by_operator"}) in told(sessions, "job.requeued")
-    assert unsuccessful_jobs(sessions, limit=5) == []
+    assert unsuccessful_jobs(sessions, limit=5, tenant=DEFAULT_TENANT) == []
     assert admin.post(f"/queues/jobs/{dead}").status_code == 409
 
 
@@ -183,7 +184,15 @@ def test_agreement_is_counted_by_week_and_by_confidence(
         assert held is not None
         assert finish(sessions, held)
         label = ReviewLabel.PRO if decision is Decision.OVERRIDE else None
-        record_review(sessions, held.job_id, decision, label, comment=None, key_id=key_id)
+        record_review(
+            sessions,
+            held.job_id,
+            decision,
+            label,
+            comment=None,
+            key_id=key_id,
+            tenant=DEFAULT_TENANT,
+        )
     (week,) = weekly(sessions, "cnn_custom", 1)
     (group,) = by_confidence(sessions, "cnn_custom", 1)
     assert (week.reviewed, week.confirmed, week.share) == (2, 1, 0.5)

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from shared.auth.keys import Scope
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import AuditRow, ReviewRow
 from shared.db.session import Sessions
 from shared.reviews.readings import find_case
@@ -92,11 +93,13 @@ def test_who_changes_their_mind_and_back_has_signed_thrice(first, sessions, job)
     for label in ("Pre", "Benign", "Pre"):
         first.post(f"/review/{job}", label=label, after=asked_after(first, job))
     assert count(sessions, ReviewRow) == 3
-    assert find_case(sessions, job).standing.state is CaseState.SECOND_READING
+    assert (
+        find_case(sessions, job, tenant=DEFAULT_TENANT).standing.state is CaseState.SECOND_READING
+    )
 
 
 def test_two_readers_who_say_the_same_have_both_signed(first, second, sessions, job) -> None:
     for reader in (first, second):
         reader.post(f"/review/{job}", label="Pre", after=asked_after(reader, job))
-    assert find_case(sessions, job).standing.state is CaseState.CLOSED
+    assert find_case(sessions, job, tenant=DEFAULT_TENANT).standing.state is CaseState.CLOSED
     assert count(sessions, ReviewRow) == 2

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.session import Sessions
 from shared.errors import CorruptImageError, UnknownModelError
 from shared.explanations.claim import complete, give_up
@@ -106,7 +107,7 @@ def test_a_failure_from_before_the_clock_was_set_back_is_tried_again(sessions, s
 def test_a_lost_picture_is_made_again_once_for_all_who_miss_it(sessions, subject) -> None:
     ask(sessions, subject)
     assert complete(sessions, taken(sessions, subject), DOCUMENT, SHA)
-    missed = read(sessions, subject)
+    missed = read(sessions, subject, tenant=DEFAULT_TENANT)
     again = ask(sessions, subject, lost=missed)
     assert (again.status, again.document) == (ExplanationStatus.QUEUED, None)
     assert complete(sessions, taken(sessions, subject), DOCUMENT, SHA)
@@ -122,4 +123,4 @@ def test_a_result_that_names_no_class_of_the_image_is_claimed_and_fails(sessions
     with pytest.raises(NoPredictionError) as error:
         _ = held.label
     give_up(sessions, held, error.value, max_attempts=LIMIT)
-    assert read(sessions, subject).error_code == "no_prediction"
+    assert read(sessions, subject, tenant=DEFAULT_TENANT).error_code == "no_prediction"

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db import models
 from shared.db.listen import Listener
 from shared.db.models import AuditRow, ExplanationRow
@@ -90,7 +91,7 @@ def test_only_a_result_can_be_explained(sessions, storage, key_id) -> None:
 
 def test_what_was_not_asked_for_cannot_be_read(sessions, subject) -> None:
     with pytest.raises(NotFoundError, match="not asked for"):
-        read(sessions, subject)
+        read(sessions, subject, tenant=DEFAULT_TENANT)
 
 
 def test_a_claim_says_what_is_to_be_explained(sessions, subject) -> None:
@@ -101,7 +102,7 @@ def test_a_claim_says_what_is_to_be_explained(sessions, subject) -> None:
     assert held.image_sha256 == f"{1:064d}"
     assert held.label is Label.BENIGN
     assert (held.attempt, held.failures) == (1, 0)
-    assert read(sessions, subject).status is ExplanationStatus.RUNNING
+    assert read(sessions, subject, tenant=DEFAULT_TENANT).status is ExplanationStatus.RUNNING
 
 
 def test_each_method_is_a_queue_that_gives_what_waits_longest(sessions, storage, key_id) -> None:
@@ -139,9 +140,9 @@ def test_an_explanation_ends_with_its_document_and_its_picture(sessions, subject
     ask(sessions, subject)
     held = taken(sessions, subject)
     assert renew(sessions, held, lease_seconds=LEASE, progress=0.5)
-    assert read(sessions, subject).progress == 0.5
+    assert read(sessions, subject, tenant=DEFAULT_TENANT).progress == 0.5
     assert complete(sessions, held, DOCUMENT, SHA)
-    state = read(sessions, subject)
+    state = read(sessions, subject, tenant=DEFAULT_TENANT)
     assert (state.status, state.progress) == (ExplanationStatus.SUCCEEDED, 1.0)
     assert (state.document, state.png_sha256) == (DOCUMENT, SHA)
     assert state.finished_at is not None
@@ -155,7 +156,7 @@ def test_a_silent_explainer_loses_its_explanation_and_cannot_end_it(sessions, su
     assert renew(sessions, silent, lease_seconds=-1, progress=0.9)
     other = taken(sessions, subject, worker="e2")
     assert (other.attempt, other.failures) == (2, 1)
-    assert read(sessions, subject).progress == 0
+    assert read(sessions, subject, tenant=DEFAULT_TENANT).progress == 0
     assert not renew(sessions, silent, lease_seconds=LEASE, progress=0.9)
     assert not complete(sessions, silent, DOCUMENT, SHA)
     give_up(sessions, silent, CorruptImageError(), max_attempts=LIMIT)
@@ -181,7 +182,7 @@ def test_what_crashes_explainers_is_given_up_and_holds_up_nothing(
     later = a_subject(sessions, storage, key_id)
     ask(sessions, later)
     assert claimed(sessions).subject == later
-    state = read(sessions, subject)
+    state = read(sessions, subject, tenant=DEFAULT_TENANT)
     assert (state.status, state.error_code) == (ExplanationStatus.FAILED, ABANDONED)
     assert "fell silent" in state.error_detail
 
@@ -189,7 +190,7 @@ def test_what_crashes_explainers_is_given_up_and_holds_up_nothing(
 def test_what_is_at_fault_itself_fails_at_once(sessions, subject) -> None:
     ask(sessions, subject)
     give_up(sessions, taken(sessions, subject), CorruptImageError("odd"), max_attempts=LIMIT)
-    state = read(sessions, subject)
+    state = read(sessions, subject, tenant=DEFAULT_TENANT)
     assert (state.status, state.error_code) == (ExplanationStatus.FAILED, "corrupt_image")
     assert "odd" in state.error_detail
     assert ask(sessions, subject) == state
@@ -203,7 +204,7 @@ def test_an_outage_counts_nothing_however_often(sessions, subject) -> None:
         give_up(sessions, held, StorageUnavailableError(), max_attempts=LIMIT)
         assert claimed(sessions) is None, "it is tried again a little later"
         set_all(sessions, "due_at = now()")
-    assert read(sessions, subject).status is ExplanationStatus.QUEUED
+    assert read(sessions, subject, tenant=DEFAULT_TENANT).status is ExplanationStatus.QUEUED
 
 
 def test_an_error_that_nobody_foresaw_counts_and_its_text_stays_here(sessions, subject) -> None:
@@ -213,7 +214,7 @@ def test_an_error_that_nobody_foresaw_counts_and_its_text_stays_here(sessions, s
         assert held.failures == failures
         give_up(sessions, held, ValueError("Ada Lovelace"), max_attempts=LIMIT)
         set_all(sessions, "due_at = now()")
-    state = read(sessions, subject)
+    state = read(sessions, subject, tenant=DEFAULT_TENANT)
     assert (state.status, state.error_code) == (ExplanationStatus.FAILED, ABANDONED)
     assert state.error_detail == "Its last attempt: ValueError"
 
@@ -223,7 +224,7 @@ def test_what_is_handed_back_waits_again_at_once_and_counts_nothing(sessions, su
     held = taken(sessions, subject)
     renew(sessions, held, lease_seconds=LEASE, progress=0.7)
     hand_back(sessions, held)
-    assert read(sessions, subject).progress == 0
+    assert read(sessions, subject, tenant=DEFAULT_TENANT).progress == 0
     again = taken(sessions, subject)
     assert (again.attempt, again.failures) == (2, 0)
 
@@ -239,7 +240,7 @@ def test_results_are_explained_unasked_where_that_is_set(
         assert count(sessions, ExplanationRow) == 0
     else:
         assert claimed(sessions).subject == Subject(job.id, 0, explained_by)
-        assert not read(sessions, Subject(job.id, 0, explained_by)).asked
+        assert not read(sessions, Subject(job.id, 0, explained_by), tenant=DEFAULT_TENANT).asked
 
 
 def test_a_result_that_is_lost_asks_for_nothing(sessions, storage, key_id) -> None:
@@ -294,10 +295,10 @@ def test_whoever_waits_for_an_explanation_is_told_of_its_end(
     monkeypatch.setattr("shared.explanations.watch.LOOK_SECONDS", 60)
     watch = ExplanationWatch(database, sessions)
     ask(sessions, subject)
-    assert watch.wait(subject, 0.2).status is ExplanationStatus.QUEUED
+    assert watch.wait(subject, 0.2, tenant=DEFAULT_TENANT).status is ExplanationStatus.QUEUED
     eventually(lambda: watch._listener.is_listening, 20)
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(watch.wait, subject, 60) for _ in range(2)]
+        waiting = [pool.submit(watch.wait, subject, 60, tenant=DEFAULT_TENANT) for _ in range(2)]
         eventually(lambda: len(watch._waiting.get(str(subject), ())) == 2, 20)
         complete(sessions, taken(sessions, subject), DOCUMENT, SHA)
         states = [one.result(30) for one in waiting]

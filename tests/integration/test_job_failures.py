@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import text
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import ResultRow
 from shared.errors import (
     AttemptCrashedError,
@@ -48,7 +49,7 @@ def test_a_job_whose_workers_all_fall_silent_is_dead_with_a_reason(
     for _ in range(MAX_ATTEMPTS):
         assert take(sessions, job, lease=0)
         sweep_leases(sessions, **LIMITS)
-    dead = get_job(sessions, job.id)
+    dead = get_job(sessions, job.id, tenant=DEFAULT_TENANT)
     assert (dead.status, dead.error.code) == (Status.DEAD, "lease_expired")
     assert take(sessions, job) is None
 
@@ -56,7 +57,7 @@ def test_a_job_whose_workers_all_fall_silent_is_dead_with_a_reason(
 def test_a_permanent_error_fails_the_job_at_once(sessions, storage, key_id) -> None:
     job = post(sessions, storage, key_id).job
     give_up(sessions, take(sessions, job), CorruptImageError("x"), max_attempts=MAX_ATTEMPTS)
-    failed = get_job(sessions, job.id)
+    failed = get_job(sessions, job.id, tenant=DEFAULT_TENANT)
     assert (failed.status, failed.error.code) == (Status.FAILED, "corrupt_image")
 
 
@@ -68,7 +69,7 @@ def test_an_outage_counts_against_no_job_however_long_it_lasts(sessions, storage
         give_up(sessions, held, StorageUnavailableError(), max_attempts=MAX_ATTEMPTS)
         with sessions.begin() as session:
             assert send_due(session, Recorder(), limit=10) == 0, "it waits before it is sent"
-    assert get_job(sessions, job.id).status is Status.QUEUED
+    assert get_job(sessions, job.id, tenant=DEFAULT_TENANT).status is Status.QUEUED
 
 
 def test_an_outage_of_days_counts_neither(sessions, storage, key_id) -> None:
@@ -77,9 +78,9 @@ def test_an_outage_of_days_counts_neither(sessions, storage, key_id) -> None:
         session.execute(text("UPDATE jobs SET attempts = 100000"))
     held = take(sessions, job)
     give_up(sessions, held, StorageUnavailableError(), max_attempts=MAX_ATTEMPTS)
-    assert get_job(sessions, job.id).status is Status.QUEUED
+    assert get_job(sessions, job.id, tenant=DEFAULT_TENANT).status is Status.QUEUED
     give_up(sessions, take(sessions, job), ValueError(), max_attempts=MAX_ATTEMPTS)
-    assert get_job(sessions, job.id).status is Status.QUEUED
+    assert get_job(sessions, job.id, tenant=DEFAULT_TENANT).status is Status.QUEUED
 
 
 def test_a_result_of_another_job_is_refused(sessions, storage, key_id) -> None:
@@ -96,7 +97,7 @@ def test_an_unexpected_error_is_tried_again_and_not_for_ever(sessions, storage, 
         held = take(sessions, job)
         assert not held.isolated
         give_up(sessions, held, ValueError("a bug"), max_attempts=MAX_ATTEMPTS)
-    dead = get_job(sessions, job.id)
+    dead = get_job(sessions, job.id, tenant=DEFAULT_TENANT)
     assert (dead.status, dead.error.code) == (Status.DEAD, "internal_error")
 
 
@@ -106,7 +107,7 @@ def test_a_job_that_crashed_is_retried_alone_and_not_for_ever(sessions, storage,
         held = take(sessions, job)
         assert held.isolated == (attempt > 0)
         give_up(sessions, held, AttemptCrashedError("SIGSEGV."), max_attempts=MAX_ATTEMPTS)
-    dead = get_job(sessions, job.id)
+    dead = get_job(sessions, job.id, tenant=DEFAULT_TENANT)
     assert (dead.status, dead.error.code) == (Status.DEAD, "attempt_crashed")
 
 
@@ -155,17 +156,17 @@ def test_a_job_that_waits_too_long_is_dead_until_an_operator_requeues_it(
     waiting = post(sessions, storage, key_id).job
     assert sweep_expired(sessions) == 1
     assert sweep_expired(sessions) == 0
-    dead = get_job(sessions, job.id)
+    dead = get_job(sessions, job.id, tenant=DEFAULT_TENANT)
     assert (dead.status, dead.error.code) == (Status.DEAD, "expired")
-    assert get_job(sessions, waiting.id).status is Status.QUEUED
+    assert get_job(sessions, waiting.id, tenant=DEFAULT_TENANT).status is Status.QUEUED
     assert dead_letters(sessions) == dead_letters(sessions, code="expired") == [job.id]
     assert dead_letters(sessions, code="lease_expired") == []
-    requeue(sessions, job.id, expire_after_seconds=60)
-    assert get_job(sessions, job.id).error is None
+    requeue(sessions, job.id, expire_after_seconds=60, tenant=DEFAULT_TENANT)
+    assert get_job(sessions, job.id, tenant=DEFAULT_TENANT).error is None
     assert sweep_expired(sessions) == 0
     assert finish(sessions, take(sessions, job))
     with pytest.raises(ConflictError, match="succeeded"):
-        requeue(sessions, job.id, expire_after_seconds=60)
+        requeue(sessions, job.id, expire_after_seconds=60, tenant=DEFAULT_TENANT)
 
 
 def test_a_requeued_dead_job_has_all_of_its_attempts_again_and_runs_alone(
@@ -174,11 +175,11 @@ def test_a_requeued_dead_job_has_all_of_its_attempts_again_and_runs_alone(
     job = post(sessions, storage, key_id).job
     for _ in range(2):
         for _ in range(MAX_ATTEMPTS):
-            assert get_job(sessions, job.id).status is Status.QUEUED
+            assert get_job(sessions, job.id, tenant=DEFAULT_TENANT).status is Status.QUEUED
             crashed = AttemptCrashedError("SIGSEGV.")
             give_up(sessions, take(sessions, job), crashed, max_attempts=MAX_ATTEMPTS)
-        assert get_job(sessions, job.id).status is Status.DEAD
-        requeue(sessions, job.id, expire_after_seconds=60)
+        assert get_job(sessions, job.id, tenant=DEFAULT_TENANT).status is Status.DEAD
+        requeue(sessions, job.id, expire_after_seconds=60, tenant=DEFAULT_TENANT)
     assert take(sessions, job).isolated
     with pytest.raises(ConflictError, match="running"):
-        requeue(sessions, job.id, expire_after_seconds=60)
+        requeue(sessions, job.id, expire_after_seconds=60, tenant=DEFAULT_TENANT)

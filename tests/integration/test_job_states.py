@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Engine, create_engine, delete, select, text
 
 from shared.auth.keys import Scope, create_key
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import AuditRow, Base, JobRow, OutboxRow, ResultRow, WebhookRow
 from shared.db.session import Sessions, create_sessions
 from shared.errors import AttemptCrashedError, ConflictError, CorruptImageError
@@ -116,7 +117,12 @@ class JobLife(RuleBasedStateMachine):
     @rule(target=jobs, priority=st.sampled_from(Priority))
     def submit(self, priority: Priority) -> uuid.UUID:
         request = JobRequest(
-            self.key, "m", 1, priority=priority, callback_url="https://lis.example/hook"
+            self.key,
+            "m",
+            1,
+            priority=priority,
+            callback_url="https://lis.example/hook",
+            tenant=DEFAULT_TENANT,
         )
         outbox = Outbox(self.sessions, lambda *_: None)
         job = submit(self.sessions, None, outbox, request, []).job
@@ -128,11 +134,11 @@ class JobLife(RuleBasedStateMachine):
     def cancel(self, job_id: uuid.UUID) -> None:
         model = self.models[job_id]
         if model.status is Status.QUEUED:
-            cancel(self.sessions, job_id, actor="test")
+            cancel(self.sessions, job_id, actor="test", tenant=DEFAULT_TENANT)
             model.end(Status.CANCELLED)
         else:
             with pytest.raises(ConflictError):
-                cancel(self.sessions, job_id, actor="test")
+                cancel(self.sessions, job_id, actor="test", tenant=DEFAULT_TENANT)
 
     # What workers do, with claims of any age.
 
@@ -255,12 +261,12 @@ class JobLife(RuleBasedStateMachine):
     def requeue(self, job_id: uuid.UUID) -> None:
         model = self.models[job_id]
         if model.status in (Status.DEAD, Status.FAILED):
-            requeue(self.sessions, job_id, expire_after_seconds=LEASE)
+            requeue(self.sessions, job_id, expire_after_seconds=LEASE, tenant=DEFAULT_TENANT)
             model.queue()
             model.failures, model.wait_ended = 0, False
         else:
             with pytest.raises(ConflictError):
-                requeue(self.sessions, job_id, expire_after_seconds=LEASE)
+                requeue(self.sessions, job_id, expire_after_seconds=LEASE, tenant=DEFAULT_TENANT)
 
     @rule()
     def lose_and_find_messages(self) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import AuditRow, JobRow, OutboxRow
 from shared.errors import (
     ConflictError,
@@ -33,7 +34,7 @@ def test_a_job_is_stored_announced_and_read_back(sessions, storage, key_id) -> N
     job = post(sessions, storage, key_id, broker, priority=Priority.STAT).job
     assert broker.sent == [(job.id, "stat")]
     assert count(sessions, OutboxRow) == 0
-    assert get_job(sessions, job.id) == job
+    assert get_job(sessions, job.id, tenant=DEFAULT_TENANT) == job
     assert storage.get(job.images[0].object_key) == smear_bytes(1)
 
 
@@ -72,7 +73,7 @@ def test_a_job_is_claimed_by_one_worker_alone(sessions, storage, key_id) -> None
     with ThreadPoolExecutor(8) as pool:
         claims = list(pool.map(lambda n: take(sessions, job, f"w{n}"), range(8)))
     assert len([held for held in claims if held]) == 1
-    assert get_job(sessions, job.id).status is Status.RUNNING
+    assert get_job(sessions, job.id, tenant=DEFAULT_TENANT).status is Status.RUNNING
 
 
 def test_a_result_is_written_once_with_its_audit_event(sessions, storage, key_id) -> None:
@@ -80,7 +81,7 @@ def test_a_result_is_written_once_with_its_audit_event(sessions, storage, key_id
     held = take(sessions, job)
     assert finish(sessions, held)
     assert not finish(sessions, held)
-    done = get_job(sessions, job.id)
+    done = get_job(sessions, job.id, tenant=DEFAULT_TENANT)
     assert done.status is Status.SUCCEEDED
     assert done.result["prediction"] == "Benign"
     assert list(done.result["probabilities"]) == ["Benign", "Early", "Pre", "Pro"]
@@ -93,24 +94,24 @@ def test_a_result_is_written_once_with_its_audit_event(sessions, storage, key_id
 
 def test_only_a_queued_job_can_be_cancelled(sessions, storage, key_id) -> None:
     job = post(sessions, storage, key_id).job
-    cancel(sessions, job.id, actor="test")
-    assert get_job(sessions, job.id).status is Status.CANCELLED
+    cancel(sessions, job.id, actor="test", tenant=DEFAULT_TENANT)
+    assert get_job(sessions, job.id, tenant=DEFAULT_TENANT).status is Status.CANCELLED
     assert take(sessions, job) is None
     with pytest.raises(ConflictError, match="cancelled"):
-        cancel(sessions, job.id, actor="test")
+        cancel(sessions, job.id, actor="test", tenant=DEFAULT_TENANT)
     running = post(sessions, storage, key_id).job
     take(sessions, running)
     with pytest.raises(ConflictError, match="running"):
-        cancel(sessions, running.id, actor="test")
+        cancel(sessions, running.id, actor="test", tenant=DEFAULT_TENANT)
     with pytest.raises(NotFoundError):
-        cancel(sessions, uuid.uuid4(), actor="test")
+        cancel(sessions, uuid.uuid4(), actor="test", tenant=DEFAULT_TENANT)
 
 
 def test_pages_list_every_job_once_newest_first(sessions, storage, key_id) -> None:
     posted = [post(sessions, storage, key_id).job.id for _ in range(7)]
     listed, cursor = [], None
     while True:
-        page = list_jobs(sessions, JobFilter(), limit=3, cursor=cursor)
+        page = list_jobs(sessions, JobFilter(), limit=3, cursor=cursor, tenant=DEFAULT_TENANT)
         listed += [job.id for job in page.jobs]
         cursor = page.next_cursor
         if cursor is None:
@@ -124,7 +125,12 @@ def test_jobs_are_filtered(sessions, storage, key_id) -> None:
     finish(sessions, take(sessions, other))
 
     def ids(**criteria: object) -> set[uuid.UUID]:
-        return {job.id for job in list_jobs(sessions, JobFilter(**criteria), limit=10).jobs}
+        return {
+            job.id
+            for job in list_jobs(
+                sessions, JobFilter(**criteria), limit=10, tenant=DEFAULT_TENANT
+            ).jobs
+        }
 
     now = dt.datetime.now(dt.UTC)
     assert ids(priority=Priority.STAT) == ids(accession_number="A-1") == {stat.id}

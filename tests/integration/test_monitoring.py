@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
 from services.api.app import create_app
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import AuditRow, DriftWindowRow
 from shared.db.session import Sessions
 from shared.jobs.claim import claim
@@ -82,7 +83,9 @@ def use(sessions: Sessions, storage: S3Store, key_id: str) -> Callable[..., list
     outbox = Outbox(sessions, Recorder())
 
     def run(results: list[FieldResult], model: str = WATCHED) -> list[Job]:
-        request = JobRequest(api_key_id=key_id, model_name=model, model_version=1)
+        request = JobRequest(
+            api_key_id=key_id, model_name=model, model_version=1, tenant=DEFAULT_TENANT
+        )
         jobs = [submit(sessions, storage, outbox, request, [upload_of(data)]).job for _ in results]
         claims = claim(sessions, [job.id for job in jobs], worker="w", lease_seconds=LEASE)
         ready = [

@@ -14,6 +14,7 @@ from sqlalchemy.orm import sessionmaker
 
 from services.api.app import create_app
 from shared.auth.keys import Scope, create_key
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.session import Sessions
 from shared.interop.forms import MEDIA_TYPES, ResultForm
 from shared.jobs.claim import claim as take
@@ -97,7 +98,7 @@ def test_a_number_is_no_time(client, when) -> None:
 
 def test_a_claimed_order_is_refused(client, order, sessions, key_id) -> None:
     order_id = order()["id"]
-    claim(sessions, uuid.UUID(order_id), "2.25.1", key_id=key_id)
+    claim(sessions, uuid.UUID(order_id), "2.25.1", key_id=key_id, tenant=DEFAULT_TENANT)
     other = {**ORDER, "specimen_id": "S-2"}
     refusals = (client.post("/v1/orders", json=other), client.delete(f"/v1/orders/{order_id}"))
     for answer in refusals:
@@ -258,7 +259,7 @@ def test_the_same_instances_are_the_same_job_whatever_has_become_of_their_order(
 
 def test_without_an_accession_number_the_database_is_not_asked_for_an_order() -> None:
     leads_nowhere = sessionmaker()
-    assert order_of(leads_nowhere, None) is None
+    assert order_of(leads_nowhere, None, tenant=DEFAULT_TENANT) is None
 
 
 def test_a_message_repeats_the_numbers_of_the_order(client, order, sessions) -> None:
@@ -320,7 +321,7 @@ def test_a_pushed_message_repeats_the_numbers_of_the_order(order, pushed) -> Non
 
 def test_each_answer_is_in_the_document() -> None:
     paths = document()["paths"]
-    always = {"401", "403", "503"}
+    always = {"401", "403", "429", "503"}
     for path, method, statuses in (
         ("/v1/orders", "post", {"200", "201", "400", "409", "413", "422"}),
         ("/v1/orders", "get", {"200", "422"}),

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 from sqlalchemy import select
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import WebhookRow
 from shared.db.session import Sessions
 from shared.interop.hl7.oru import control_id_of
@@ -121,9 +122,9 @@ def test_what_the_lis_rejects_is_dead_until_an_operator_sends_it_again(
     succeed(lis.url)
     event = attempt(sessions, settings, lis.url)
     assert (event.next_attempt_at, event.last_error) == (None, "ack_ar_203")
-    (shown,) = list_events(sessions, undelivered=True, limit=10)
+    (shown,) = list_events(sessions, undelivered=True, limit=10, tenant=DEFAULT_TENANT)
     assert (shown.state, shown.to) == ("given_up", lis.url)
-    resend(sessions, event.id)
+    resend(sessions, event.id, tenant=DEFAULT_TENANT)
     assert attempt(sessions, settings, lis.url).delivered_at is not None
     assert len(set(lis.messages)) == 1
 
@@ -164,7 +165,7 @@ def test_a_relay_that_is_killed_before_the_acknowledgement_sends_the_same_again(
     finally:
         relay.kill()
         relay.wait()
-    (waiting,) = list_events(sessions, undelivered=True, limit=10)
+    (waiting,) = list_events(sessions, undelivered=True, limit=10, tenant=DEFAULT_TENANT)
     assert (waiting.state, waiting.last_error) == ("due", "interrupted")
     make_due(sessions, waiting.id)
     assert attempt(sessions, settings, lis.url).delivered_at is not None

@@ -21,6 +21,7 @@ from services.cli.replaying import (
     Replay,
     replay,
 )
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.clock import utc_now
 from shared.errors import HemotriageError, NoResultError, UnknownModelError
 from shared.jobs.queries import get_job
@@ -49,7 +50,7 @@ def again(settings, sessions) -> Any:
     """Replays a job, whose recorded document may be altered first."""
 
     def run(job_id: uuid.UUID, **alterations: Any) -> Replay:
-        job = get_job(sessions, job_id)
+        job = get_job(sessions, job_id, tenant=DEFAULT_TENANT)
         if alterations:
             document = copy.deepcopy(job.result)
             for name, value in alterations.items():
@@ -86,7 +87,7 @@ def test_a_result_of_a_lower_precision_is_the_same_in_it_and_float32_stands_besi
 
 def test_an_altered_number_and_an_altered_word_are_shown_exactly(finished, again, sessions) -> None:
     job_id = finished()
-    right = get_job(sessions, job_id).result
+    right = get_job(sessions, job_id, tenant=DEFAULT_TENANT).result
     found = again(job_id, confidence=right["confidence"] - 0.25, urgency="a lie")
     assert found.outcome == "differs"
     shown = {one.pointer: (one.recorded, one.now, one.by) for one in found.differences}
@@ -113,7 +114,9 @@ def test_a_result_of_an_earlier_release_is_replayed_with_what_is_assumed(finishe
 
 def test_an_engine_that_is_not_here_is_told(finished, again, sessions) -> None:
     job_id = finished()
-    models = [{**get_job(sessions, job_id).result["models"][0], "engine": "abacus"}]
+    models = [
+        {**get_job(sessions, job_id, tenant=DEFAULT_TENANT).result["models"][0], "engine": "abacus"}
+    ]
     with pytest.raises(EngineUnknownError):
         again(job_id, models=models)
 
@@ -122,7 +125,7 @@ def test_a_missing_image_and_another_image_are_told_apart(
     finished, again, sessions, storage
 ) -> None:
     job_id = finished()
-    key = get_job(sessions, job_id).images[0].object_key
+    key = get_job(sessions, job_id, tenant=DEFAULT_TENANT).images[0].object_key
     other = smear_bytes(7)
     storage.put(key, io.BytesIO(other), len(other), "image/png")
     with pytest.raises(ImageAlteredError):
@@ -133,7 +136,7 @@ def test_a_missing_image_and_another_image_are_told_apart(
 
 
 def test_a_job_whose_images_are_not_kept_any_more_is_told(finished, settings, sessions) -> None:
-    job = get_job(sessions, finished())
+    job = get_job(sessions, finished(), tenant=DEFAULT_TENANT)
     gone = tuple(changed(image, purged_at=utc_now()) for image in job.images)
     with pytest.raises(ImagePurgedError):
         replay(settings, sessions, changed(job, images=gone))
@@ -141,7 +144,7 @@ def test_a_job_whose_images_are_not_kept_any_more_is_told(finished, settings, se
 
 def test_a_version_that_is_gone_is_told(finished, again, settings, sessions, storage) -> None:
     job_id = finished()
-    job = get_job(sessions, job_id)
+    job = get_job(sessions, job_id, tenant=DEFAULT_TENANT)
     with pytest.raises(UnknownModelError):
         replay(settings, sessions, changed(job, model_version=77))
 
@@ -152,7 +155,7 @@ def test_a_registered_version_whose_artefact_is_gone_is_told(
     job_id = finished()
     registered = registered_again(sessions, storage, "cnn_custom@1")
     number = int(registered.split("@")[1])
-    job = changed(get_job(sessions, job_id), model_version=number)
+    job = changed(get_job(sessions, job_id, tenant=DEFAULT_TENANT), model_version=number)
     assert [p for p in pointers(replay(own, sessions, job)) if p == "/models/0/version"]
     for artefact in SHIPPED.resolve("cnn_custom@1").card["artefacts"].values():
         storage.delete(artefact_key(artefact["sha256"]))
@@ -172,14 +175,14 @@ def test_the_command_tells_by_its_exit_code_and_the_trail_keeps_what_came_of_it(
 ) -> None:
     monkeypatch.setattr(command, "operator_settings", lambda: settings)
     job_id = finished()
-    before = get_job(sessions, job_id)
+    before = get_job(sessions, job_id, tenant=DEFAULT_TENANT)
 
     def run(*arguments: str) -> tuple[int, str]:
         done = CliRunner().invoke(command.command, ["replay", *arguments])
         return done.exit_code, done.stdout
 
     assert run(str(job_id))[0] == 0
-    assert get_job(sessions, job_id) == before, "the result stays as it is"
+    assert get_job(sessions, job_id, tenant=DEFAULT_TENANT) == before, "the result stays as it is"
     alter = "UPDATE results SET document = jsonb_set(document::jsonb, '{urgency}', '\"lie\"')::json"
     with sessions.begin() as session:
         session.execute(text(alter))

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, event
 
 from shared.auth.keys import Scope, create_key, revoke_key
 from shared.auth.known import KnownKeys
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.clock import utc_now
 from shared.db.models import OutboxRow
 from shared.errors import KeyExpiredError, KeyRevokedError, UnauthorizedError
@@ -203,5 +204,5 @@ def test_a_result_that_is_pushed_is_ended_in_the_same_statement(
     results = [(held, a_result(held.job_id)) for held in claims.values()]
     assert complete(sessions, results, destinations=["mllp://lis:2575", "dicom://PACS@pacs:104"])
     assert len(statements) == 1
-    (pushed,) = list_events(sessions, undelivered=True, limit=10)
+    (pushed,) = list_events(sessions, undelivered=True, limit=10, tenant=DEFAULT_TENANT)
     assert (pushed.job_id, pushed.to) == (job_id, "mllp://lis:2575")

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select, text
 
 from shared.auth.keys import Scope, create_key, find_key, have_one_holder, rotate_key
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import CASE_STATES, AuditRow, ResultRow
 from shared.db.session import Sessions
 from shared.reviews.labels import Decision, ReviewLabel
@@ -97,7 +98,9 @@ class Ward:
     ) -> Review:
         decision = Decision.CONFIRM if label is BENIGN else Decision.OVERRIDE
         more = {"comment": None, **more}
-        return record_review(self.sessions, job_id, decision, label, key_id=reader, **more)
+        return record_review(
+            self.sessions, job_id, decision, label, key_id=reader, **more, tenant=DEFAULT_TENANT
+        )
 
     def state(self, job_id: uuid.UUID) -> tuple[str, str | None]:
         with self.sessions() as session:
@@ -219,7 +222,7 @@ def test_the_most_urgent_comes_first_then_the_earliest_deadline(ward: Ward) -> N
     sooner = ward.case(Urgency.REVIEW, 24)
     urgent = ward.case(Urgency.URGENT, 0)
     reader, offered = ward.reader(), []
-    while (job := next_case(ward.sessions, reader)) is not None:
+    while (job := next_case(ward.sessions, reader, tenant=DEFAULT_TENANT)) is not None:
         offered.append(job)
         ward.sign(reader, job)
     assert offered == [urgent, sooner, later, routine]
@@ -228,14 +231,14 @@ def test_the_most_urgent_comes_first_then_the_earliest_deadline(ward: Ward) -> N
 def test_two_readers_are_offered_two_cases_until_the_time_is_over(ward: Ward) -> None:
     first, second = ward.reader(), ward.reader()
     job = ward.case()
-    assert next_case(ward.sessions, first) == job
-    assert next_case(ward.sessions, first) == job
-    assert next_case(ward.sessions, second) is None
-    assert not hold(ward.sessions, job, second)
+    assert next_case(ward.sessions, first, tenant=DEFAULT_TENANT) == job
+    assert next_case(ward.sessions, first, tenant=DEFAULT_TENANT) == job
+    assert next_case(ward.sessions, second, tenant=DEFAULT_TENANT) is None
+    assert not hold(ward.sessions, job, second, tenant=DEFAULT_TENANT)
     assert holder(ward.sessions, job) == first
     with ward.sessions.begin() as session:
         session.execute(text("UPDATE results SET held_until = now()"))
-    assert next_case(ward.sessions, second) == job
+    assert next_case(ward.sessions, second, tenant=DEFAULT_TENANT) == job
     assert dt.timedelta(minutes=1) < HOLD
 
 
@@ -244,22 +247,22 @@ def test_what_is_let_go_is_offered_to_others_and_what_is_passed_over_is_not_offe
 ) -> None:
     first, second = ward.reader(), ward.reader()
     job = ward.case()
-    next_case(ward.sessions, first)
+    next_case(ward.sessions, first, tenant=DEFAULT_TENANT)
     release(ward.sessions, job, second)
-    assert next_case(ward.sessions, second) is None
+    assert next_case(ward.sessions, second, tenant=DEFAULT_TENANT) is None
     release(ward.sessions, job, first)
-    assert next_case(ward.sessions, second) == job
-    assert next_case(ward.sessions, second, [job]) is None
+    assert next_case(ward.sessions, second, tenant=DEFAULT_TENANT) == job
+    assert next_case(ward.sessions, second, [job], tenant=DEFAULT_TENANT) is None
 
 
 def test_a_second_reading_is_offered_to_another_reader_alone(ward: Ward) -> None:
     first, second = ward.reader(), ward.reader()
     job = ward.case()
     ward.sign(first, job, EARLY)
-    assert next_case(ward.sessions, first) is None
-    assert waiting(ward.sessions, first)[Urgency.REVIEW] == 0
-    assert waiting(ward.sessions, second)[Urgency.REVIEW] == 1
-    assert next_case(ward.sessions, second) == job
+    assert next_case(ward.sessions, first, tenant=DEFAULT_TENANT) is None
+    assert waiting(ward.sessions, first, tenant=DEFAULT_TENANT)[Urgency.REVIEW] == 0
+    assert waiting(ward.sessions, second, tenant=DEFAULT_TENANT)[Urgency.REVIEW] == 1
+    assert next_case(ward.sessions, second, tenant=DEFAULT_TENANT) == job
 
 
 # What comes of it
@@ -274,10 +277,13 @@ def test_only_closed_cases_are_trained_on_by_what_two_have_signed(ward: Ward) ->
     ward.sign(first, asked, asks_second=True)
     last = ward.sign(second, both, EARLY).id
     later = ward.sign(second, both, PRE).id
-    found = newest_reviews(ward.sessions, after=0, until=last)
+    found = newest_reviews(ward.sessions, after=0, until=last, tenant=DEFAULT_TENANT)
     assert {job.job_id: job.label for job in found} == {both: EARLY, confirmed: BENIGN}
-    assert [job.job_id for job in newest_reviews(ward.sessions, after=middle, until=last)] == [both]
-    found = newest_reviews(ward.sessions, after=0, until=later)
+    assert [
+        job.job_id
+        for job in newest_reviews(ward.sessions, after=middle, until=last, tenant=DEFAULT_TENANT)
+    ] == [both]
+    found = newest_reviews(ward.sessions, after=0, until=later, tenant=DEFAULT_TENANT)
     assert [job.job_id for job in found] == [confirmed]
 
 

@@ -18,6 +18,7 @@ from services.worker.batcher import NotNowError
 from services.worker.inference import JobRunner
 from services.worker.isolation import Isolation
 from services.worker.shadow import Shadow
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import ResultRow
 from shared.db.session import Sessions
 from shared.errors import AttemptCrashedError, CorruptImageError
@@ -85,7 +86,7 @@ def own_answer(
     """What the challenger answers a job of its own, with the image that all jobs here have."""
     job = post(sessions, storage, key_id).job
     runner.run(job.id, worker="w1")
-    answer = get_job(sessions, job.id).result
+    answer = get_job(sessions, job.id, tenant=DEFAULT_TENANT).result
     assert answer is not None
     return answer
 

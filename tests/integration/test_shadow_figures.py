@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import select
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import ResultRow
 from shared.db.session import Sessions
 from shared.registry.shadow import Opinion, Reviewed, agreement, disagreements
@@ -49,7 +50,15 @@ class Compared:
     def review(self, job_id: uuid.UUID, prediction: str, label: str) -> None:
         decision = Decision.CONFIRM if label == prediction else Decision.OVERRIDE
         found = ReviewLabel(label)
-        record_review(self.sessions, job_id, decision, found, comment=None, key_id=self.key_id)
+        record_review(
+            self.sessions,
+            job_id,
+            decision,
+            found,
+            comment=None,
+            key_id=self.key_id,
+            tenant=DEFAULT_TENANT,
+        )
 
 
 @pytest.fixture

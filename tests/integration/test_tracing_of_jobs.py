@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from services.api.app import create_app
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import OutboxRow
 from shared.jobs.outbox import Outbox, send_due
 from shared.jobs.queries import get_job
@@ -115,7 +116,7 @@ def test_a_job_that_cannot_be_done_is_told_of_under_its_request_id(
         job = post(sessions, storage, key_id).job
     storage.delete(image_key(job.id, 0))
     runner.run(job.id, worker="w")
-    assert get_job(sessions, job.id).status == "failed"
+    assert get_job(sessions, job.id, tenant=DEFAULT_TENANT).status == "failed"
     (failed,) = [line for line in log_lines if line["message"] == "attempt failed"]
     assert (failed["job_id"], failed["request_id"]) == (str(job.id), "abc-2")
 

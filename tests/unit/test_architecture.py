@@ -122,3 +122,13 @@ def test_only_the_settings_read_the_environment() -> None:
         if re.search(READS_ENVIRONMENT, path.read_text())
     }
     assert readers <= {("shared", "local"), ("services", "cli")}
+
+
+def test_no_service_that_keys_come_to_asks_for_every_tenant() -> None:
+    asking = [
+        str(path)
+        for folder in ("services/api", "services/gateway")
+        for path in sources(folder)
+        if "EVERY_TENANT" in path.read_text() or "tenant=None" in path.read_text()
+    ]
+    assert asking == []

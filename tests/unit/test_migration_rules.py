@@ -35,6 +35,11 @@ EXCEPTIONS = {
     "0004": {"require-concurrent-index-creation"},
     "0009": LOCKS_WRITERS_OUT | {"adding-foreign-key-constraint", "disallowed-unique-constraint"},
     "0011": LOCKS_WRITERS_OUT | {"adding-foreign-key-constraint", "adding-field-with-default"},
+    # The check is on `datasets`, of which there are few.
+    "0015": {"constraint-missing-not-valid"},
+    # The unique constraints must go, or two tenants could not use one accession number; the release
+    # before names neither. The checks are on `api_keys`, of which there are few.
+    "0016": {"ban-drop-constraint", "constraint-missing-not-valid", "disallowed-unique-constraint"},
 }
 """By revision; a new one needs its reason here."""
 
@@ -55,11 +60,11 @@ def broken_rules(sql: str) -> set[str]:
         [
             SQUAWK,
             "--pg-version=18.0",
-            "--assume-in-transaction",
             "--reporter=json",
             *(f"--exclude={rule}" for rule in (*OF_TASTE, *BY_MIGRATE)),
         ],
-        input=sql,
+        # What is made outside of it ends the transaction, and begins the next one.
+        input=f"BEGIN;\n{sql}\nCOMMIT;",
         capture_output=True,
         text=True,
         check=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from dataclasses import dataclass
 
 from services.api.auth import current_key
@@ -34,7 +33,7 @@ def happened(job: Job) -> list[Happening]:
     """
     sessions = context().sessions
     events = history(sessions, job.id)
-    is_blind = any(event.action == _REVIEWED for event in events) and _may_read_second(job.id)
+    is_blind = any(event.action == _REVIEWED for event in events) and _may_read_second(job)
     lines = [
         Happening(
             event.at,
@@ -46,14 +45,18 @@ def happened(job: Job) -> list[Happening]:
     ]
     if job.started_at is not None:
         lines.append(Happening(job.started_at, "job.claimed"))
-    pushed = list_events(sessions, undelivered=False, limit=_PUSHES, job_id=job.id)
+    pushed = list_events(
+        sessions, tenant=job.tenant, undelivered=False, limit=_PUSHES, job_id=job.id
+    )
     lines += [_push(event) for event in pushed]
     return sorted(lines, key=lambda line: line.at)
 
 
-def _may_read_second(job_id: uuid.UUID) -> bool:
+def _may_read_second(job: Job) -> bool:
     sessions = context().sessions
-    return find_case(sessions, job_id).hides_from(reader_of(sessions, current_key().id))
+    return find_case(sessions, job.id, tenant=job.tenant).hides_from(
+        reader_of(sessions, current_key().id)
+    )
 
 
 def _push(event: Event) -> Happening:

@@ -180,7 +180,7 @@ def _job_url(instances: list[Instance], uploads: list[Upload]) -> str:
     )
     submission = intake.accept(current_key(), instances, uploads)
     if submission.created:
-        ctx.ends.accepted(submission.job.id)
+        ctx.ends.accepted(submission.job.id, tenant=submission.job.tenant)
     return request.host_url.rstrip("/") + links_of(submission.job).self
 
 

@@ -10,7 +10,7 @@ from apiflask import APIBlueprint
 from flask import Response, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from services.api.auth import actor, requires
+from services.api.auth import actor, current_key, requires
 from services.api.context import context
 from services.api.intake import accept, job_fields
 from services.api.language import chosen_language, language_headers
@@ -73,13 +73,13 @@ def read_job(job_id: uuid.UUID, query: JobQuery) -> BaseResponse:
 
 def _wait_for_end(job_id: uuid.UUID, seconds: float) -> Job:
     """Read the job at its end or after so many seconds; at once where too many wait already."""
-    ctx = context()
+    ctx, tenant = context(), current_key().tenant
     if seconds and ctx.waiting_places.acquire(blocking=False):
         try:
-            ctx.ends.wait(job_id, seconds)
+            ctx.ends.wait(job_id, seconds, tenant=tenant)
         finally:
             ctx.waiting_places.release()
-    return get_job(ctx.sessions, job_id)
+    return get_job(ctx.sessions, job_id, tenant=tenant)
 
 
 @bp.get("")
@@ -90,7 +90,13 @@ def _wait_for_end(job_id: uuid.UUID, seconds: float) -> Job:
 def read_jobs(query: JobListQuery) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Filtered by status, priority, accession number, urgency and time. Scope `read`."""
     criteria = JobFilter(**query.model_dump(exclude={"cursor", "limit"}))
-    page = list_jobs(context().sessions, criteria, limit=query.limit, cursor=query.cursor)
+    page = list_jobs(
+        context().sessions,
+        criteria,
+        tenant=current_key().tenant,
+        limit=query.limit,
+        cursor=query.cursor,
+    )
     language = chosen_language()
     jobs = [job_out(job, language) for job in page.jobs]
     out = JobListOut(jobs=jobs, next_cursor=page.next_cursor)
@@ -103,6 +109,6 @@ def read_jobs(query: JobListQuery) -> tuple[dict[str, Any], int, dict[str, str]]
 @requires(Scope.SUBMIT)
 def delete_job(job_id: uuid.UUID) -> dict[str, Any]:
     """Takes a job back that no worker has claimed; 409 afterwards. Scope `submit`."""
-    sessions = context().sessions
-    cancel(sessions, job_id, actor=actor())
-    return job_out(get_job(sessions, job_id)).model_dump(mode="json")
+    sessions, tenant = context().sessions, current_key().tenant
+    cancel(sessions, job_id, tenant=tenant, actor=actor())
+    return job_out(get_job(sessions, job_id, tenant=tenant)).model_dump(mode="json")

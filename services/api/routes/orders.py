@@ -43,7 +43,8 @@ bp.before_request(expect_little)
 )
 def post_order(asked: OrderIn) -> tuple[dict[str, Any], int, dict[str, str]]:
     """The same order twice is no change; a cancelled one is expected again. Scope `submit`."""
-    order, created = place(context().sessions, asked.order(), key_id=current_key().id)
+    key = current_key()
+    order, created = place(context().sessions, asked.order(), tenant=key.tenant, key_id=key.id)
     out = order_out(order)
     return out.model_dump(mode="json"), 201 if created else 200, {"Location": out.links.self}
 
@@ -56,7 +57,13 @@ def post_order(asked: OrderIn) -> tuple[dict[str, Any], int, dict[str, str]]:
 def read_orders(query: OrderListQuery) -> dict[str, Any]:
     """Filtered by state, numbers, patient, priority and scheduled time. Scope `read`."""
     criteria = OrderFilter(**query.model_dump(exclude={"cursor", "limit"}))
-    page = list_orders(context().sessions, criteria, limit=query.limit, cursor=query.cursor)
+    page = list_orders(
+        context().sessions,
+        criteria,
+        tenant=current_key().tenant,
+        limit=query.limit,
+        cursor=query.cursor,
+    )
     orders = [order_out(order) for order in page.orders]
     return OrderListOut(orders=orders, next_cursor=page.next_cursor).model_dump(mode="json")
 
@@ -67,7 +74,8 @@ def read_orders(query: OrderListQuery) -> dict[str, Any]:
 @requires(Scope.READ)
 def read_order(order_id: uuid.UUID) -> dict[str, Any]:
     """Its state, and the newest job with its accession number. Scope `read`."""
-    return order_out(get_order(context().sessions, order_id)).model_dump(mode="json")
+    order = get_order(context().sessions, order_id, tenant=current_key().tenant)
+    return order_out(order).model_dump(mode="json")
 
 
 @bp.delete("/<uuid:order_id>")
@@ -76,5 +84,6 @@ def read_order(order_id: uuid.UUID) -> dict[str, Any]:
 @requires(Scope.SUBMIT)
 def delete_order(order_id: uuid.UUID) -> dict[str, Any]:
     """Takes an expected order back; its jobs go on. Scope `submit`."""
-    order = cancel_order(context().sessions, order_id, key_id=current_key().id)
+    key = current_key()
+    order = cancel_order(context().sessions, order_id, tenant=key.tenant, key_id=key.id)
     return order_out(order).model_dump(mode="json")

@@ -12,7 +12,7 @@ from gevent import get_hub
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.wrappers import Response as BaseResponse
 
-from services.api.auth import requires
+from services.api.auth import current_key, requires
 from services.api.context import context
 from services.api.language import chosen_language, language_headers
 from shared.auth.keys import Scope
@@ -54,7 +54,7 @@ _REPORT = "shared.interop.dicom.report"
 def read_result(job_id: uuid.UUID) -> BaseResponse:
     """As JSON, FHIR R4, HL7 v2.5.1 or DICOM SR; 409 without a result. Scope `read`."""
     media_type = _asked_media_type()
-    job = get_job(context().sessions, job_id)
+    job = get_job(context().sessions, job_id, tenant=current_key().tenant)
     form = _FORMS[media_type]
     language = language_of(form, chosen_language())
     body = written(job, form, language)
@@ -104,11 +104,11 @@ def written(job: Job, form: ResultForm, language: Language) -> bytes:
     sessions = context().sessions
     if form is ResultForm.HL7:
         control_id = control_id_of(identity(job, f"message in {language}"))
-        order = order_of(sessions, job.accession_number)
+        order = order_of(sessions, job.accession_number, tenant=job.tenant)
         return oru_r01(job, control_id=control_id, language=language, order=order).encode()
     sources = read_sources(sessions, job.id)
     if form is ResultForm.FHIR:
-        order = order_of(sessions, job.accession_number)
+        order = order_of(sessions, job.accession_number, tenant=job.tenant)
         return json.dumps(bundle(job, sources, language=language, order=order)).encode()
     if not sources:
         raise NoDicomSourceError
@@ -133,7 +133,7 @@ def written(job: Job, form: ResultForm, language: Language) -> bytes:
 @requires(Scope.READ)
 def read_image(job_id: uuid.UUID, index: int) -> BaseResponse:
     """The bytes of image `index`, counted from 0. Scope `read`."""
-    job = get_job(context().sessions, job_id)
+    job = get_job(context().sessions, job_id, tenant=current_key().tenant)
     if index >= len(job.images):
         raise NotFoundError(f"The job has {len(job.images)} images, counted from 0.")
     image = job.images[index]

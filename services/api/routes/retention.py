@@ -38,7 +38,14 @@ bp.before_request(expect_little)
 @bp.doc(summary="Place a legal hold", responses=[400, 413, 422], security="bearer")
 def post_hold(asked: HoldIn) -> tuple[dict[str, Any], int, dict[str, str]]:
     """What it covers is neither purged nor erased until it is released. Scope `admin`."""
-    hold = place(context().sessions, asked.kind, asked.value, reason=asked.reason, actor=actor())
+    hold = place(
+        context().sessions,
+        asked.kind,
+        asked.value,
+        tenant=asked.tenant,
+        reason=asked.reason,
+        actor=actor(),
+    )
     headers = {"Location": f"/v1/holds/{hold.id}"}
     return hold_out(hold).model_dump(mode="json"), 201, headers
 
@@ -74,6 +81,7 @@ def post_erasure(asked: ErasureIn) -> tuple[dict[str, Any], int, dict[str, str]]
     erasure = request_erasure(
         ctx.sessions,
         asked.patient_ref,
+        tenant=asked.tenant,
         reason=asked.reason,
         actor=actor(),
         secret=ctx.settings.pseudonym_secret,

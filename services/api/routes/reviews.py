@@ -37,13 +37,15 @@ bp.before_request(expect_little)
 )
 def post_review(job_id: uuid.UUID, review: ReviewIn) -> tuple[dict[str, Any], int]:
     """Of several reviews of one reader, the newest counts. Scope `review`."""
+    key = current_key()
     recorded = record_review(
         context().sessions,
         job_id,
         review.decision,
         review.label,
         comment=review.comment,
-        key_id=current_key().id,
+        tenant=key.tenant,
+        key_id=key.id,
         asks_second=review.asks_second,
     )
     return review_out(recorded).model_dump(mode="json"), 201
@@ -57,4 +59,5 @@ def post_review(job_id: uuid.UUID, review: ReviewIn) -> tuple[dict[str, Any], in
 @requires(Scope.READ)
 def read_reviews(job_id: uuid.UUID) -> dict[str, Any]:
     """The newest review of each reader, without comments. Scope `read`."""
-    return review_list_out(find_case(context().sessions, job_id)).model_dump(mode="json")
+    case = find_case(context().sessions, job_id, tenant=current_key().tenant)
+    return review_list_out(case).model_dump(mode="json")

@@ -61,7 +61,11 @@ def search() -> BaseResponse:
     _expect_json_wanted()
     asked = read_search(request.args.items(multi=True), context().settings)
     page = search_workitems(
-        context().sessions, asked.criteria, limit=asked.limit, offset=asked.offset
+        context().sessions,
+        asked.criteria,
+        tenant=current_key().tenant,
+        limit=asked.limit,
+        offset=asked.offset,
     )
     warnings = list(asked.warnings)
     if page.remaining:
@@ -88,7 +92,7 @@ def create() -> BaseResponse:
     dataset = read_dataset(_body())
     new_id = _new_id(named_uid(dataset))
     said = read_creation(dataset, context().settings)
-    changes.create(context().sessions, new_id, said, key_id=current_key().id)
+    changes.create(context().sessions, new_id, said, key=current_key())
     response = _nothing(HTTPStatus.CREATED)
     address = f"{_service()}/workitems/{workitem_uid(new_id)}"
     response.headers["Location"] = response.headers["Content-Location"] = address
@@ -106,7 +110,8 @@ def create() -> BaseResponse:
 def retrieve(uid: str) -> BaseResponse:
     """An order or a job, in a list of one. Scope `read`."""
     _expect_json_wanted()
-    return _dicom_json([_written(get_workitem(context().sessions, workitem_id(uid)))])
+    found = get_workitem(context().sessions, workitem_id(uid), tenant=current_key().tenant)
+    return _dicom_json([_written(found)])
 
 
 @bp.post("/<uid>")
@@ -121,11 +126,12 @@ def update(uid: str) -> BaseResponse:
     sessions, target = context().sessions, workitem_id(uid)
     dataset = read_dataset(_body())
     wanted = read_changes(dataset, context().settings)
-    if patient_id(dataset) == get_workitem(sessions, target).about.patient_ref:
+    known = get_workitem(sessions, target, tenant=current_key().tenant)
+    if patient_id(dataset) == known.about.patient_ref:
         # Who sends back what was read here says no other patient.
         wanted.pop("patient_ref", None)
     transaction = request.args.get("transaction-uid") or transaction_uid(dataset)
-    kept = changes.update(sessions, target, wanted, transaction, key_id=current_key().id)
+    kept = changes.update(sessions, target, wanted, transaction, key=current_key())
     said = "The Workitem was updated with modifications."
     return _done(said if kept else "Requested optional Attributes are not supported.")
 
@@ -141,7 +147,7 @@ def change_state(uid: str) -> BaseResponse:
     """For who performs an order elsewhere, under a Transaction UID. Scope `submit`."""
     target = workitem_id(uid)
     change = read_state_change(read_dataset(_body()))
-    already = changes.change_state(context().sessions, target, change, key_id=current_key().id)
+    already = changes.change_state(context().sessions, target, change, key=current_key())
     return _done(_ALREADY.format(change.state) if already else None)
 
 
@@ -158,7 +164,7 @@ def request_cancellation(uid: str) -> BaseResponse:
     if request.get_data():
         # Why it is, and who may be asked, may name people: it is not kept.
         read_dataset(_body())
-    already = changes.request_cancellation(context().sessions, target, key_id=current_key().id)
+    already = changes.request_cancellation(context().sessions, target, key=current_key())
     said = _ALREADY.format(WorkitemState.CANCELED) if already else None
     return _done(said, HTTPStatus.ACCEPTED)
 

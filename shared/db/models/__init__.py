@@ -8,6 +8,7 @@ from shared.db.base import Base
 from shared.db.models.audit import AuditCheckpointRow, AuditRow, AuditSealRow
 from shared.db.models.datasets import DATASET_SOURCES, DATASET_STATUSES, DatasetRow
 from shared.db.models.jobs import (
+    DEFAULT_TENANT,
     PRIORITIES,
     SCOPES,
     STATUSES,
@@ -66,6 +67,7 @@ __all__ = [
     "DATASET_SOURCES",
     "DATASET_STATUSES",
     "DECISIONS",
+    "DEFAULT_TENANT",
     "ERASURE_STATUSES",
     "EXPLANATION_METHODS",
     "EXPLANATION_STATUSES",

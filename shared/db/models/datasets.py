@@ -10,6 +10,7 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, Str
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base, one_of
+from shared.db.models.jobs import DEFAULT_TENANT
 
 # The schema's own words. The enums of the domain are tested against them.
 DATASET_STATUSES = ("queued", "running", "ready", "failed")
@@ -65,6 +66,8 @@ class DatasetRow(Base):
     reviews_since_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("datasets.id"))
     # The last review when it was asked for: a later set may ask for those since then.
     reviews_until: Mapped[int] = mapped_column(BigInteger)
+    # Whose closed cases it takes.
+    tenant: Mapped[str] = mapped_column(server_default=DEFAULT_TENANT)
     upload_sha256: Mapped[str | None] = mapped_column(String(64))
     upload_bytes: Mapped[int | None] = mapped_column(BigInteger)
     attempts: Mapped[int] = mapped_column(server_default="0")

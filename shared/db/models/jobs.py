@@ -25,6 +25,7 @@ from shared.db.base import Base, one_of
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled", "dead")
 PRIORITIES = ("stat", "urgent", "routine")
 SCOPES = ("submit", "read", "review", "admin")
+DEFAULT_TENANT = "default"
 
 
 class ApiKeyRow(Base):
@@ -38,7 +39,11 @@ class ApiKeyRow(Base):
         ),
         CheckConstraint("jobs_per_minute > 0", name="rate_positive"),
         CheckConstraint("(issuer IS NULL) = (subject IS NULL)", name="identity_is_whole"),
-        UniqueConstraint("issuer", "subject"),
+        UniqueConstraint("issuer", "subject", "tenant"),
+        CheckConstraint("tenant ~ '^[a-z0-9][a-z0-9-]{0,31}$'", name="tenant_named"),
+        CheckConstraint(
+            "tenant = 'default' OR NOT ('admin' = ANY (scopes))", name="admin_of_default"
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -57,6 +62,8 @@ class ApiKeyRow(Base):
     # Of somebody who signs in elsewhere: who vouches, and for whom. No secret leads to it.
     issuer: Mapped[str | None]
     subject: Mapped[str | None]
+    # Whose cases it is for; it never changes.
+    tenant: Mapped[str] = mapped_column(server_default=DEFAULT_TENANT)
 
 
 class JobRow(Base):
@@ -79,8 +86,14 @@ class JobRow(Base):
         CheckConstraint("failures BETWEEN 0 AND attempts", name="failures_are_attempts"),
         UniqueConstraint("api_key_id", "idempotency_key"),
         Index("ix_jobs_api_key_id_submitted_at", "api_key_id", "submitted_at"),
-        Index("ix_jobs_submitted_at_id", "submitted_at", "id"),
-        Index("ix_jobs_accession_number", "accession_number"),
+        Index("ix_jobs_tenant_submitted_at_id", "tenant", "submitted_at", "id"),
+        Index("ix_jobs_tenant_accession_number", "tenant", "accession_number"),
+        Index(
+            "ix_jobs_unsuccessful",
+            "tenant",
+            "finished_at",
+            postgresql_where=text("status IN ('failed', 'dead')"),
+        ),
         Index("ix_jobs_lease", "lease_expires_at", postgresql_where=text("status = 'running'")),
         Index(
             "ix_jobs_queued", "priority", "queued_at", postgresql_where=text("status = 'queued'")
@@ -123,6 +136,8 @@ class JobRow(Base):
     # Of the call that it came with; the second by W3C Trace Context.
     request_id: Mapped[str | None]
     traceparent: Mapped[str | None]
+    # That of its key.
+    tenant: Mapped[str] = mapped_column(server_default=DEFAULT_TENANT)
 
 
 class JobImageRow(Base):

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstra
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base, one_of
-from shared.db.models.jobs import PRIORITIES
+from shared.db.models.jobs import DEFAULT_TENANT, PRIORITIES
 
 ORDER_STATES = ("expected", "claimed", "completed", "cancelled")
 
@@ -29,9 +29,9 @@ class OrderRow(Base):
             "state <> 'claimed' OR (transaction_uid IS NOT NULL AND performer IS NOT NULL)",
             name="claimed_by_somebody",
         ),
-        UniqueConstraint("accession_number"),
-        Index("ix_orders_created_at_id", "created_at", "id"),
-        Index("ix_orders_state", "state", "created_at"),
+        UniqueConstraint("tenant", "accession_number"),
+        Index("ix_orders_tenant_created_at_id", "tenant", "created_at", "id"),
+        Index("ix_orders_tenant_state", "tenant", "state", "created_at"),
         Index(
             "ix_orders_patient_ref",
             "patient_ref",
@@ -60,3 +60,5 @@ class OrderRow(Base):
     performer: Mapped[str | None] = mapped_column(String(16), ForeignKey("api_keys.id"))
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    # Whose accession number it is: two hospitals may count alike.
+    tenant: Mapped[str] = mapped_column(server_default=DEFAULT_TENANT)

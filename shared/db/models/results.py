@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base, one_of
+from shared.db.models.jobs import DEFAULT_TENANT
 
 # The schema's own words. The enums of the domains are tested against them.
 URGENCIES = ("urgent", "priority", "review", "routine")
@@ -56,11 +57,13 @@ class ResultRow(Base):
             "(case_state = 'closed') = (case_label IS NOT NULL)", name="label_when_closed"
         ),
         CheckConstraint("(held_by IS NULL) = (held_until IS NULL)", name="hold_is_whole"),
-        Index("ix_results_urgency", "urgency"),
+        Index("ix_results_tenant_urgency", "tenant", "urgency"),
+        Index("ix_results_tenant_created_at", "tenant", "created_at"),
         Index("ix_results_created_at", "created_at", "job_id"),
         # What waits for a reader, in the order in which it is to be read.
         Index(
-            "ix_results_open",
+            "ix_results_tenant_open",
+            "tenant",
             "urgency",
             "due_at",
             "created_at",
@@ -86,6 +89,8 @@ class ResultRow(Base):
     # The reader to whom it is offered, and until when it is offered to nobody else.
     held_by: Mapped[str | None] = mapped_column(String(16), ForeignKey("api_keys.id"))
     held_until: Mapped[dt.datetime | None]
+    # That of its job, so that a worklist reads no row of another tenant.
+    tenant: Mapped[str] = mapped_column(server_default=DEFAULT_TENANT)
 
 
 class ReviewRow(Base):

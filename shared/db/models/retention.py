@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base, one_of
+from shared.db.models.jobs import DEFAULT_TENANT
 
 # The schema's own words. The enums of the domain are tested against them.
 HOLD_KINDS = ("job", "patient_ref", "accession_number")
@@ -41,6 +42,7 @@ class LegalHoldRow(Base):
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    tenant: Mapped[str] = mapped_column(server_default=DEFAULT_TENANT)
     kind: Mapped[str]
     # Empty where it named a patient who was erased after its release.
     value: Mapped[str]
@@ -66,6 +68,7 @@ class ErasureRow(Base):
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    tenant: Mapped[str] = mapped_column(server_default=DEFAULT_TENANT)
     status: Mapped[str] = mapped_column(server_default="queued")
     patient_ref: Mapped[str | None]
     # HMAC-SHA256 of it under the secret of pseudonyms; null without that secret.
@@ -92,6 +95,8 @@ class RemovedJobRow(Base):
     __table_args__ = (CheckConstraint(one_of("why", REMOVALS), name="why_known"),)
 
     job_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    # Whose it was.
+    tenant: Mapped[str] = mapped_column(server_default=DEFAULT_TENANT)
     why: Mapped[str]
     erasure_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("erasures.id"))
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -19,7 +19,7 @@ _PREFIX = "hemotriage_"
 _ALL = "SELECT, INSERT, UPDATE, DELETE"
 _OPEN_KEY = (
     "SELECT (id, name, scopes, created_at, jobs_per_minute, expires_at, revoked_at, "
-    "allowed_hosts, successor_of, issuer, subject)"
+    "allowed_hosts, successor_of, issuer, subject, tenant)"
 )
 """A key without the hash of its secret: enough to know whose a job is."""
 

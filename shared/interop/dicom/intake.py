@@ -64,12 +64,13 @@ class DicomIntake:
         hashes = [upload.sha256 for upload in uploads]
         ids = sorted(instance.instance_uid for instance in instances)
         digest = hashlib.sha256(" ".join([*ids, *hashes]).encode()).hexdigest()
-        order = order_of(self.sessions, about.accession_number)
+        order = order_of(self.sessions, about.accession_number, tenant=key.tenant)
         priority = priority_of(priority, order)
         self.admission.admit(key, priority)
         model = self.registry.resolve_for_job(Alias.CHAMPION, random.random())  # noqa: S311 - no secret
         request = JobRequest(
             api_key_id=key.id,
+            tenant=key.tenant,
             model_name=model.name,
             model_version=model.version,
             priority=priority,

@@ -8,6 +8,7 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from shared.auth.keys import Scope, create_key
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.session import Sessions
 from shared.jobs.queries import get_job
 from shared.triage.labels import LABELS
@@ -28,7 +29,7 @@ def reviewed(
 ) -> str:
     """A job of these images whose result, Benign, was reviewed."""
     job_id = post(client, *images).json["id"]
-    held = take(sessions, get_job(sessions, uuid.UUID(job_id)))
+    held = take(sessions, get_job(sessions, uuid.UUID(job_id), tenant=DEFAULT_TENANT))
     assert held is not None
     assert finish(sessions, held)
     again(client, sessions, job_id, label, decision)

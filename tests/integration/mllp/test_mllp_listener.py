@@ -19,6 +19,7 @@ from services.gateway.keys import GatewayKeyError
 from services.gateway.main import create_listener, watch
 from services.gateway.scp import NoCallersError
 from services.gateway.tls import GatewayTlsError
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import OrderRow
 from shared.interop.hl7.listen import Limits
 from shared.local.ports import HOST, free_ports
@@ -236,7 +237,11 @@ def test_what_was_acknowledged_outlives_the_gateway(told_settings: Settings, ses
         finally:
             gateway.kill()
             gateway.wait(20)
-        assert [each for each in acknowledged if find_order(sessions, each) is None] == []
+        assert [
+            each
+            for each in acknowledged
+            if find_order(sessions, each, tenant=DEFAULT_TENANT) is None
+        ] == []
     assert count(sessions, OrderRow) in range(60, 64)
 
 

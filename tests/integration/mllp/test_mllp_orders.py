@@ -9,6 +9,7 @@ from sqlalchemy import select, text
 
 from shared.auth.hosts import parse_networks
 from shared.auth.keys import Scope, create_key, revoke_key
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import AuditRow, Base, OrderRow
 from shared.db.session import create_database
 from shared.local.ports import HOST, free_ports
@@ -26,7 +27,7 @@ def test_an_order_is_acknowledged_once_it_is_committed(port: int, sessions, key_
     with Sender(port) as sender:
         answer = sender.send(placed("ACC-1"))
     assert fields(answer, "MSA") == ["MSA", "AA", "MSG-1"]
-    found = find_order(sessions, "ACC-1")
+    found = find_order(sessions, "ACC-1", tenant=DEFAULT_TENANT)
     assert found is not None
     assert (found.state, found.api_key_id, found.specimen_id) == ("expected", key_id, "SLIDE-1")
 
@@ -45,10 +46,10 @@ def test_an_order_is_changed_and_cancelled(port: int, sessions) -> None:
     with Sender(port) as sender:
         sender.send(placed("ACC-1"))
         sender.send(message(*order("ACC-1", "XO", "S")))
-        assert find_order(sessions, "ACC-1").priority == "stat"
+        assert find_order(sessions, "ACC-1", tenant=DEFAULT_TENANT).priority == "stat"
         assert told(sender.send(message("ORC|CA|ACC-1")))[0] == "AA"
         assert told(sender.send(message("ORC|DC|ACC-1")))[0] == "AA"
-    assert find_order(sessions, "ACC-1").state == "cancelled"
+    assert find_order(sessions, "ACC-1", tenant=DEFAULT_TENANT).state == "cancelled"
 
 
 def test_of_a_message_all_orders_are_taken_or_none(port: int, sessions) -> None:
@@ -65,10 +66,16 @@ def test_of_a_message_all_orders_are_taken_or_none(port: int, sessions) -> None:
 def test_an_order_that_others_have_claimed_is_not_changed(port: int, sessions, key_id) -> None:
     with Sender(port) as sender:
         sender.send(placed("ACC-1"))
-        claim(sessions, find_order(sessions, "ACC-1").id, "1.2.3", key_id=key_id)
+        claim(
+            sessions,
+            find_order(sessions, "ACC-1", tenant=DEFAULT_TENANT).id,
+            "1.2.3",
+            key_id=key_id,
+            tenant=DEFAULT_TENANT,
+        )
         for control in ("XO", "CA"):
             assert told(sender.send(message(*order("ACC-1", control)))) == ("AR", "206")
-    assert find_order(sessions, "ACC-1").state == "claimed"
+    assert find_order(sessions, "ACC-1", tenant=DEFAULT_TENANT).state == "claimed"
 
 
 def test_an_order_whose_answer_was_lost_is_accepted_again_though_it_was_claimed(
@@ -76,26 +83,32 @@ def test_an_order_whose_answer_was_lost_is_accepted_again_though_it_was_claimed(
 ) -> None:
     with Sender(port) as sender:
         sender.send(placed("ACC-1"))
-        claim(sessions, find_order(sessions, "ACC-1").id, "1.2.3", key_id=key_id)
+        claim(
+            sessions,
+            find_order(sessions, "ACC-1", tenant=DEFAULT_TENANT).id,
+            "1.2.3",
+            key_id=key_id,
+            tenant=DEFAULT_TENANT,
+        )
         assert told(sender.send(placed("ACC-1")))[0] == "AA"
-    assert find_order(sessions, "ACC-1").state == "claimed"
+    assert find_order(sessions, "ACC-1", tenant=DEFAULT_TENANT).state == "claimed"
 
 
 def test_an_order_of_another_sender_is_neither_changed_nor_cancelled(port: int, sessions) -> None:
     with Sender(port) as sender:
         sender.send(placed("ACC-1"))
-        before = find_order(sessions, "ACC-1")
+        before = find_order(sessions, "ACC-1", tenant=DEFAULT_TENANT)
         for lines, code in (((PID, *order("ACC-1")), "205"), (("ORC|CA|ACC-1",), "204")):
             other = message(*lines).replace("|LIS|LAB|", "|LIS|OTHER|")
             assert told(sender.send(other)) == ("AR", code)
-    assert find_order(sessions, "ACC-1") == before
+    assert find_order(sessions, "ACC-1", tenant=DEFAULT_TENANT) == before
 
 
 def test_a_sender_takes_over_an_order_that_names_no_placer(port: int, sessions, key_id) -> None:
-    place(sessions, NewOrder("ACC-1"), key_id=key_id)
+    place(sessions, NewOrder("ACC-1"), key_id=key_id, tenant=DEFAULT_TENANT)
     with Sender(port) as sender:
         assert told(sender.send(placed("ACC-1")))[0] == "AA"
-    assert find_order(sessions, "ACC-1").placer == "LIS|LAB"
+    assert find_order(sessions, "ACC-1", tenant=DEFAULT_TENANT).placer == "LIS|LAB"
 
 
 def test_nothing_of_a_patient_reaches_the_database_or_the_log(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import SecretStr
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.session import Sessions
 from shared.retention.erase import carry_out
 from shared.retention.erasures import Erasure, request_erasure
@@ -18,7 +19,7 @@ from tests.integration.retention.patients import policy
 NO_TIME = dt.timedelta(0)
 SECRET = SecretStr("s" * 32)
 
-Erase = Callable[[str], Erasure]
+Erase = Callable[..., Erasure]
 Purging = Callable[..., dict[str, Purged]]
 
 
@@ -26,9 +27,14 @@ Purging = Callable[..., dict[str, Purged]]
 def erase(sessions: Sessions, storage: S3Store) -> Erase:
     """Erases a patient, as the operator."""
 
-    def done(patient_ref: str) -> Erasure:
+    def done(patient_ref: str, *, tenant: str = DEFAULT_TENANT) -> Erasure:
         asked = request_erasure(
-            sessions, patient_ref, reason="a_test", actor="operator", secret=SECRET
+            sessions,
+            patient_ref,
+            tenant=tenant,
+            reason="a_test",
+            actor="operator",
+            secret=SECRET,
         )
         return carry_out(sessions, storage, asked.id, again_after=NO_TIME)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.clock import utc_now
 from shared.db.models import (
     Base,
@@ -48,11 +49,19 @@ class Patient:
         return (self.ref, self.accession_number, self.comment, self.callback_url, self.study_uid)
 
 
-def a_patient(sessions: Sessions, storage: S3Store, key_id: str, name: str = "7") -> Patient:
+def a_patient(
+    sessions: Sessions,
+    storage: S3Store,
+    key_id: str,
+    name: str = "7",
+    *,
+    tenant: str = DEFAULT_TENANT,
+) -> Patient:
     """A patient with an order, and a job that has a row in every table and every object."""
     order, _ = place(
         sessions,
         NewOrder(accession_number=f"ACC-{name}", patient_ref=f"pn-{name}"),
+        tenant=tenant,
         key_id=key_id,
     )
     patient = Patient(
@@ -65,6 +74,7 @@ def a_patient(sessions: Sessions, storage: S3Store, key_id: str, name: str = "7"
             sessions,
             storage,
             key_id,
+            tenant=tenant,
             patient_ref=f"pn-{name}",
             accession_number=f"ACC-{name}",
             specimen_id=f"S-{name}",
@@ -79,13 +89,20 @@ def a_patient(sessions: Sessions, storage: S3Store, key_id: str, name: str = "7"
     return patient
 
 
-def a_result_of(sessions: Sessions, storage: S3Store, key_id: str, **fields: object) -> Job:
+def a_result_of(
+    sessions: Sessions,
+    storage: S3Store,
+    key_id: str,
+    *,
+    tenant: str = DEFAULT_TENANT,
+    **fields: object,
+) -> Job:
     """A job that succeeded."""
-    job = post(sessions, storage, key_id, **fields).job
+    job = post(sessions, storage, key_id, tenant=tenant, **fields).job
     held = take(sessions, job)
     assert held is not None
     assert finish(sessions, held)
-    return get_job(sessions, job.id)
+    return get_job(sessions, job.id, tenant=tenant)
 
 
 def _fill(sessions: Sessions, patient: Patient, key_id: str) -> None:

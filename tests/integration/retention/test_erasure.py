@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from shared.audit.queries import AuditFilter, list_events
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import DatasetRow, JobRow, RemovedJobRow
 from shared.db.session import Sessions
 from shared.errors import NotFoundError
@@ -59,7 +60,7 @@ def test_nothing_of_an_erased_patient_is_in_any_table_or_object(
     assert tables_that_tell(database, str(gone.order_id)) <= LEFT
     assert objects_of(storage, gone.job_id) == []
 
-    assert get_job(sessions, other.job_id).result is not None
+    assert get_job(sessions, other.job_id, tenant=DEFAULT_TENANT).result is not None
     assert len(objects_of(storage, other.job_id)) == 2
     assert all(tables_that_tell(database, word) for word in other.words)
 
@@ -84,12 +85,12 @@ def test_who_asks_for_an_erased_job_is_told_so(
     gone = a_patient(sessions, storage, key_id)
     erase(gone.ref)
     with pytest.raises(JobErasedError) as told:
-        get_job(sessions, gone.job_id)
+        get_job(sessions, gone.job_id, tenant=DEFAULT_TENANT)
     assert (told.value.code, told.value.http_status) == ("erased", 410)
     with pytest.raises(NotFoundError):
-        get_order(sessions, gone.order_id)
+        get_order(sessions, gone.order_id, tenant=DEFAULT_TENANT)
     with pytest.raises(NotFoundError):
-        get_job(sessions, uuid.uuid4())
+        get_job(sessions, uuid.uuid4(), tenant=DEFAULT_TENANT)
 
 
 def test_a_job_and_its_order_vouch_for_one_another(
@@ -97,16 +98,28 @@ def test_a_job_and_its_order_vouch_for_one_another(
 ) -> None:
     """Whichever of both carries the pseudonym; another pseudonym is another patient."""
     nameless = post(sessions, storage, key_id, accession_number="A-1").job
-    place(sessions, NewOrder(accession_number="A-1", patient_ref="pn-1"), key_id=key_id)
+    place(
+        sessions,
+        NewOrder(accession_number="A-1", patient_ref="pn-1"),
+        tenant=DEFAULT_TENANT,
+        key_id=key_id,
+    )
     post(sessions, storage, key_id, accession_number="A-2", patient_ref="pn-1")
-    order, _ = place(sessions, NewOrder(accession_number="A-2"), key_id=key_id)
+    order, _ = place(
+        sessions, NewOrder(accession_number="A-2"), tenant=DEFAULT_TENANT, key_id=key_id
+    )
     others = post(sessions, storage, key_id, accession_number="A-3", patient_ref="pn-2").job
-    place(sessions, NewOrder(accession_number="A-3", patient_ref="pn-1"), key_id=key_id)
+    place(
+        sessions,
+        NewOrder(accession_number="A-3", patient_ref="pn-1"),
+        tenant=DEFAULT_TENANT,
+        key_id=key_id,
+    )
     erasure = erase("pn-1")
     assert (erasure.counts["jobs"], erasure.counts["orders"]) == (2, 3)
     assert nameless.id in erasure.job_ids
     assert order.id in erasure.order_ids
-    assert get_job(sessions, others.id).patient_ref == "pn-2"
+    assert get_job(sessions, others.id, tenant=DEFAULT_TENANT).patient_ref == "pn-2"
 
 
 def test_jobs_under_way_go_and_their_worker_finds_its_claim_lost(
@@ -155,10 +168,17 @@ def test_a_held_patient_is_not_erased_at_all(
 ) -> None:
     gone = a_patient(sessions, storage, key_id)
     another = a_result_of(sessions, storage, key_id, patient_ref=gone.ref)
-    hold = holds.place(sessions, HoldKind.JOB, str(another.id), reason="m-1", actor="operator")
+    hold = holds.place(
+        sessions,
+        HoldKind.JOB,
+        str(another.id),
+        tenant=DEFAULT_TENANT,
+        reason="m-1",
+        actor="operator",
+    )
     with pytest.raises(LegalHoldError, match=str(hold.id)):
         erase(gone.ref)
-    assert get_job(sessions, gone.job_id).result is not None
+    assert get_job(sessions, gone.job_id, tenant=DEFAULT_TENANT).result is not None
     assert len(objects_of(storage, gone.job_id)) == 2
     holds.release(sessions, hold.id, actor="operator")
     assert erase(gone.ref).counts["jobs"] == 2
@@ -168,21 +188,35 @@ def test_a_hold_that_comes_between_request_and_erasure_wins(
     sessions: Sessions, storage: S3Store, key_id: str
 ) -> None:
     gone = a_patient(sessions, storage, key_id)
-    asked = request_erasure(sessions, gone.ref, reason="a_test", actor="key:k", secret=SECRET)
+    asked = request_erasure(
+        sessions, gone.ref, tenant=DEFAULT_TENANT, reason="a_test", actor="key:k", secret=SECRET
+    )
     hold = holds.place(
-        sessions, HoldKind.ACCESSION_NUMBER, gone.accession_number, reason="m-1", actor="operator"
+        sessions,
+        HoldKind.ACCESSION_NUMBER,
+        gone.accession_number,
+        tenant=DEFAULT_TENANT,
+        reason="m-1",
+        actor="operator",
     )
     assert carry_out_all(sessions, storage, again_after=NO_TIME) == 1
     refused = get_erasure(sessions, asked.id)
     assert (refused.status, refused.hold_ids) == (ErasureStatus.REFUSED, (hold.id,))
-    assert get_job(sessions, gone.job_id).patient_ref == gone.ref
+    assert get_job(sessions, gone.job_id, tenant=DEFAULT_TENANT).patient_ref == gone.ref
 
 
 def test_a_released_hold_names_the_erased_patient_no_more(
     database: Engine, sessions: Sessions, storage: S3Store, key_id: str, erase: Erase
 ) -> None:
     gone = a_patient(sessions, storage, key_id)
-    hold = holds.place(sessions, HoldKind.PATIENT_REF, gone.ref, reason="m-1", actor="operator")
+    hold = holds.place(
+        sessions,
+        HoldKind.PATIENT_REF,
+        gone.ref,
+        tenant=DEFAULT_TENANT,
+        reason="m-1",
+        actor="operator",
+    )
     holds.release(sessions, hold.id, actor="operator")
     erase(gone.ref)
     assert tables_that_tell(database, gone.ref) == set()
@@ -194,11 +228,13 @@ def test_without_the_store_nothing_is_erased_and_later_all_is(
     sessions: Sessions, storage: S3Store, settings, key_id: str
 ) -> None:
     gone = a_patient(sessions, storage, key_id)
-    request_erasure(sessions, gone.ref, reason="a_test", actor="key:k", secret=None)
+    request_erasure(
+        sessions, gone.ref, tenant=DEFAULT_TENANT, reason="a_test", actor="key:k", secret=None
+    )
     away = S3Store(settings.model_copy(update={"s3_endpoint": "127.0.0.1:9"}), pool_size=1)
     with pytest.raises(StorageUnavailableError):
         carry_out_all(sessions, away, again_after=NO_TIME)
-    assert get_job(sessions, gone.job_id).result is not None
+    assert get_job(sessions, gone.job_id, tenant=DEFAULT_TENANT).result is not None
     assert carry_out_all(sessions, storage, again_after=NO_TIME) == 1
     assert objects_of(storage, gone.job_id) == []
 
@@ -207,7 +243,7 @@ def test_data_sets_with_an_erased_image_are_withdrawn_and_no_others(
     sessions: Sessions, storage: S3Store, key_id: str, erase: Erase
 ) -> None:
     gone = a_patient(sessions, storage, key_id)
-    erased, kept = get_job(sessions, gone.job_id).images[0].sha256, "9" * 64
+    erased, kept = get_job(sessions, gone.job_id, tenant=DEFAULT_TENANT).images[0].sha256, "9" * 64
     for sha256 in (erased, kept):
         storage.put(training_image_key(sha256), io.BytesIO(b"png"), 3, "image/png")
     # Groups are called by an image: the erased one may have lent its name.

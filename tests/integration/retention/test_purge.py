@@ -12,6 +12,7 @@ from sqlalchemy import func, select, text
 from shared.audit.queries import AuditFilter, list_events
 from shared.auth.ended_sessions import end_session, has_ended
 from shared.auth.keys import Scope, create_key, list_keys, revoke_key
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.clock import utc_now
 from shared.db.models import (
     DatasetRow,
@@ -64,14 +65,14 @@ def test_images_go_and_their_result_stays_and_says_so(
     young = a_result_of(sessions, storage, key_id)
     found = purge(images="30 days")["images"]
     assert (found.due, found.removed, found.held) == (1, 1, 0)
-    job = get_job(sessions, old.job_id)
+    job = get_job(sessions, old.job_id, tenant=DEFAULT_TENANT)
     assert job.result is not None
     assert job.images_purged_at is not None
     with pytest.raises(ImagePurgedError) as told:
         read_bytes(storage, job.images[0])
     assert (told.value.code, told.value.http_status) == ("purged", 410)
     assert [key for key in objects_of(storage, old.job_id) if "/images/" in key] == []
-    assert read_bytes(storage, get_job(sessions, young.id).images[0])
+    assert read_bytes(storage, get_job(sessions, young.id, tenant=DEFAULT_TENANT).images[0])
     assert purge(images="30 days")["images"].due == 0
 
 
@@ -80,7 +81,7 @@ def test_without_its_image_no_explanation_is_made_and_a_made_one_is_there(
 ) -> None:
     old = a_patient(sessions, storage, key_id)
     purge(images="0 days")
-    asked = {"actor": "key:k", "most": 10}
+    asked = {"tenant": DEFAULT_TENANT, "actor": "key:k", "most": 10}
     made = request(sessions, Subject(old.job_id, 0, Method.GRADCAM), **asked)
     assert made is not None
     assert made.status == "succeeded"
@@ -95,17 +96,19 @@ def test_whole_jobs_go_by_how_they_ended_and_leave_their_ids(
 ) -> None:
     done = a_patient(sessions, storage, key_id)
     cancelled, waiting = (post(sessions, storage, key_id).job for _ in range(2))
-    cancel(sessions, cancelled.id, actor="key:k")
+    cancel(sessions, cancelled.id, tenant=DEFAULT_TENANT, actor="key:k")
     assert purge(unsuccessful_jobs="0 days")["unsuccessful_jobs"].removed == 1
     with pytest.raises(JobPurgedError) as told:
-        get_job(sessions, cancelled.id)
+        get_job(sessions, cancelled.id, tenant=DEFAULT_TENANT)
     assert (told.value.code, told.value.http_status) == ("purged", 410)
-    assert get_job(sessions, done.job_id).result is not None
+    assert get_job(sessions, done.job_id, tenant=DEFAULT_TENANT).result is not None
     assert purge(jobs="0 days")["jobs"].removed == 1
     assert objects_of(storage, done.job_id) == []
     with pytest.raises(JobPurgedError):
-        get_job(sessions, done.job_id)
-    assert get_job(sessions, waiting.id).status == "queued", "what has not ended is never due"
+        get_job(sessions, done.job_id, tenant=DEFAULT_TENANT)
+    assert get_job(sessions, waiting.id, tenant=DEFAULT_TENANT).status == "queued", (
+        "what has not ended is never due"
+    )
 
 
 def test_a_dry_run_counts_and_removes_nothing(
@@ -152,16 +155,21 @@ def test_orders_go_unless_a_job_repeats_their_numbers(
     sessions: Sessions, storage: S3Store, key_id: str, purge: Purging
 ) -> None:
     met = a_patient(sessions, storage, key_id)
-    lonely, _ = place(sessions, NewOrder(accession_number="A-9"), key_id=key_id)
+    lonely, _ = place(
+        sessions, NewOrder(accession_number="A-9"), tenant=DEFAULT_TENANT, key_id=key_id
+    )
     tomorrow = utc_now() + dt.timedelta(days=1)
     ahead, _ = place(
-        sessions, NewOrder(accession_number="A-10", scheduled_at=tomorrow), key_id=key_id
+        sessions,
+        NewOrder(accession_number="A-10", scheduled_at=tomorrow),
+        tenant=DEFAULT_TENANT,
+        key_id=key_id,
     )
     assert purge(orders="0 days")["orders"].removed == 1
-    assert get_order(sessions, met.order_id)
-    assert get_order(sessions, ahead.id)
+    assert get_order(sessions, met.order_id, tenant=DEFAULT_TENANT)
+    assert get_order(sessions, ahead.id, tenant=DEFAULT_TENANT)
     with pytest.raises(Exception, match="no order"):
-        get_order(sessions, lonely.id)
+        get_order(sessions, lonely.id, tenant=DEFAULT_TENANT)
 
 
 def test_what_is_of_no_patient_has_an_end_too(
@@ -221,7 +229,7 @@ def test_what_is_held_stays_whatever_names_it(
         HoldKind.PATIENT_REF: kept.ref,
         HoldKind.ACCESSION_NUMBER: kept.accession_number,
     }[kind]
-    hold = holds.place(sessions, kind, value, reason="m-1", actor="operator")
+    hold = holds.place(sessions, kind, value, tenant=DEFAULT_TENANT, reason="m-1", actor="operator")
     everything = ("jobs", "images", "explanations", "review_comments", "shadow_results")
     found = purge(**dict.fromkeys(everything, "0 days"))
     assert {kind: (found[kind].removed, found[kind].held) for kind in everything} == dict.fromkeys(
@@ -240,7 +248,7 @@ def test_a_hold_waits_for_the_batch_under_way_and_wins_over_the_next(
     placed = threading.Thread(
         target=holds.place,
         args=(sessions, HoldKind.PATIENT_REF, "pn-1"),
-        kwargs={"reason": "m-1", "actor": "operator"},
+        kwargs={"tenant": DEFAULT_TENANT, "reason": "m-1", "actor": "operator"},
     )
     with sessions.begin() as session:
         alone(session)  # a batch
@@ -268,7 +276,14 @@ def test_a_batch_that_meets_a_new_hold_leaves_what_is_left(
 
     def listed(prefix: str, *, after: str):
         if not removed:
-            holds.place(sessions, HoldKind.PATIENT_REF, "pn-1", reason="m-1", actor="operator")
+            holds.place(
+                sessions,
+                HoldKind.PATIENT_REF,
+                "pn-1",
+                tenant=DEFAULT_TENANT,
+                reason="m-1",
+                actor="operator",
+            )
         removed.append(prefix)
         return real(prefix, after=after)
 

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import Base
 from shared.db.session import Sessions
 from shared.jobs.queries import get_job
@@ -53,7 +54,7 @@ class Backup:
 
     def has_lost(self, gone: Patient) -> bool:
         with pytest.raises(JobErasedError):
-            get_job(self._sessions, gone.job_id)
+            get_job(self._sessions, gone.job_id, tenant=DEFAULT_TENANT)
         return not any(tables_that_tell(self._database, word) for word in gone.words)
 
 
@@ -85,7 +86,7 @@ def test_an_erasure_outlives_a_restore_of_the_database(
 ) -> None:
     erase(gone.ref)
     backup.restore()
-    assert get_job(sessions, gone.job_id).patient_ref == gone.ref
+    assert get_job(sessions, gone.job_id, tenant=DEFAULT_TENANT).patient_ref == gone.ref
     counts = backup.reapply()
     assert counts["jobs"] == counts["orders"] == 1
     assert backup.has_lost(gone)

@@ -7,6 +7,7 @@ import datetime as dt
 from sqlalchemy import Engine
 
 from shared.auth.keys import Scope, create_key
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.roles.table import Role, role_name
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.retention import holds
@@ -46,9 +47,13 @@ def test_what_is_asked_for_as_one_role_is_removed_as_another(
     image = {"label": "Pro", "sha256": sha256, "group": sha256}
     a_ready_dataset(owner, {"version": "b" * 64, "images": [image]})
 
-    hold = holds.place(api, HoldKind.PATIENT_REF, gone.ref, reason="m-1", actor="key:k")
+    hold = holds.place(
+        api, HoldKind.PATIENT_REF, gone.ref, tenant=DEFAULT_TENANT, reason="m-1", actor="key:k"
+    )
     holds.release(api, hold.id, actor="key:k")
-    asked = request_erasure(api, gone.ref, reason="a_test", actor="key:k", secret=None)
+    asked = request_erasure(
+        api, gone.ref, tenant=DEFAULT_TENANT, reason="a_test", actor="key:k", secret=None
+    )
     done = carry_out(retention, storage, asked.id, again_after=NO_TIME)
     assert done.status is ErasureStatus.DONE
     assert (done.counts["jobs"], done.counts["datasets"]) == (1, 1)

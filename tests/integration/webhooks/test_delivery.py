@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import JobRow
 from shared.jobs.ending import tell_end
 from shared.webhooks.admin import State, list_events
@@ -54,7 +55,7 @@ def test_an_event_is_delivered_once_signed_and_without_anything_of_a_patient(
 def test_a_job_without_a_callback_has_no_event(sessions, end) -> None:
     with sessions.begin() as session:
         tell_end(session, JobRow(id=uuid.uuid4(), status="succeeded", callback_url=None), "test")
-    assert list_events(sessions, undelivered=False, limit=10) == []
+    assert list_events(sessions, undelivered=False, limit=10, tenant=DEFAULT_TENANT) == []
 
 
 @pytest.mark.parametrize("status", ["failed", "dead"])
@@ -105,7 +106,7 @@ def test_an_event_is_given_up_after_the_last_attempt(sessions, calling, end) -> 
         make_due(sessions, event_id, attempts=MAX_ATTEMPTS - 1)
         attempt(sessions, calling)
     assert len(receiver.calls) == 1
-    (event,) = list_events(sessions, undelivered=True, limit=10)
+    (event,) = list_events(sessions, undelivered=True, limit=10, tenant=DEFAULT_TENANT)
     assert (event.state, event.attempts) == (State.GIVEN_UP, MAX_ATTEMPTS)
     assert event.last_error == "status_500"
     assert take_due(sessions, calling) is None

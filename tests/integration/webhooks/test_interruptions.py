@@ -6,6 +6,7 @@ import datetime as dt
 
 from sqlalchemy import func
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.jobs.cancel import cancel
 from shared.jobs.requeue import requeue
 from shared.jobs.sweep import sweep_expired
@@ -73,12 +74,12 @@ def test_a_time_from_before_the_clock_was_set_back_is_due(sessions, calling, rec
 def test_an_end_that_an_operator_undid_is_not_told(sessions, calling, receiver, end) -> None:
     event_id = end(receiver.url, "dead", "attempt_crashed")
     job_id = read(sessions, event_id).job_id
-    requeue(sessions, job_id, expire_after_seconds=60)
+    requeue(sessions, job_id, expire_after_seconds=60, tenant=DEFAULT_TENANT)
     attempt(sessions, calling)
     assert receiver.calls == []
     event = read(sessions, event_id)
     assert (event.next_attempt_at, event.last_error) == (None, "superseded")
-    cancel(sessions, job_id, actor="key:x")
+    cancel(sessions, job_id, actor="key:x", tenant=DEFAULT_TENANT)
     attempt(sessions, calling)
     assert [call.document["type"] for call in receiver.calls] == ["job.cancelled"]
 
@@ -91,7 +92,7 @@ def test_of_two_ends_of_a_job_the_last_is_told_even_if_a_call_of_the_first_is_un
         job_id = read(sessions, first).job_id
         slow = take_due(sessions, calling)
         assert slow is not None
-        requeue(sessions, job_id, expire_after_seconds=60)
+        requeue(sessions, job_id, expire_after_seconds=60, tenant=DEFAULT_TENANT)
         change_job(sessions, job_id, expires_at=func.clock_timestamp())
         assert sweep_expired(sessions) == 1
         deliver(sessions, calling, ALLOWED, slow)

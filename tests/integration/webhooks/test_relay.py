@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from sqlalchemy import select
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import AuditRow
 from shared.errors import NotFoundError
 from shared.local.servers import LocalServers
@@ -27,7 +28,9 @@ def test_several_relays_at_once_deliver_each_event_once(sessions, calling, recei
         delivering(calling, sessions),
         delivering(calling, sessions),
     ):
-        eventually(lambda: not list_events(sessions, undelivered=True, limit=1))
+        eventually(
+            lambda: not list_events(sessions, undelivered=True, limit=1, tenant=DEFAULT_TENANT)
+        )
     assert Counter(call.event_id for call in receiver.calls) == Counter(ids)
 
 
@@ -86,17 +89,17 @@ def test_an_operator_sends_an_event_again(sessions, calling, end) -> None:
         event_id = end(receiver.url)
         attempt(sessions, calling)
         for _ in range(2):  # after it was given up, and after it was delivered
-            resend(sessions, event_id)
-            (event,) = list_events(sessions, undelivered=True, limit=10)
+            resend(sessions, event_id, tenant=DEFAULT_TENANT)
+            (event,) = list_events(sessions, undelivered=True, limit=10, tenant=DEFAULT_TENANT)
             assert (event.state, event.attempts, event.last_error) == (State.DUE, 0, None)
             attempt(sessions, calling)
-            (event,) = list_events(sessions, undelivered=False, limit=10)
+            (event,) = list_events(sessions, undelivered=False, limit=10, tenant=DEFAULT_TENANT)
             assert event.state == State.DELIVERED
-            assert list_events(sessions, undelivered=True, limit=10) == []
+            assert list_events(sessions, undelivered=True, limit=10, tenant=DEFAULT_TENANT) == []
     assert len({call.event_id for call in receiver.calls}) == 1
     with sessions() as session:
         resent = session.scalars(select(AuditRow).where(AuditRow.action == "webhook.resent")).all()
     assert [row.details for row in resent] == [{"event_id": str(event_id)}] * 2
     assert {row.job_id for row in resent} == {event.job_id}
     with pytest.raises(NotFoundError):
-        resend(sessions, uuid.uuid4())
+        resend(sessions, uuid.uuid4(), tenant=DEFAULT_TENANT)

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import text
 
 from shared.auth.keys import Scope, create_key
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import Base
 from shared.orders.entities import NewOrder
 from shared.orders.place import place
@@ -126,7 +127,7 @@ def test_what_is_no_workitem_is_refused(client, order) -> None:
 
 def test_an_order_that_came_another_way_is_a_workitem_too(client, sessions, key_id) -> None:
     new = NewOrder("L-1", filler_number="F-1", procedure_code="SMEAR", procedure_system="L")
-    placed, _ = place(sessions, new, key_id=key_id)
+    placed, _ = place(sessions, new, key_id=key_id, tenant=DEFAULT_TENANT)
     step = read(client, f"2.25.{placed.id.int}")
     [request] = step.ReferencedRequestSequence
     assert request.FillerOrderNumberImagingServiceRequest == "F-1"

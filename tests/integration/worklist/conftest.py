@@ -9,6 +9,7 @@ import pytest
 from services.gateway.main import create_intake
 from services.gateway.scp import Gateway
 from shared.auth.keys import Scope, create_key
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.orders.entities import NewOrder
 from shared.orders.place import place
 from shared.settings import Settings
@@ -46,6 +47,8 @@ def port(gateways) -> int:
 @pytest.fixture
 def placed(sessions, reader_id: str):
     def make(number: str = "ACC-1", **fields: object):
-        return place(sessions, NewOrder(number, **fields), key_id=reader_id)[0]
+        return place(sessions, NewOrder(number, **fields), key_id=reader_id, tenant=DEFAULT_TENANT)[
+            0
+        ]
 
     return make

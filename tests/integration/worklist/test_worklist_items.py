@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import JobRow
 from shared.interop.dicom.deidentify import pseudonym
 from shared.jobs.cancel import cancel
@@ -91,8 +92,8 @@ def test_the_study_is_the_same_whenever_it_is_asked_for(port: int, placed) -> No
 def test_only_orders_that_await_images_are_listed(
     port: int, placed, sessions, storage, reader_id: str
 ) -> None:
-    cancel_order(sessions, placed("CANCELLED").id, key_id=reader_id)
-    claim(sessions, placed("CLAIMED").id, "1.2.3", key_id=reader_id)
+    cancel_order(sessions, placed("CANCELLED").id, key_id=reader_id, tenant=DEFAULT_TENANT)
+    claim(sessions, placed("CLAIMED").id, "1.2.3", key_id=reader_id, tenant=DEFAULT_TENANT)
     placed("A-NUMBER-THAT-DICOM-CUTS")
     placed("TWO\\VALUES")
     for number in ("ACC-1", "QUEUED", "TAKEN-BACK", "DONE"):
@@ -101,7 +102,7 @@ def test_only_orders_that_await_images_are_listed(
         number: post(sessions, storage, reader_id, accession_number=number).job
         for number in ("QUEUED", "TAKEN-BACK", "DONE")
     }
-    cancel(sessions, jobs["TAKEN-BACK"].id, actor="test")
+    cancel(sessions, jobs["TAKEN-BACK"].id, actor="test", tenant=DEFAULT_TENANT)
     assert finish(sessions, take(sessions, jobs["DONE"]))
     assert numbers(port, query()) == ["ACC-1", "QUEUED", "TAKEN-BACK"]
 

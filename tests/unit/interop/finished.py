@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from shared.auth.tenants import DEFAULT_TENANT
 from shared.imaging.quality import Quality
 from shared.jobs.entities import Job, JobImage
 from shared.jobs.states import Priority, Status
@@ -71,7 +72,7 @@ def finished(
         "images": tuple(_image(index) for index in range(len(fields))),
         "result": result.model_dump(mode="json"),
     }
-    return Job(**{**values, **changes})
+    return Job(**{**values, **changes}, tenant=DEFAULT_TENANT)
 
 
 def _image(index: int) -> JobImage:

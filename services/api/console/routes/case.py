@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from services.api.auth import actor
+from services.api.auth import actor, current_key
 from services.api.console.case_history import happened
 from services.api.console.findings import measures
 from services.api.console.live import live
@@ -51,10 +51,10 @@ def add(bp: Blueprint) -> None:
 @needs(Scope.READ)
 def show_case(job_id: uuid.UUID) -> str:
     """Everything of a case; of its fields the one that is asked for, else the leading one."""
-    job = get_job(context().sessions, job_id)
+    job = get_job(context().sessions, job_id, tenant=current_key().tenant)
     shown: dict[str, Any] = {"job": job, "history": happened(job)}
     if job.result is None:
-        progress = progress_of(context().sessions, job_id)
+        progress = progress_of(context().sessions, job_id, tenant=current_key().tenant)
         return page("case.html", **shown, result=None, progress=progress)
     return page("case.html", **shown, **_of_result(job))
 
@@ -62,7 +62,7 @@ def show_case(job_id: uuid.UUID) -> str:
 @needs(Scope.READ)
 def show_live(job_id: uuid.UUID) -> str | Response:
     """How far a job is; once it has ended, its page is to be loaded anew."""
-    progress = progress_of(context().sessions, job_id)
+    progress = progress_of(context().sessions, job_id, tenant=current_key().tenant)
     if progress.status.is_final:
         return Response(status=204, headers={"HX-Refresh": "true"})
     return live("_case_live.html", progress=progress)
@@ -71,7 +71,7 @@ def show_live(job_id: uuid.UUID) -> str | Response:
 @needs(Scope.SUBMIT)
 def do_cancel(job_id: uuid.UUID) -> BaseResponse:
     """Takes a queued job back."""
-    cancel(context().sessions, job_id, actor=actor())
+    cancel(context().sessions, job_id, tenant=current_key().tenant, actor=actor())
     return redirect(url_for("console.case", job_id=job_id), 303)
 
 
@@ -89,6 +89,7 @@ def do_explain(job_id: uuid.UUID, index: int) -> BaseResponse:
 @needs(Scope.READ)
 def show_explanation(job_id: uuid.UUID, index: int) -> str | Response:
     """How far the explanations of a field are."""
+    one_image(get_job(context().sessions, job_id, tenant=current_key().tenant), index)
     states = explanation_states(job_id, index)
     return live("_case_explanation.html", job_id=job_id, index=index, states=states)
 

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, request
 from gevent import get_hub
 from werkzeug.wrappers import Response as BaseResponse
 
+from services.api.auth import current_key
 from services.api.console import pictures
 from services.api.console.visitor import needs
 from services.api.console.words import language
@@ -67,7 +68,8 @@ def explanation_states(job_id: uuid.UUID, index: int) -> dict[Method, Explanatio
     states: dict[Method, ExplanationState | None] = {}
     for method in Method:
         try:
-            states[method] = queue.read(context().sessions, Subject(job_id, index, method))
+            subject = Subject(job_id, index, method)
+            states[method] = queue.read(context().sessions, subject, tenant=current_key().tenant)
         except (NotFoundError, ImagePurgedError):
             states[method] = None
     return states
@@ -76,7 +78,7 @@ def explanation_states(job_id: uuid.UUID, index: int) -> dict[Method, Explanatio
 @needs(Scope.READ)
 def show_image(job_id: uuid.UUID, index: int) -> BaseResponse:
     """An image of a job, as PNG where browsers would not show it."""
-    image = one_image(get_job(context().sessions, job_id), index)
+    image = one_image(get_job(context().sessions, job_id, tenant=current_key().tenant), index)
     data, media_type = pictures.as_shown(image)
     return _file(data, media_type, etag=image.sha256)
 
@@ -84,14 +86,14 @@ def show_image(job_id: uuid.UUID, index: int) -> BaseResponse:
 @needs(Scope.READ)
 def show_thumb(job_id: uuid.UUID, index: int) -> BaseResponse:
     """An image of a job, small."""
-    image = one_image(get_job(context().sessions, job_id), index)
+    image = one_image(get_job(context().sessions, job_id, tenant=current_key().tenant), index)
     return _file(pictures.reduced(image, pictures.THUMB_SIDE), pictures.JPEG)
 
 
 @needs(Scope.READ)
 def show_overlay(job_id: uuid.UUID, index: int, method: str) -> BaseResponse:
     """What an explanation lights up in an image, in the image's shape."""
-    image = one_image(get_job(context().sessions, job_id), index)
+    image = one_image(get_job(context().sessions, job_id, tenant=current_key().tenant), index)
     state = _explained(job_id, index, method)
     return _file(pictures.overlay(state, image), pictures.PNG, etag=str(state.png_sha256))
 
@@ -109,7 +111,7 @@ def give_result(job_id: uuid.UUID, form: str) -> BaseResponse:
     if form not in tuple(ResultForm):
         raise NotFoundError(f"There is no form {form}.")
     wanted = ResultForm(form)
-    job = get_job(context().sessions, job_id)
+    job = get_job(context().sessions, job_id, tenant=current_key().tenant)
     data = written(job, wanted, language_of(wanted, language()))
     return _file(data, MEDIA_TYPES[wanted], name=f"{job_id}.{_ENDINGS[wanted]}")
 
@@ -118,7 +120,7 @@ def give_result(job_id: uuid.UUID, form: str) -> BaseResponse:
 def give_report(job_id: uuid.UUID) -> BaseResponse:
     """The report on paper: a page for the job, then one a field."""
     ctx = context()
-    job = get_job(ctx.sessions, job_id)
+    job = get_job(ctx.sessions, job_id, tenant=current_key().tenant)
     result = result_of(job, language())
     # Imported when the first is asked for: its library takes half a second.
     paper = importlib.import_module(_REPORT)
@@ -151,7 +153,8 @@ def _overlay_if_made(job_id: uuid.UUID, image: JobImage) -> bytes | None:
 def _explained(job_id: uuid.UUID, index: int, method: str) -> ExplanationState:
     if method not in tuple(Method):
         raise NotFoundError(f"There is no method {method}.")
-    state = queue.read(context().sessions, Subject(job_id, index, Method(method)))
+    subject = Subject(job_id, index, Method(method))
+    state = queue.read(context().sessions, subject, tenant=current_key().tenant)
     if state.status is not ExplanationStatus.SUCCEEDED:
         raise NotFoundError("The explanation is not made yet.")
     return state

@@ -25,6 +25,7 @@ from shared.auth.keys import (
     revoke_key,
     rotate_key,
 )
+from shared.auth.tenants import DEFAULT_TENANT, TENANT
 from shared.clock import utc_now
 from shared.errors import NotFoundError, PermanentError
 
@@ -45,6 +46,7 @@ class NewKey(BaseModel):
     name: Annotated[
         str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")
     ]
+    tenant: str = Field(DEFAULT_TENANT, pattern=TENANT)
     scopes: list[Scope] = Field(min_length=1)
     jobs_per_minute: int | None = Field(None, ge=1, le=1_000_000)
     expires_in_days: float | None = Field(None, gt=0, le=36_500)
@@ -81,19 +83,24 @@ def do_create() -> str | tuple[str, int]:
     fields = {name: value for name, value in given(request.form).items() if name != "scopes"}
     try:
         asked = validated(NewKey, {**fields, "scopes": request.form.getlist("scopes")})
+        key, text = _made(asked)
     except PermanentError as error:
         return _listed(refusal=error), int(error.http_status)
+    return page("keys_made.html", key=key, secret=text)
+
+
+def _made(asked: NewKey) -> tuple[ApiKey, str]:
     days = asked.expires_in_days
-    key, text = create_key(
+    return create_key(
         context().sessions,
         asked.name,
         asked.scopes,
+        tenant=asked.tenant,
         jobs_per_minute=asked.jobs_per_minute,
         expires_at=None if days is None else utc_now() + dt.timedelta(days=days),
         allowed_hosts=None if asked.hosts is None else parse_networks(asked.hosts),
         actor=actor(),
     )
-    return page("keys_made.html", key=key, secret=text)
 
 
 @needs(Scope.ADMIN)

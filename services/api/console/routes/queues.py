@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, redirect, url_for
 from werkzeug.wrappers import Response
 
-from services.api.auth import actor
+from services.api.auth import actor, current_key
 from services.api.console.codes import in_words
 from services.api.console.rendering import page
 from services.api.console.visitor import needs
@@ -75,22 +75,28 @@ def requeue_job(job_id: uuid.UUID) -> Response:
     """Queues a dead or failed job again."""
     ctx = context()
     seconds = ctx.settings.expire_after_seconds
-    requeue(ctx.sessions, job_id, expire_after_seconds=seconds, actor=actor())
+    requeue(
+        ctx.sessions,
+        job_id,
+        tenant=current_key().tenant,
+        expire_after_seconds=seconds,
+        actor=actor(),
+    )
     return redirect(url_for("console.queues"))
 
 
 @needs(Scope.ADMIN)
 def resend_event(event_id: uuid.UUID) -> Response:
     """Makes a webhook or a push due at once."""
-    resend(context().sessions, event_id, actor=actor())
+    resend(context().sessions, event_id, tenant=current_key().tenant, actor=actor())
     return redirect(url_for("console.queues"))
 
 
 def _now() -> dict[str, Any]:
-    sessions = context().sessions
+    sessions, tenant = context().sessions, current_key().tenant
     return {
         "depths": depths(sessions),
-        "running": running_jobs(sessions, limit=_LISTED),
+        "running": running_jobs(sessions, tenant=tenant, limit=_LISTED),
         "redeliveries": redeliveries(sessions),
         "unsent": unsent_messages(sessions).count,
         "explanations": backlogs(sessions),
@@ -99,9 +105,9 @@ def _now() -> dict[str, Any]:
 
 
 def _troubles() -> dict[str, Any]:
-    sessions = context().sessions
+    sessions, tenant = context().sessions, current_key().tenant
     return {
-        "jobs": unsuccessful_jobs(sessions, limit=_LISTED),
-        "events": list_events(sessions, undelivered=True, limit=_LISTED),
+        "jobs": unsuccessful_jobs(sessions, tenant=tenant, limit=_LISTED),
+        "events": list_events(sessions, tenant=tenant, undelivered=True, limit=_LISTED),
         "in_words": in_words,
     }

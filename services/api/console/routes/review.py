@@ -73,12 +73,12 @@ def add(bp: Blueprint) -> None:
 def show_next() -> str:
     """The case to read next, held for the reader; or that there is none."""
     sessions, reader = context().sessions, _reader()
-    job_id = offer.next_case(sessions, reader, _passed_over())
+    job_id = offer.next_case(sessions, reader, _passed_over(), tenant=_tenant())
     if job_id is None:
         return page(
             "review_done.html",
             just_signed=_just_signed(reader),
-            waiting=offer.waiting(sessions, reader),
+            waiting=offer.waiting(sessions, reader, tenant=_tenant()),
             passed_over=_passed_over(),
         )
     return _page_of(job_id, reader)
@@ -88,7 +88,7 @@ def show_next() -> str:
 def show_case(job_id: uuid.UUID) -> str:
     """One case, whether or not it waits; held for the reader where nobody else has it."""
     reader = _reader()
-    offer.hold(context().sessions, job_id, reader)
+    offer.hold(context().sessions, job_id, reader, tenant=_tenant())
     return _page_of(job_id, reader)
 
 
@@ -102,13 +102,14 @@ def sign(job_id: uuid.UUID) -> BaseResponse:
         NoResultError: The job has no result.
     """
     label, comment = _said()
-    prediction = find_case(context().sessions, job_id).prediction
+    prediction = find_case(context().sessions, job_id, tenant=_tenant()).prediction
     record_review(
         context().sessions,
         job_id,
         Decision.CONFIRM if label is prediction else Decision.OVERRIDE,
         label,
         comment=comment,
+        tenant=_tenant(),
         key_id=current_key().id,
         asks_second="asks_second" in request.form,
         after=request.form.get("after", type=int),
@@ -137,7 +138,8 @@ def read_again() -> BaseResponse:
 @needs(Scope.READ, Scope.REVIEW)
 def show_waiting() -> str | Response:
     """How many cases wait, as a part of the page."""
-    return live("_review_waiting.html", waiting=offer.waiting(context().sessions, _reader()))
+    waiting = offer.waiting(context().sessions, _reader(), tenant=_tenant())
+    return live("_review_waiting.html", waiting=waiting)
 
 
 @needs(Scope.READ, Scope.REVIEW)
@@ -158,21 +160,22 @@ def review_panel(job_id: uuid.UUID) -> Panel | None:
     if not may(Scope.REVIEW):
         return None
     try:
-        return _panel(find_case(context().sessions, job_id), _reader())
+        return _panel(find_case(context().sessions, job_id, tenant=_tenant()), _reader())
     except NoResultError:
         return None
 
 
 def _page_of(job_id: uuid.UUID, reader: str) -> str:
     sessions = context().sessions
-    case, job = find_case(sessions, job_id), get_job(sessions, job_id)
+    job = get_job(sessions, job_id, tenant=_tenant())
+    case = find_case(sessions, job_id, tenant=_tenant())
     return page(
         "review.html",
         job=job,
         **of_result(job),
         panel=_panel(case, reader, goes_on=True),
         just_signed=_just_signed(reader),
-        waiting=offer.waiting(sessions, reader),
+        waiting=offer.waiting(sessions, reader, tenant=_tenant()),
     )
 
 
@@ -192,7 +195,7 @@ def _just_signed(reader: str) -> ReadCase | None:
     job_id = request.args.get("signed", type=uuid.UUID)
     if job_id is None:
         return None
-    case = find_case(context().sessions, job_id)
+    case = find_case(context().sessions, job_id, tenant=_tenant())
     own = case.reading_of(reader)
     return case if own is not None and own.at > utc_now() - UNDO else None
 
@@ -211,6 +214,10 @@ def _said() -> tuple[ReviewLabel, str | None]:
 
 def _reader() -> str:
     return reader_of(context().sessions, current_key().id)
+
+
+def _tenant() -> str:
+    return current_key().tenant
 
 
 def _passed_over() -> list[uuid.UUID]:

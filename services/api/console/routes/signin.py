@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 from flask import Blueprint, redirect, request, session, url_for
 from werkzeug.wrappers import Response
 
+from services.api.auth import authenticate
 from services.api.console.rendering import page
 from services.api.console.visitor import sign_in, sign_out, visitor
 from services.api.context import context
+from shared.auth.attempts import TooManyAttemptsError
 from shared.auth.code_flow import Attempt, CodeFlow, code_flows
 from shared.auth.issuers import parse_issuers
 from shared.auth.jwks import IssuerUnavailableError
@@ -20,6 +22,7 @@ from shared.triage.wording import Language
 
 _ATTEMPT = "attempt"
 _THEMES = ("auto", "light", "dark")
+_REFUSALS = (UnauthorizedError, ForbiddenError, TooManyAttemptsError, IssuerUnavailableError)
 
 
 def add(bp: Blueprint) -> None:
@@ -42,8 +45,8 @@ def show_sign_in() -> str | Response:
 def do_sign_in() -> str | Response | tuple[str, int]:
     """Takes an API key."""
     try:
-        sign_in(context().keys.authenticate(request.form.get("key", "").strip()))
-    except (UnauthorizedError, ForbiddenError) as error:
+        sign_in(authenticate(request.form.get("key", "").strip()))
+    except _REFUSALS as error:
         return _form(error), int(error.http_status)
     return redirect(_next())
 
@@ -75,8 +78,8 @@ def back_from_elsewhere() -> str | Response | tuple[str, int]:
             code=request.args.get("code", ""),
             redirect_uri=_address_of_return(),
         )
-        sign_in(context().keys.authenticate(token))
-    except (UnauthorizedError, ForbiddenError, IssuerUnavailableError) as error:
+        sign_in(authenticate(token))
+    except _REFUSALS as error:
         return _form(error), int(error.http_status)
     return redirect(onward)
 

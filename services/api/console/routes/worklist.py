@@ -8,6 +8,7 @@ from typing import Any, Literal
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field, ValidationError
 
+from services.api.auth import current_key
 from services.api.console.live import live
 from services.api.console.rendering import page
 from services.api.console.visitor import needs
@@ -87,9 +88,9 @@ def add(bp: Blueprint) -> None:
 @needs(Scope.READ)
 def show_worklist() -> str:
     """Results by urgency and deadline, or the jobs that came to none."""
-    sessions, query = context().sessions, _query()
+    sessions, query, tenant = context().sessions, _query(), current_key().tenant
     shown = _cases(query) if query.status is Status.SUCCEEDED else _jobs(query)
-    expected = awaited_orders(sessions, AwaitedFilter(), limit=_EXPECTED)
+    expected = awaited_orders(sessions, AwaitedFilter(), tenant=tenant, limit=_EXPECTED)
     choices = {"urgencies": Urgency, "priorities": Priority, "statuses": Status}
     said = query.said()
     return page(
@@ -106,23 +107,23 @@ def show_worklist() -> str:
 @needs(Scope.READ)
 def show_live() -> str | Response:
     """What is on its way, and how many cases have come since the page was made."""
-    sessions, query = context().sessions, _query()
+    sessions, query, tenant = context().sessions, _query(), current_key().tenant
     since = request.args.get("since", type=dt.datetime.fromisoformat)
     return live(
         "_worklist_live.html",
         said=query.said(),
         since=since,
-        jobs=unfinished(sessions, most=_IN_STRIP),
-        load=load(sessions),
-        news=new_since(sessions, query.criteria(), since),
+        jobs=unfinished(sessions, tenant=tenant, most=_IN_STRIP),
+        load=load(sessions, tenant=tenant),
+        news=new_since(sessions, query.criteria(), since, tenant=tenant),
     )
 
 
 def _cases(query: WorklistQuery) -> dict[str, Any]:
-    sessions = context().sessions
+    sessions, tenant = context().sessions, current_key().tenant
     # Read before the cases: what comes in between is announced, and so is never missed.
-    since = newest_result_at(sessions)
-    found = worklist(sessions, query.criteria(), limit=_CASES, cursor=query.cursor)
+    since = newest_result_at(sessions, tenant=tenant)
+    found = worklist(sessions, query.criteria(), tenant=tenant, limit=_CASES, cursor=query.cursor)
     texts = TEXTS[language()]
     return {"since": since, "cases": found.cases, "cursor": found.next_cursor, "texts": texts}
 
@@ -135,7 +136,8 @@ def _jobs(query: WorklistQuery) -> dict[str, Any]:
         submitted_from=query.begin,
         submitted_to=query.end,
     )
-    found = list_jobs(context().sessions, criteria, limit=_JOBS, cursor=query.cursor)
+    tenant = current_key().tenant
+    found = list_jobs(context().sessions, criteria, tenant=tenant, limit=_JOBS, cursor=query.cursor)
     return {"jobs": found.jobs, "cursor": found.next_cursor}
 
 

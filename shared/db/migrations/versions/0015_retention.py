@@ -76,25 +76,30 @@ def upgrade() -> None:
 
 
 def _add_to_what_is_there() -> None:
-    op.add_column("job_images", sa.Column("purged_at", _TIME, nullable=True))
-    op.create_index(
-        "ix_job_images_kept",
-        "job_images",
-        ["job_id"],
-        postgresql_where=sa.text("purged_at IS NULL"),
-    )
-    for table in ("jobs", "orders"):
-        op.create_index(
-            f"ix_{table}_patient_ref",
-            table,
-            ["patient_ref"],
-            postgresql_where=sa.text("patient_ref IS NOT NULL"),
-        )
+    # What is made outside of the transaction may have been made before, by one that was cut off.
+    purged_at = sa.Column("purged_at", _TIME, nullable=True)
+    op.add_column("job_images", purged_at, if_not_exists=True)
+    with op.get_context().autocommit_block():
+        _make_index("ix_job_images_kept", "job_images", "job_id", "purged_at IS NULL")
+        for table in ("jobs", "orders"):
+            _make_index(f"ix_{table}_patient_ref", table, "patient_ref", "patient_ref IS NOT NULL")
     op.add_column("datasets", sa.Column("withdrawn_at", _TIME, nullable=True))
     op.create_check_constraint(
         op.f("ck_datasets_withdrawn_when_ready"),
         "datasets",
         "withdrawn_at IS NULL OR status = 'ready'",
+    )
+
+
+def _make_index(name: str, table: str, column: str, where: str) -> None:
+    op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
+    op.create_index(
+        name,
+        table,
+        [column],
+        postgresql_where=sa.text(where),
+        postgresql_concurrently=True,
+        if_not_exists=True,
     )
 
 

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from shared.auth.keys import ApiKey
 from shared.db.session import Sessions
 from shared.errors import BadRequestError, ConflictError
 from shared.interop.dicom.ups import errors
@@ -36,7 +37,7 @@ _ENDS = {
 
 
 def create(
-    sessions: Sessions, workitem_id: uuid.UUID, said: Mapping[str, Any], *, key_id: str
+    sessions: Sessions, workitem_id: uuid.UUID, said: Mapping[str, Any], *, key: ApiKey
 ) -> None:
     """Place an order as a workitem under an id of the client's.
 
@@ -44,11 +45,17 @@ def create(
         BadRequestError: A value is not valid.
         ConflictError: There is a workitem with the id, or an order with the accession number.
     """
-    if is_known(sessions, workitem_id):
+    if is_known(sessions, workitem_id, tenant=key.tenant):
         raise ConflictError("There is such a workitem.")
     try:
         with sessions.begin() as session:
-            _, created = put(session, NewOrder(**said), key_id=key_id, order_id=workitem_id)
+            _, created = put(
+                session,
+                NewOrder(**said),
+                tenant=key.tenant,
+                key_id=key.id,
+                order_id=workitem_id,
+            )
             if not created:
                 # Who was as fast as this one has created it; the transaction is given up.
                 raise ConflictError("There is such a workitem.")
@@ -62,7 +69,7 @@ def update(
     changes: Mapping[str, Any],
     transaction_uid: str,
     *,
-    key_id: str,
+    key: ApiKey,
 ) -> bool:
     """Change what an order says (PS3.18, section 11.6).
 
@@ -75,7 +82,7 @@ def update(
         WorkitemRequestError: It has ended, or is claimed under another Transaction UID.
         WorkitemConflictError: It is a job's, or a Transaction UID is given and nobody claimed it.
     """
-    workitem = get_workitem(sessions, workitem_id)
+    workitem = get_workitem(sessions, workitem_id, tenant=key.tenant)
     if workitem.state.is_final:
         raise WorkitemRequestError(errors.NOT_UPDATABLE)
     if workitem.state is WorkitemState.SCHEDULED and transaction_uid:
@@ -84,7 +91,12 @@ def update(
         raise WorkitemConflictError(errors.NOT_UPDATABLE)
     try:
         return revise(
-            sessions, workitem_id, changes, key_id=key_id, transaction_uid=transaction_uid
+            sessions,
+            workitem_id,
+            changes,
+            tenant=key.tenant,
+            key_id=key.id,
+            transaction_uid=transaction_uid,
         )
     except OrderFieldError as error:
         raise BadRequestError(error.detail) from error
@@ -95,7 +107,7 @@ def update(
 
 
 def change_state(
-    sessions: Sessions, workitem_id: uuid.UUID, change: StateChange, *, key_id: str
+    sessions: Sessions, workitem_id: uuid.UUID, change: StateChange, *, key: ApiKey
 ) -> bool:
     """Claim, complete or give up an order (PS3.18, section 11.7; PS3.4, table CC.1.1-2).
 
@@ -108,7 +120,7 @@ def change_state(
         WorkitemRequestError: The Transaction UID is missing, or not that of the claim.
         WorkitemConflictError: It stands where this cannot be done, or is a job's.
     """
-    workitem = get_workitem(sessions, workitem_id)
+    workitem = get_workitem(sessions, workitem_id, tenant=key.tenant)
     uid = change.transaction_uid
     already = workitem.state is change.state and change.state.is_final
     if not uid:
@@ -119,9 +131,11 @@ def change_state(
         raise WorkitemConflictError(errors.INCONSISTENT)
     try:
         if change.state is WorkitemState.IN_PROGRESS:
-            claim(sessions, workitem_id, uid, key_id=key_id)
+            claim(sessions, workitem_id, uid, tenant=key.tenant, key_id=key.id)
         else:
-            finish(sessions, workitem_id, uid, _ENDS[change.state], key_id=key_id)
+            finish(
+                sessions, workitem_id, uid, _ENDS[change.state], tenant=key.tenant, key_id=key.id
+            )
     except OrderFieldError as error:
         raise BadRequestError("The Transaction UID is no UID.") from error
     except WrongTransactionError as error:
@@ -132,7 +146,7 @@ def change_state(
     return already
 
 
-def request_cancellation(sessions: Sessions, workitem_id: uuid.UUID, *, key_id: str) -> bool:
+def request_cancellation(sessions: Sessions, workitem_id: uuid.UUID, *, key: ApiKey) -> bool:
     """Take a workitem back that nobody works on (PS3.18, section 11.8).
 
     Returns:
@@ -142,19 +156,19 @@ def request_cancellation(sessions: Sessions, workitem_id: uuid.UUID, *, key_id: 
         NotFoundError: There is no such workitem.
         WorkitemConflictError: It is done, or somebody works on it.
     """
-    workitem = get_workitem(sessions, workitem_id)
+    workitem = get_workitem(sessions, workitem_id, tenant=key.tenant)
     if workitem.state is WorkitemState.CANCELED:
         return True
     if workitem.state is WorkitemState.COMPLETED:
         raise WorkitemConflictError(errors.ALREADY_COMPLETED)
     if workitem.job is not None:
         try:
-            cancel(sessions, workitem.job.id, actor=f"key:{key_id}")
+            cancel(sessions, workitem.job.id, tenant=key.tenant, actor=f"key:{key.id}")
         except ConflictError as error:
             raise WorkitemConflictError(errors.NOT_CANCELLING) from error
     if workitem.order is not None:
         try:
-            cancel_order(sessions, workitem.order.id, key_id=key_id)
+            cancel_order(sessions, workitem.order.id, tenant=key.tenant, key_id=key.id)
         except OrderClosedError as error:
             raise WorkitemConflictError(errors.OUT_OF_REACH) from error
     return False
