@@ -72,7 +72,8 @@ def uploaded_streams(settings: Settings) -> Iterator[list[BinaryIO]]:
         if is_form():
             for file in chain.from_iterable(request.files.listvalues()):
                 stack.callback(file.close)
-            if unknown := sorted(set(request.files) - {"image"}):
+            # A part without a name is a file all the same.
+            if unknown := sorted(str(name) for name in set(request.files) - {"image"}):
                 raise NoImageError(f"There are files in other fields: {', '.join(unknown)}.")
             files = request.files.getlist("image")
             if not files:

@@ -20,6 +20,8 @@ LONGEST_INPUT_BYTES = 64 * 1024
 
 _RUNS = re.compile(r"^stat::number_of_executed_units: *(\d+)", re.MULTILINE)
 
+_NOISE = re.compile(r"^INFO: Instrumenting .*\n", re.MULTILINE)
+
 
 @dataclass(frozen=True)
 class Fuzzed:
@@ -65,5 +67,6 @@ def fuzz(name: str, *, seconds: int, folder: Path = FINDINGS) -> Fuzzed:
         command, cwd=PROJECT_ROOT, capture_output=True, text=True, errors="replace", check=False
     )
     found = tuple(sorted(set(crashes.iterdir()) - before))
-    runs = _RUNS.search(done.stdout + done.stderr)
-    return Fuzzed(name, int(runs[1]) if runs else 0, found, done.stdout + done.stderr)
+    said = _NOISE.sub("", done.stdout + done.stderr) + f"exit status {done.returncode}\n"
+    runs = _RUNS.search(said)
+    return Fuzzed(name, int(runs[1]) if runs else 0, found, said)

@@ -18,7 +18,6 @@ from pathlib import Path
 from flask import Flask, request
 from PIL import Image
 from pydantic import ValidationError
-from pydicom import uid
 from werkzeug.exceptions import HTTPException
 
 from services.api.dataset_uploads import ArchiveUpload
@@ -32,6 +31,7 @@ from shared.auth.tokens import Tokens
 from shared.clock import utc_now
 from shared.errors import HemotriageError
 from shared.imaging.decode import MIN_SIDE, decode_image
+from shared.interop.dicom.decoder.decode import J2K, JPEG_LOSSLESS, JPEG_LS
 from shared.interop.dicom.frames import uploads_of
 from shared.interop.dicom.read import read_instance
 from shared.interop.dicom.stow import Parts
@@ -50,6 +50,7 @@ from tests.factories import BAD_IMAGES, encode
 MAX_PIXELS = 1_000_000
 BOUNDARY = "fuzz"
 
+_DECODED_IN_A_CHILD = (*J2K, *JPEG_LS, *JPEG_LOSSLESS)
 _FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 
@@ -99,12 +100,8 @@ def images() -> Iterator[bytes]:
 def dicom(data: bytes) -> None:
     """A DICOM file, header and frames; what a child decodes is looked at as far as its header."""
     instance = read_instance(io.BytesIO(data), _settings())
-    if instance.transfer_syntax.is_compressed and instance.transfer_syntax not in _DECODED_HERE:
-        return
-    uploads_of(instance, _settings())
-
-
-_DECODED_HERE = (uid.JPEGBaseline8Bit, uid.RLELossless, uid.DeflatedExplicitVRLittleEndian)
+    if instance.transfer_syntax not in _DECODED_IN_A_CHILD:
+        uploads_of(instance, _settings())
 
 
 def dicoms() -> Iterator[bytes]:

@@ -27,6 +27,12 @@ def test_a_form_of_too_many_parts_is_refused(client) -> None:
     assert (answer.status_code, answer.json["code"]) == (413, "payload_too_large")
 
 
+def test_a_file_without_a_name_is_refused_as_one_in_another_field(client) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; filename="x.png"\r\n\r\nx\r\n--b--\r\n'
+    answer = client.post("/v1/jobs", data=body, content_type="multipart/form-data; boundary=b")
+    assert (answer.status_code, answer.json["code"]) == (400, "no_image")
+
+
 @pytest.mark.parametrize(
     ("url", "media_type"),
     [
