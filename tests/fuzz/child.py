@@ -12,7 +12,6 @@ _MULTIPART = ["werkzeug", "services.api.uploads", "services.api.dataset_uploads"
 
 GUIDED_BY = {
     "image": ["PIL", "shared.imaging", "shared.frugal"],
-    "dicom": ["pydicom", "shared.interop.dicom"],
     "upload": _MULTIPART,
     "dataset_upload": _MULTIPART,
     "stow": ["email", "shared.interop.dicom.stow"],

@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 
 from flask import Flask, request
-from PIL import Image
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
@@ -31,9 +30,6 @@ from shared.auth.tokens import Tokens
 from shared.clock import utc_now
 from shared.errors import HemotriageError
 from shared.imaging.decode import MIN_SIDE, decode_image
-from shared.interop.dicom.decoder.decode import J2K, JPEG_LOSSLESS, JPEG_LS
-from shared.interop.dicom.frames import uploads_of
-from shared.interop.dicom.read import read_instance
 from shared.interop.dicom.stow import Parts
 from shared.interop.dicom.ups.read import read_changes, read_creation, read_dataset
 from shared.interop.hl7.ack import Refusal, acknowledge
@@ -44,13 +40,12 @@ from shared.settings import Settings
 from shared.triage.labels import LABELS
 from shared.webhooks.call import CallFailedError
 from tests import hl7_orders
-from tests.dicom import dicom_bytes, field, in_jpeg, settings_without_servers
+from tests.dicom import field, settings_without_servers
 from tests.factories import BAD_IMAGES, encode
 
 MAX_PIXELS = 1_000_000
 BOUNDARY = "fuzz"
 
-_DECODED_IN_A_CHILD = (*J2K, *JPEG_LS, *JPEG_LOSSLESS)
 _FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 
@@ -95,21 +90,6 @@ def images() -> Iterator[bytes]:
     yield encode(small.convert("P"), "BMP")
     yield encode(small, "MPO", save_all=True, append_images=[small])
     yield from (data for data, _, _ in BAD_IMAGES.values() if 0 < len(data) < 20_000)
-
-
-def dicom(data: bytes) -> None:
-    """A DICOM file, header and frames; what a child decodes is looked at as far as its header."""
-    instance = read_instance(io.BytesIO(data), _settings())
-    if instance.transfer_syntax not in _DECODED_IN_A_CHILD:
-        uploads_of(instance, _settings())
-
-
-def dicoms() -> Iterator[bytes]:
-    small = field(size=MIN_SIDE)
-    yield dicom_bytes(small)
-    yield dicom_bytes(small, small)
-    yield in_jpeg(small)[0]
-    yield dicom_bytes(Image.new("RGB", (MIN_SIDE, MIN_SIDE)), PhotometricInterpretation=None)
 
 
 @contextmanager
@@ -245,7 +225,6 @@ def tokens() -> Iterator[bytes]:
 
 TARGETS = {
     "image": Target(image, images),
-    "dicom": Target(dicom, dicoms),
     "upload": Target(upload, forms),
     "dataset_upload": Target(dataset_upload, forms),
     "stow": Target(stow, stow_bodies),
