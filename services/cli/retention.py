@@ -14,6 +14,7 @@ from services.cli.operator import operator_settings
 from shared.db.roles.table import Role
 from shared.db.session import create_database, create_sessions
 from shared.logging import configure_logging
+from shared.metrics import serve_metrics
 from shared.retention.policy import read_retention_policy
 from shared.retention.purge import Purge
 from shared.retention.watch import watch
@@ -53,6 +54,7 @@ def follow() -> None:
     """Run until SIGTERM: erase what is asked for at once, and purge at each interval."""
     settings = Settings()
     configure_logging(settings.log_level, service="retention")
+    serve_metrics(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -51,7 +51,7 @@ def test_a_killed_launcher_leaves_no_orphan_and_the_next_start_works(
     assert "hemotriage: already_running:" in complaint
 
     processes = recorded(root)
-    assert len(processes) == 11, "three servers and eight processes of ours"
+    assert len(processes) == 12, "three servers and nine processes of ours"
     launcher.kill()
     launcher.wait()
 

@@ -11,6 +11,7 @@ from shared.audit.notary import Notary
 from shared.audit.seal import Sealer
 from shared.db.session import Sessions
 from shared.storage.s3 import S3Store
+from tests.integration.audit.trail import empty
 
 
 def an_event(sessions: Sessions, seconds_ago: int) -> None:
@@ -28,6 +29,7 @@ def an_event(sessions: Sessions, seconds_ago: int) -> None:
 def test_events_wait_to_be_sealed_and_then_to_be_attested(
     sessions: Sessions, storage: S3Store
 ) -> None:
+    empty(storage)
     for seconds_ago in (90, 30):
         an_event(sessions, seconds_ago)
     found = audit_backlog(sessions)

@@ -22,7 +22,7 @@ from tests.unit.containers.support import (
 
 WATCHED = {**SECRETS, "GRAFANA_PASSWORD": "grafana-value"}
 ADDED = ("prometheus", "grafana")
-SHOWN = set(OURS) - {"api", "migrate"}
+SHOWN = set(OURS) - {"api", "migrate", "operator"}
 
 
 @pytest.fixture(scope="module")
