@@ -15,6 +15,7 @@ _MARKS = ("Traceback (most recent call last)", "MemoryError", "Segmentation faul
 _SHOWN = 300
 _HARMLESS = re.compile(
     "Memory overcommit must be enabled"  # of the machine
+    "|SecurityWarning"  # Celery's, of a worker that runs as root
     "|Connection pool is full"  # urllib3 keeps no more idle connections than a calm service needs
 )
 
