@@ -116,9 +116,7 @@ def create_key(
     )
     with sessions.begin() as session:
         made = _add(session, row)
-        audit.record(
-            session, actor, "key.created", key=row.id, scopes=row.scopes, tenant=row.tenant
-        )
+        audit.record(session, actor, "key.created", key=row.id, scopes=granted, tenant=tenant)
         return made
 
 
@@ -228,11 +226,9 @@ def revoke_key(sessions: Sessions, key_id: str, *, actor: str = _OPERATOR) -> No
         row = session.get(ApiKeyRow, key_id)
         if row is None:
             raise NotFoundError(f"There is no key {key_id}.")
-        session.execute(
-            update(ApiKeyRow)
-            .where(or_(ApiKeyRow.id == key_id, _is_of_subject(row.issuer, row.subject)))
-            .values(revoked_at=func.coalesce(ApiKeyRow.revoked_at, func.now()))
-        )
+        its = or_(ApiKeyRow.id == key_id, _is_of_subject(row.issuer, row.subject))
+        revoked_at = func.coalesce(ApiKeyRow.revoked_at, func.now())
+        session.execute(update(ApiKeyRow).where(its).values(revoked_at=revoked_at))
         audit.record(session, actor, "key.revoked", key=key_id)
 
 
