@@ -1,6 +1,6 @@
 # hemotriage. `make help` lists what there is.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-PEERS := orthanc orthanc-dicomweb dcmtk chromium prometheus curl jq
+PEERS := orthanc orthanc-dicomweb dcmtk chromium prometheus kubernetes-client curl jq
 VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 60
@@ -32,7 +32,7 @@ exhaustive: setup ## Run the tests that `make test` leaves out: every fault, eve
 e2e-trainer: setup ## From an empty registry: train, judge, promote, serve and roll back, over HTTP
 	$(BIN)/python -m pytest tests/e2e/test_retraining.py
 
-peers: ## Install, as root, what some tests speak to: Orthanc, dcmtk, Chromium, Prometheus
+peers: ## Install, as root, what some tests speak to: Orthanc, dcmtk, Chromium, Prometheus, kubectl
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PEERS)
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import services.api
@@ -15,7 +16,7 @@ import services.worker
 import shared.jobs
 import shared.queue
 import shared.webhooks
-from services.cli import COMMANDS
+from services.cli import COMMANDS, cli
 from shared import errors
 from shared.settings import PROJECT_ROOT, Settings
 
@@ -69,21 +70,49 @@ def test_every_error_code_is_documented() -> None:
     assert found - abstract - local - documented == set()
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "models/README.md",
-        *sorted(
-            str(path.relative_to(PROJECT_ROOT)) for path in (PROJECT_ROOT / "docs").rglob("*.md")
-        ),
-    ],
-)
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "models/README.md",
+    *sorted(str(path.relative_to(PROJECT_ROOT)) for path in (PROJECT_ROOT / "docs").rglob("*.md")),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_link_leads_somewhere(document: str) -> None:
     path = PROJECT_ROOT / document
-    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
-        assert (path.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", path.read_text()):
+        page = path.parent / target if target else path
+        assert page.exists(), target
+        if anchor:
+            assert anchor in anchors(page), f"{target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What its headings are called in links."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_that_is_shown_exists_with_its_options(document: str) -> None:
+    text = (PROJECT_ROOT / document).read_text()
+    for block in re.findall(r"^ *```\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+        for line in re.findall(r"(?:^|bin/|[&|] )hemotriage ([^#|&>\n]+)", block, re.MULTILINE):
+            check_command(line)
+
+
+def check_command(line: str) -> None:
+    words = line.split()
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        _, found, words = command.resolve_command(click.Context(command), words)
+        assert found is not None, line
+        command = found
+    known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+    shown = {word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)}
+    assert shown <= known | {"--help"}, line
 
 
 def test_the_commands_of_the_readme_exist() -> None:

@@ -21,6 +21,7 @@ ALERT_TESTS = PROMETHEUS / "alerts.test.yml"
 DASHBOARD = PROJECT_ROOT / "deploy" / "grafana" / "dashboards" / "hemotriage.json"
 PROVISIONING = PROJECT_ROOT / "deploy" / "grafana" / "provisioning"
 PAGE = PROJECT_ROOT / "docs" / "metrics.md"
+RUNBOOK = PROJECT_ROOT / "docs" / "operations" / "runbook.md"
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed: `make peers`"

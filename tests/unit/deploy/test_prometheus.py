@@ -12,6 +12,7 @@ from tests.unit.deploy.support import (
     ALERTS,
     PAGE,
     PROMETHEUS,
+    RUNBOOK,
     alerts,
     needs_promtool,
     promtool,
@@ -64,3 +65,12 @@ def test_each_alert_says_how_grave_it_is_what_it_is_and_where_to_read_on() -> No
 def test_the_page_describes_no_alert_that_there_is_not() -> None:
     described = set(re.findall(r"^### (Hemotriage\w+)$", PAGE.read_text(), re.MULTILINE))
     assert described == {rule["alert"] for rule in alerts()}
+
+
+def test_the_runbook_leads_to_every_alert() -> None:
+    rows = re.findall(r"^\| \[(Hemo\w+)\]\((\S+)\) \| (\w+) \|", RUNBOOK.read_text(), re.MULTILINE)
+    told = {(name, link, severity) for name, link, severity in rows}
+    assert told == {
+        (rule["alert"], f"../metrics.md#{rule['alert'].lower()}", rule["labels"]["severity"])
+        for rule in alerts()
+    }

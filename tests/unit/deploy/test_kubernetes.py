@@ -1,0 +1,307 @@
+"""The manifests are valid, run what the compose file runs, and leave nothing open."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from shared.db.roles.table import Role
+from tests.unit.containers.support import PREFIX, REQUIRED, SECRETS, SETTINGS
+from tests.unit.containers.support import resolve as compose_services
+from tests.unit.deploy.kustomize import (
+    KUBERNETES,
+    PAGE,
+    SECRET_SETTINGS,
+    SECRETS_FILE,
+    Manifest,
+    build,
+    container,
+    environment,
+    needs_kubectl,
+    of_kind,
+    pods,
+    secret_references,
+    selected,
+    settings_of,
+)
+
+pytestmark = needs_kubectl
+
+NEWEST = "1.37"
+# The base has no GPU: that needs a device plugin and nodes of the site.
+RUNS = {
+    "api",
+    "gateway",
+    "worker",
+    "worker-stat",
+    "explainer",
+    "explainer-lime",
+    "shadow",
+    "relay",
+    "retention",
+    "trainer",
+    "operator",
+    "migrate",
+}
+LASTING = RUNS - {"migrate", "operator"}
+SEVERAL = {"api", "worker", "worker-stat", "relay"}
+ALONE = {"shadow", "trainer"}
+
+
+@pytest.fixture(scope="module")
+def built() -> list[Manifest]:
+    return build("base") + build("gateway")
+
+
+@pytest.fixture(scope="module")
+def example() -> list[Manifest]:
+    return build("example")
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    return compose_services(SECRETS)
+
+
+def test_everything_runs_that_compose_runs_of_ours(
+    built: list[Manifest], services: dict[str, Any]
+) -> None:
+    assert set(pods(built)) == RUNS
+    ours = {name for name, one in services.items() if one["image"].startswith("hemotriage-")}
+    assert ours - RUNS == {"worker-gpu"}
+
+
+def test_kubernetes_takes_what_the_overlay_makes(example: list[Manifest]) -> None:
+    assert set(pods(example)) == RUNS
+    for manifest in example:
+        kubernetes_validate.validate(manifest, NEWEST, strict=True)
+
+
+def test_the_schema_finds_a_wrong_word(example: list[Manifest]) -> None:
+    wrong = {**of_kind(example, "Deployment")["api"]}
+    wrong["spec"] = {**wrong["spec"], "replica": 2}
+    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
+        kubernetes_validate.validate(wrong, NEWEST, strict=True)
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_image_and_command_are_those_of_compose(
+    built: list[Manifest], services: dict[str, Any], name: str
+) -> None:
+    run, there = container(pods(built)[name]), services[name]
+    assert run["image"] == there["image"]
+    if name == "operator":
+        assert run["command"] == ["sleep", "infinity"]
+    else:
+        assert run.get("command") == there.get("command")
+
+
+@pytest.mark.parametrize("name", sorted(LASTING - {"api"}))
+def test_a_probe_asks_what_compose_asks(
+    built: list[Manifest], services: dict[str, Any], name: str
+) -> None:
+    run = container(pods(built)[name])
+    (kind,) = {key for key in run if key.endswith("Probe")}
+    assert run[kind]["exec"]["command"] == services[name]["healthcheck"]["test"][1:]
+    # A check that goes through the broker would have every worker killed while that is away.
+    assert (kind == "readinessProbe") == ("services.worker.health" in run[kind]["exec"]["command"])
+
+
+def test_the_api_is_asked_as_compose_asks_it(
+    built: list[Manifest], services: dict[str, Any]
+) -> None:
+    run = container(pods(built)["api"])
+    check = " ".join(services["api"]["healthcheck"]["test"])
+    ports = {port["name"]: port["containerPort"] for port in run["ports"]}
+    for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+        asked = run[kind]["httpGet"]
+        assert f":{ports[asked['port']]}{asked['path']}'" in check
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_a_pod_can_do_little(built: list[Manifest], name: str) -> None:
+    spec = pods(built)[name]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == 10001
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec)
+    assert {next(iter(set(volume) - {"name"})) for volume in spec["volumes"]} <= {
+        "emptyDir",
+        "configMap",
+        "persistentVolumeClaim",
+    }
+    assert container(pods(built)[name])["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_a_pod_has_room_and_bounds(built: list[Manifest], name: str) -> None:
+    run, spec = container(pods(built)[name]), pods(built)[name]["spec"]
+    assert set(run["resources"]["requests"]) == {"cpu", "memory"}
+    assert "memory" in run["resources"]["limits"]
+    (memory,) = [volume["emptyDir"] for volume in spec["volumes"] if "emptyDir" in volume]
+    assert memory["medium"] == "Memory"
+    # What lies in /tmp counts as memory of the container.
+    assert mebibytes(memory["sizeLimit"]) < mebibytes(run["resources"]["limits"]["memory"])
+    mounted = {mount["mountPath"] for mount in run["volumeMounts"]}
+    assert mounted - {"/app/var"} == {"/tmp", "/etc/tls"}
+
+
+def mebibytes(quantity: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", quantity).groups()  # type: ignore[union-attr]
+    return int(number) * (1024 if unit == "Gi" else 1)
+
+
+def test_a_service_is_no_setting(built: list[Manifest]) -> None:
+    for pod in pods(built).values():
+        assert pod["spec"]["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_settings_are_known_complete_and_accepted(example: list[Manifest], name: str) -> None:
+    variables = environment(example, pods(example)[name])
+    assert REQUIRED <= set(variables) <= SETTINGS
+    # What is checked when it is read, such as a key in base64, is no placeholder.
+    kept = {
+        key: value
+        for key, value in variables.items()
+        if key in REQUIRED or key not in SECRET_SETTINGS
+    }
+    settings = settings_of(kept, s3_ca_file="/dev/null")
+    assert str(settings.registry_dir).startswith("/tmp/")
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_engine_and_queues_are_those_of_compose(
+    example: list[Manifest], services: dict[str, Any], name: str
+) -> None:
+    of_a_process = ("ENGINE", "WORKER_QUEUES", "WORKER_THREADS", "EXPLAINER_METHODS")
+    variables, there = environment(example, pods(example)[name]), services[name]["environment"]
+    for setting in of_a_process:
+        assert variables.get(PREFIX + setting) == there.get(PREFIX + setting), setting
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_a_pod_signs_in_as_its_own_role(built: list[Manifest], name: str) -> None:
+    told = {
+        variable: (secret, key) for variable, secret, key, _ in secret_references(pods(built)[name])
+    }
+    role = name.split("-", maxsplit=1)[0]
+    wanted = (
+        ("hemotriage-owner", "database_url") if name == "migrate" else ("hemotriage-database", role)
+    )
+    assert told["HEMOTRIAGE_DATABASE_URL"] == wanted
+    assert ("HEMOTRIAGE_ROLE_PASSWORDS" in told) == (name == "migrate")
+
+
+def test_no_secret_is_in_the_manifests(built: list[Manifest], example: list[Manifest]) -> None:
+    for manifests in (built, example):
+        assert not of_kind(manifests, "Secret")
+        for settings in of_kind(manifests, "ConfigMap").values():
+            assert not SECRET_SETTINGS & set(settings["data"])
+        for pod in pods(manifests).values():
+            literal = {one["name"] for one in container(pod)["env"] if "value" in one}
+            assert not SECRET_SETTINGS & literal
+
+
+def test_the_example_of_secrets_has_each_key_and_no_value(built: list[Manifest]) -> None:
+    held = {
+        (one["metadata"]["name"], key): value
+        for one in yaml.safe_load_all(SECRETS_FILE.read_text())
+        for key, value in one["stringData"].items()
+    }
+    asked = {found[1:3] for pod in pods(built).values() for found in secret_references(pod)}
+    assert set(held) == asked
+    assert all("REPLACE" in value for value in held.values())
+    roles = re.findall(r"^(\w+)=REPLACE$", held["hemotriage-owner", "role_passwords"], re.MULTILINE)
+    assert set(roles) == set(Role)
+
+
+def test_what_may_be_missing_is_what_compose_leaves_empty(built: list[Manifest]) -> None:
+    for pod in pods(built).values():
+        for _, secret, _, optional in secret_references(pod):
+            assert optional == (secret == "hemotriage-optional")
+
+
+def test_nothing_is_reached_that_no_policy_names(built: list[Manifest]) -> None:
+    policies = of_kind(built, "NetworkPolicy")
+    closed = policies.pop("default-deny")
+    assert closed["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    opened = {
+        name: {policy for policy, one in policies.items() if selected(one, pod)}
+        for name, pod in pods(built).items()
+    }
+    assert {name for name, by in opened.items() if "api" in by} == {"api"}
+    assert {frozenset(by - {"api"}) for by in opened.values()} == {
+        frozenset({"names", "servers", "metrics"})
+    }
+    for policy in policies.values():
+        for rule in policy["spec"].get("ingress", []) + policy["spec"].get("egress", []):
+            assert rule["ports"]
+            assert rule.get("from", rule.get("to"))
+
+
+def test_who_stands_alone_is_never_there_twice_and_the_others_are_spread(
+    built: list[Manifest],
+) -> None:
+    deployments, budgets = of_kind(built, "Deployment"), of_kind(built, "PodDisruptionBudget")
+    alone = {
+        n for n, one in deployments.items() if one["spec"].get("strategy") == {"type": "Recreate"}
+    }
+    assert alone == ALONE
+    assert set(budgets) == SEVERAL
+    for name, one in deployments.items():
+        labels = one["spec"]["template"]["metadata"]["labels"]
+        assert one["spec"]["selector"]["matchLabels"] == labels
+        assert ("topologySpreadConstraints" in one["spec"]["template"]["spec"]) == (name in SEVERAL)
+        if name in SEVERAL:
+            assert budgets[name]["spec"]["selector"]["matchLabels"] == labels
+    (scaler,) = of_kind(built, "HorizontalPodAutoscaler").values()
+    assert "replicas" not in deployments[scaler["spec"]["scaleTargetRef"]["name"]]["spec"]
+
+
+def test_a_pod_leaves_before_it_is_killed(example: list[Manifest]) -> None:
+    for name in LASTING:
+        pod = pods(example)[name]
+        pause = container(pod).get("lifecycle", {}).get("preStop", {}).get("exec", {})
+        seconds = int(pause.get("command", ["sleep", "0"])[-1])
+        # 30 s are what the API gives its requests and a worker its jobs, and some are for the way.
+        assert pod["spec"]["terminationGracePeriodSeconds"] >= 40 + seconds
+        assert pod["spec"]["shareProcessNamespace"] is True
+
+
+def test_the_migration_can_be_run_first_with_all_that_it_needs(example: list[Manifest]) -> None:
+    first = [one for one in example if one["metadata"]["labels"].get("hemotriage/step") == "first"]
+    assert {one["kind"] for one in first} == {"ConfigMap", "Job", "NetworkPolicy"}
+    job = pods(first)["migrate"]
+    assert environment(first, job)["HEMOTRIAGE_S3_ENDPOINT"]
+    assert {
+        name for name, one in of_kind(first, "NetworkPolicy").items() if selected(one, job)
+    } >= {
+        "names",
+        "servers",
+    }
+    assert "-l hemotriage/step=first" in PAGE.read_text()
+
+
+def test_the_overlay_replaces_every_image(example: list[Manifest]) -> None:
+    for pod in pods(example).values():
+        assert re.fullmatch(
+            r"registry\.example\.org/hemotriage-[a-z]+:\d+\.\d+\.\d+", container(pod)["image"]
+        )
+
+
+def test_the_words_are_those_that_old_and_new_kustomize_know() -> None:
+    for path in KUBERNETES.glob("*/kustomization.yaml"):
+        said = yaml.safe_load(path.read_text())
+        # `patches`, `components`, `labels` and folders in `resources` came after Debian's kubectl.
+        assert not {"patches", "components", "labels", "replacements"} & set(said), path
+        assert all((path.parent / name).is_file() for name in said["resources"])
