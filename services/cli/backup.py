@@ -18,6 +18,7 @@ from shared.backup.manifest import Manifest
 from shared.backup.objects import OBJECTS_AT_ONCE
 from shared.backup.place import BackupPlace
 from shared.backup.take import take_backup
+from shared.db.roles.table import Role
 from shared.storage.s3 import S3Store
 
 folder_argument = click.argument(
@@ -55,7 +56,7 @@ def command() -> None:
 @click.option("--keep", type=click.IntRange(min=1), help="Remove all backups but the newest N.")
 def take(folder: Path, keep: int | None) -> None:
     """Make a backup; the same without `take`."""
-    settings = operator_settings()
+    settings = operator_settings(Role.BACKUP)
     storage = S3Store(settings, pool_size=OBJECTS_AT_ONCE, patient=True)
     place = BackupPlace(folder)
     with place.alone(), copying_engine(settings) as engine:

@@ -12,6 +12,7 @@ from shared.backup.database import copying_engine
 from shared.backup.objects import OBJECTS_AT_ONCE
 from shared.backup.place import BackupPlace
 from shared.backup.restore import restore_backup
+from shared.db.roles.table import OWNER
 from shared.storage.s3 import S3Store
 
 
@@ -23,7 +24,7 @@ def command(folder: Path, name: str | None) -> None:
 
     Database and bucket must be empty. The schema is brought to that of this software.
     """
-    settings = operator_settings()
+    settings = operator_settings(OWNER)
     storage = S3Store(settings, pool_size=OBJECTS_AT_ONCE, patient=True)
     place = BackupPlace(folder)
     place.folder(name)  # before a folder is made that is not there
