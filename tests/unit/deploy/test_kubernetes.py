@@ -160,6 +160,15 @@ def mebibytes(quantity: str) -> int:
     return int(number) * (1024 if unit == "Gi" else 1)
 
 
+def test_metrics_are_shown_at_a_port_of_their_own(example: list[Manifest]) -> None:
+    for name in LASTING - {"api"}:
+        pod = pods(example)[name]
+        ports = {port["name"]: port["containerPort"] for port in container(pod)["ports"]}
+        shown = environment(example, pod)
+        assert str(ports["metrics"]) == shown["HEMOTRIAGE_METRICS_PORT"], name
+        assert shown["HEMOTRIAGE_METRICS_HOST"] == "0.0.0.0"
+
+
 def test_a_service_is_no_setting(built: list[Manifest]) -> None:
     for pod in pods(built).values():
         assert pod["spec"]["enableServiceLinks"] is False
