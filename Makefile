@@ -1,6 +1,8 @@
 # hemotriage. `make help` lists what there is.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PEERS := orthanc orthanc-dicomweb dcmtk chromium prometheus kubernetes-client curl jq
+# Whoever breaks or measures a service wants the machine alone.
+ALONE := tests/faults tests/soak tests/bench
 VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 60
@@ -27,7 +29,8 @@ test: setup ## Run the tests, in two processes with real servers each
 	$(BIN)/python -m pytest -m "not exhaustive" --numprocesses 2 --dist loadfile
 
 exhaustive: setup ## Run the tests that `make test` leaves out: every fault, every format
-	$(BIN)/python -m pytest -m exhaustive
+	$(BIN)/python -m pytest -m exhaustive --numprocesses 2 --dist loadfile $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest -m exhaustive $(ALONE)
 
 e2e-trainer: setup ## From an empty registry: train, judge, promote, serve and roll back, over HTTP
 	$(BIN)/python -m pytest tests/e2e/test_retraining.py
