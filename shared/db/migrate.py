@@ -115,6 +115,8 @@ def _limit_locks(connection: Connection, seconds: float) -> None:
 
     def limit(begun: Connection) -> None:
         driver: Any = begun.connection.driver_connection
+        if driver.autocommit:
+            return
         with driver.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = {int(seconds * 1000)}")
 

@@ -20,6 +20,9 @@ from tests.waiting import eventually
 
 # The server as it is, with waits that a test can sit through.
 PROGRAM = """
+import os, pathlib, tempfile
+folder = pathlib.Path(tempfile.mkdtemp())
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 import services.api.main
 from services.api import pace, server
 pace.PacedBody.__init__.__kwdefaults__.update(grace_seconds=1.0, bytes_a_second=4096)
@@ -29,7 +32,7 @@ def load_config(self):
     _load(self)
     self.cfg.set("keepalive", 1)
 server._Server.load_config = load_config
-raise SystemExit(server.serve())
+raise SystemExit(server.serve(folder))
 """
 
 

@@ -163,8 +163,8 @@ def test_drift_is_thinned_out_to_its_worst(sessions: Sessions) -> None:
         session.execute(
             text(
                 "WITH w AS (INSERT INTO drift_windows (window_from, window_to, results)"
-                " SELECT t - interval '1 day', t, '[]' FROM (SELECT date_bin('5 min', now(),"
-                " TIMESTAMPTZ 'epoch') - interval '1 hour' + n * interval '10 s' AS t"
+                " SELECT t - interval '1 day', t, '[]' FROM (SELECT date_bin('288 s', now(),"
+                " TIMESTAMPTZ 'epoch') - interval '2880 s' + n * interval '10 s' AS t"
                 " FROM generate_series(0, 3) AS n) AS times RETURNING id)"
                 " INSERT INTO drift_measures SELECT id, 'student', 2, 'confidence', 100,"
                 " id * 0.1, 0.05, NULL, NULL, 'ok', id % 2 = 0 FROM w"

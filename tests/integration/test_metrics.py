@@ -18,6 +18,7 @@ from sqlalchemy import Engine, event, text
 from services.api.metrics import SOURCES
 from services.gateway.tls import server_tls
 from shared.auth.keys import Scope, create_key, rotate_key
+from shared.auth.tenants import EVERY_TENANT
 from shared.clock import utc_now
 from shared.db.session import Sessions
 from shared.errors import ImageTooSmallError
@@ -91,7 +92,7 @@ def test_what_ends_badly_is_counted_by_its_reason_until_it_is_queued_again(
 
     with sessions() as session:
         dead = session.scalar(text("SELECT id FROM jobs WHERE status = 'dead'"))
-    requeue(sessions, dead, expire_after_seconds=60, actor="test")
+    requeue(sessions, dead, tenant=EVERY_TENANT, expire_after_seconds=60, actor="test")
     found = shown(client, "hemotriage_jobs_unsuccessful", "status", "code")
     assert found == {("failed", "too_few_pixels"): 1}
     change(

@@ -253,7 +253,8 @@ WORK = [
     Event(
         "challenger-retired",
         retire,
-        lines=("^shadow: .*NotNowError",),  # what it looked at is broken off
+        # What it looked at is broken off, by the end of its process.
+        lines=("^shadow: .*NotNowError", "^shadow: .*the isolated process ended"),
         disturbs=False,
         breaks=("shadow",),
     ),

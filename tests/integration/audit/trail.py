@@ -93,8 +93,8 @@ class Kept:
             table: trail.rows(f"SELECT CAST(jsonb_agg(each) AS text) FROM {table} AS each")[0][0]
             for table in TABLES
         }
-        self._found = set(trail.storage.list("audit/", after=""))
-        self._objects = {found.key: trail.storage.get(found.key) for found in self._found}
+        keys = [found.key for found in trail.storage.list("audit/", after="")]
+        self._objects = {key: trail.storage.get(key) for key in keys}
 
     def put_back(self) -> None:
         values = {f"rows_of_{table}": rows for table, rows in self._rows.items()}
@@ -113,14 +113,9 @@ class Kept:
 
     def _put_objects_back(self) -> None:
         storage = self.trail.storage
-        there = set(storage.list("audit/", after=""))
-        if there == self._found:
-            return
-        for found in there:
-            storage.delete(found.key)
+        empty(storage)
         for key, data in self._objects.items():
             storage.put(key, io.BytesIO(data), len(data), "application/json")
-        self._found = set(storage.list("audit/", after=""))
 
 
 def empty(storage: S3Store) -> None:
