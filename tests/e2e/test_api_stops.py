@@ -5,9 +5,13 @@ from __future__ import annotations
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
+import pytest
+
 from shared.local.service import LocalService
 
 
+@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_an_idle_connection_ends_without_an_answer_to_nothing(service: LocalService) -> None:
     service.ensure_alive()
     api = service.applications["api"]

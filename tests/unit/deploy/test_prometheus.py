@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.unit.deploy.support import (
@@ -31,6 +32,7 @@ def test_each_alert_fires_where_it_must_and_is_calm_where_it_must_be() -> None:
 
 
 @needs_promtool
+@pytest.mark.exhaustive
 def test_the_tests_of_alerts_can_fail(tmp_path: Path) -> None:
     """As the tests of the tests: a threshold that is moved is noticed."""
     moved = ALERTS.read_text().replace('priority="stat"}) > 60', 'priority="stat"}) > 100')
