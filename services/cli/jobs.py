@@ -20,6 +20,7 @@ from shared.jobs.queries import JobFilter, get_job, list_jobs
 from shared.jobs.replayed import record_replay
 from shared.jobs.requeue import dead_letters, requeue
 from shared.jobs.states import Status
+from shared.triage.compare import Difference
 
 
 @click.group("jobs")
@@ -112,15 +113,20 @@ def _told(found: Replay) -> list[str]:
     made = f"{found.job.model}, {found.engine} {found.precision}, policy {found.policy_version}"
     lines = [f"{found.job.id} {found.outcome} ({made})"]
     for kind, of_kind in (("", found.differences), ("where it ran: ", found.surroundings)):
-        for one in of_kind:
-            by = "" if one.by is None else f" (by {one.by:.3g}{', rounding' * one.is_rounding})"
-            lines.append(f"  {kind}{one.pointer}: {one.recorded!r} recorded, {one.now!r} now{by}")
+        lines += [f"  {kind}{_beside(one)}" for one in of_kind]
     lines += [f"  {assumed}" for assumed in found.assumed]
     if found.in_full is not None:
         decisions = [f"{d.pointer}: {d.now!r}" for d in found.in_full.decisions]
         told = "decides differently: " + "; ".join(decisions) if decisions else "decides the same"
-        lines.append(f"  float32 {told}; numbers differ by {found.in_full.largest:.3g} at most")
+        largest = found.in_full.largest
+        most = "no number differs" if largest is None else f"most differs {_beside(largest)}"
+        lines.append(f"  float32 {told}; {most}")
     return lines
+
+
+def _beside(one: Difference) -> str:
+    by = "" if one.by is None else f" (by {one.by:.3g}{', rounding' * one.is_rounding})"
+    return f"{one.pointer}: {one.recorded!r} recorded, {one.now!r} now{by}"
 
 
 def _line(job: Job) -> str:

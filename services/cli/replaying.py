@@ -70,13 +70,14 @@ class InFull:
 
     decisions: list[Difference]
     """Of labels, urgencies, deadlines, reviews and reasons."""
-    largest: float
-    """The largest difference of a number."""
+    largest: Difference | None
+    """Of the numbers, the one that differs most; None where none does."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
         decisions = [one.as_dict() for one in self.decisions]
-        return {"decisions": decisions, "largest_difference": self.largest}
+        largest = None if self.largest is None else self.largest.as_dict()
+        return {"decisions": decisions, "largest_difference": largest}
 
 
 @dataclass(frozen=True)
@@ -219,10 +220,10 @@ def _made_again(
 
 def _beside(recorded: dict[str, Any], now: dict[str, Any]) -> InFull:
     found, _, _ = compare(recorded, now)
-    apart = [one.by for one in found if one.by is not None]
+    apart = [one for one in found if one.by is not None]
     decisions = [one for one in found if set(one.pointer.split("/")) & set(_DECISIONS)]
     decisions = [one for one in decisions if "/opinions/" not in one.pointer]
-    return InFull(decisions, max(apart, default=0.0))
+    return InFull(decisions, max(apart, key=lambda one: one.by or 0.0, default=None))
 
 
 class _CheckedStore(S3Store):
