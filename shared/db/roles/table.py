@@ -131,6 +131,8 @@ GRANTS: Mapping[Role, Mapping[str, str]] = {
         "job_images": "SELECT",
         "jobs": "SELECT, UPDATE",
         "outbox": "SELECT, INSERT",
+        # What `jobs replay` looks for in vain may have been removed.
+        "removed_jobs": "SELECT",
         "results": "SELECT, INSERT",
         "webhooks": "SELECT, INSERT, UPDATE",
     },
@@ -178,6 +180,7 @@ GRANTS: Mapping[Role, Mapping[str, str]] = {
         "training_runs": "SELECT, UPDATE",
     },
     Role.OPERATOR: {
+        **_CATALOGUE,
         "api_keys": f"{_OPEN_KEY}, INSERT, UPDATE (expires_at, revoked_at)",
         "audit_checkpoints": "SELECT",
         "audit_events": "SELECT, INSERT",

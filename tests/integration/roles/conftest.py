@@ -13,7 +13,9 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from shared.db.migrate import upgrade
 from shared.db.roles.apply import apply_roles
 from shared.db.roles.table import Role, role_name
+from shared.db.session import Sessions, create_database, create_sessions
 from shared.settings import Settings
+from tests.conftest import settings_of
 
 PASSWORDS = {role: f"password-of-{role}" for role in Role}
 DATABASE = "roles_test"
@@ -80,3 +82,11 @@ def sign_in_as(engine: Engine, user: str, password: str) -> extensions.connectio
     connection = psycopg2.connect(url.render_as_string(hide_password=False))
     connection.autocommit = True
     return connection
+
+
+def of_role(owned: Engine, settings: Settings, role: Role) -> Sessions:
+    """Sessions of a role, in a database that has its grants."""
+    url = owned.url.set(username=role_name(role), password=PASSWORDS[role])
+    shown = url.render_as_string(hide_password=False)
+    own = settings_of({}, **{**settings.model_dump(), "database_url": shown})
+    return create_sessions(create_database(own, pool_size=2))

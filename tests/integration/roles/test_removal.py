@@ -8,8 +8,8 @@ from sqlalchemy import Engine
 
 from shared.auth.keys import Scope, create_key
 from shared.auth.tenants import DEFAULT_TENANT
-from shared.db.roles.table import Role, role_name
-from shared.db.session import Sessions, create_database, create_sessions
+from shared.db.roles.table import Role
+from shared.db.session import create_sessions
 from shared.retention import holds
 from shared.retention.erase import carry_out
 from shared.retention.erasures import ErasureStatus, request_erasure
@@ -20,19 +20,11 @@ from shared.retention.purge import Purge
 from shared.retention.reapply import reapply
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
-from tests.conftest import settings_of
 from tests.integration.retention.patients import a_patient, policy
-from tests.integration.roles.conftest import PASSWORDS
+from tests.integration.roles.conftest import of_role
 from tests.trainings import a_ready_dataset
 
 NO_TIME = dt.timedelta(0)
-
-
-def of_role(owned: Engine, settings: Settings, role: Role) -> Sessions:
-    url = owned.url.set(username=role_name(role), password=PASSWORDS[role])
-    shown = url.render_as_string(hide_password=False)
-    own = settings_of({}, **{**settings.model_dump(), "database_url": shown})
-    return create_sessions(create_database(own, pool_size=2))
 
 
 def test_what_is_asked_for_as_one_role_is_removed_as_another(
