@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, text
 
+from shared.audit.checkpoint import CHECKPOINTS_PREFIX
 from shared.backup.database import copying_engine
 from shared.backup.manifest import Manifest
 from shared.backup.place import BackupPlace
@@ -18,7 +19,7 @@ from shared.backup.take import Told, take_backup
 from shared.db.session import create_database
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
-from tests.filled import contents
+from tests.filled import contents, fill
 
 
 @dataclass(frozen=True)
@@ -90,3 +91,18 @@ def restore(target: Place, folder: Path, name: str | None = None) -> Manifest:
     """What `hemotriage restore` does."""
     with copying_engine(target.settings) as engine:
         return restore_backup(engine, target.storage, BackupPlace(folder), name, bool)
+
+
+def add(source: Place, mark: int) -> None:
+    """Rows and objects as an intake makes them: objects first."""
+    source.put_objects(mark)
+    engine = create_engine(source.engine.url)
+    with engine.begin() as connection:
+        fill(connection, mark)
+    engine.dispose()
+
+
+def named_by_rows(target: Place) -> dict[str, bytes]:
+    """All objects but those of checkpoints, which are made again."""
+    stored = target.stored()
+    return {key: data for key, data in stored.items() if not key.startswith(CHECKPOINTS_PREFIX)}
