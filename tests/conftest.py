@@ -16,9 +16,9 @@ from shared.client import Client
 from shared.db.migrate import upgrade
 from shared.db.models import Base
 from shared.db.session import Sessions, create_database, create_sessions
-from shared.local.ports import free_ports
+from shared.local.ports import free_ports, free_row
 from shared.local.servers import LocalServers
-from shared.local.service import LocalService
+from shared.local.service import APPLICATIONS, LocalService
 from shared.logging import Formatter
 from shared.queue.app import create_celery
 from shared.queue.send import CelerySender
@@ -119,7 +119,7 @@ def service(service_folder: Path) -> Iterator[LocalService]:
         "HEMOTRIAGE_FAILED_SIGN_INS_PER_MINUTE": "1000000",
         # Two processes of tests that start at once would prefer the same one.
         "HEMOTRIAGE_API_PORT": str(free_ports(1)[0]),
-        "HEMOTRIAGE_METRICS_PORT": str(free_ports(1)[0]),
+        "HEMOTRIAGE_METRICS_PORT": str(free_row(len(APPLICATIONS) + 1)),
     }
     with LocalService(service_folder / "service", settings=settings) as running:
         yield running

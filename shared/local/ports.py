@@ -47,3 +47,19 @@ def free_ports(count: int, *, paired: bool = False) -> list[int]:
         if len(found) == count:
             return found
     raise LocalServiceError("No free ports were found.")
+
+
+def free_row(count: int) -> int:
+    """Find ports in a row that are free.
+
+    Returns:
+        The first of them.
+
+    Raises:
+        LocalServiceError: None were found.
+    """
+    for _ in range(_TRIES):
+        first = random.randint(_FIRST, _LAST - count)  # noqa: S311 - no secret
+        if all(is_free(first + place) for place in range(count)):
+            return first
+    raise LocalServiceError("No free ports were found.")

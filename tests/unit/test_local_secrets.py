@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.local.ports import GRPC_OFFSET, HOST, free_ports, is_free
+from shared.local.ports import GRPC_OFFSET, HOST, free_ports, free_row, is_free
 from shared.local.secrets import load_or_make_secrets
 
 FIRST_OUTGOING_PORT = 32_768  # of Linux; such a port may be gone while its server restarts
@@ -27,6 +27,18 @@ def test_free_ports_differ_and_leave_outgoing_connections_theirs() -> None:
     both = {*ports, *(port + GRPC_OFFSET for port in ports)}
     assert len(both) == 100
     assert max(both) < FIRST_OUTGOING_PORT
+
+
+def test_a_row_leaves_out_the_port_that_something_listens_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = free_row(4)
+    monkeypatch.setattr("shared.local.ports._FIRST", first)
+    monkeypatch.setattr("shared.local.ports._LAST", first + 6)  # rows that begin at +0, +1, +2
+    with socket.socket() as taken:
+        taken.bind((HOST, first))
+        taken.listen()
+        assert {free_row(4) for _ in range(50)} <= {first + 1, first + 2}
 
 
 def test_passwords_and_ports_are_kept_for_the_owner_alone(tmp_path: Path) -> None:
