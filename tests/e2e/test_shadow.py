@@ -77,6 +77,7 @@ def test_the_challenger_looks_at_what_was_answered_and_the_answer_stays(
     assert answered.result.models[0].name == "student"
 
 
+@pytest.mark.exhaustive
 def test_one_that_is_killed_comes_back_and_misses_no_job(
     service: LocalService, client: Client, shadowed: Sessions, smears: list[Path]
 ) -> None:

@@ -42,6 +42,7 @@ def recorded(root: Path) -> list[psutil.Process]:
     return [process for process in found if process is not None]
 
 
+@pytest.mark.exhaustive
 def test_a_killed_launcher_leaves_no_orphan_and_the_next_start_works(
     root: Path, launcher: subprocess.Popen[str]
 ) -> None:

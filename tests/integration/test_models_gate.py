@@ -19,7 +19,7 @@ from shared.settings import InferenceSettings
 from tests.command_line import command_line
 from tests.factories import class_folders
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,6 @@ def test_an_altered_int8_form_is_refused(models: Path, drawn: Path, tmp_path: Pa
     assert "another SHA-256" in error
 
 
-@pytest.mark.exhaustive
-@pytest.mark.slow
 def test_a_version_is_gated_again_from_the_images_of_its_split(models: Path, drawn: Path) -> None:
     before = version_in(models).card
     done = command_line("models", "gate", "cnn_custom", drawn, HEMOTRIAGE_MODELS_DIR=str(models))
@@ -109,8 +107,6 @@ def test_a_version_is_gated_again_from_the_images_of_its_split(models: Path, dra
     assert {**after, "precisions": None} == {**before, "precisions": None}
 
 
-@pytest.mark.exhaustive
-@pytest.mark.slow
 def test_other_images_are_refused(drawn: Path) -> None:
     done = command_line("models", "gate", "cnn_custom@1", drawn)
     assert done.returncode == 1
@@ -142,7 +138,6 @@ def gated() -> list[tuple[ModelVersion, Precision]]:
 
 
 @pytest.mark.dataset
-@pytest.mark.exhaustive
 @pytest.mark.parametrize(("version", "precision"), gated(), ids=str)
 def test_a_shipped_verdict_holds_on_this_machine(
     version: ModelVersion, precision: Precision, dataset: Path

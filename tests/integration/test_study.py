@@ -193,6 +193,7 @@ def test_what_saw_the_scale_bar_is_never_exported(drawn: Path, tmp_path: Path) -
 
 
 @pytest.mark.dataset
+@pytest.mark.exhaustive
 def test_the_shipped_model_does_what_its_card_says(dataset: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     page = tmp_path / "report.html"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tests.faults.verdict import Verdict
-from tests.soak.growth import Growth, growth
+from tests.soak.growth import Growth, Piece, growth
 from tests.soak.latency import Latency
 from tests.soak.load import Trouble
 from tests.soak.logs import Line, Window, unexplained
@@ -37,6 +37,8 @@ class Outcome:
     cancelled: int = 0
     webhooks: int = 0
     growths: dict[str, Growth | None] = field(default_factory=dict)
+    memory: dict[str, list[Piece]] = field(default_factory=dict)
+    """What the growths rest on: by role, seconds after the warm-up and bytes."""
     latencies: list[Latency] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     lines: int = 0
@@ -88,12 +90,11 @@ def judge_memory(
     """
     steady = [sample for sample in samples if sample.at >= begin]
     duration = plan.seconds - plan.warm_up
-    for role, pieces in pieces_of(steady, breaks).items():
-        outcome.growths[role] = growth(pieces, duration=duration, settle=plan.settle)
     valkey = [(one.at, one.servers["valkey_bytes"]) for one in steady if one.servers]
-    outcome.growths["valkey, its data"] = growth(
-        _cut(valkey, breaks), duration=duration, settle=plan.settle
-    )
+    every = {**pieces_of(steady, breaks), "valkey, its data": _cut(valkey, breaks)}
+    for role, pieces in every.items():
+        outcome.growths[role] = growth(pieces, duration=duration, settle=plan.settle)
+        outcome.memory[role] = [[(at - begin, held) for at, held in piece] for piece in pieces]
     grown = [
         f"{role} grows by {100 * found.share:.1f} % of {found.median / _MEBIBYTE:.0f} MiB"
         for role, found in outcome.growths.items()
@@ -103,9 +104,7 @@ def judge_memory(
     _keep_servers(outcome, [one.servers for one in steady if one.servers])
 
 
-def _cut(
-    series: list[tuple[float, float]], breaks: dict[str, list[float]]
-) -> list[list[tuple[float, float]]]:
+def _cut(series: list[tuple[float, float]], breaks: dict[str, list[float]]) -> list[Piece]:
     """A series of no process of its own, cut where all series are."""
     cuts = [-np.inf, *sorted(breaks.get("", [])), np.inf]
     pairs = itertools.pairwise(cuts)

@@ -60,6 +60,7 @@ def copy_into(folder: Path, image: str) -> None:
             shutil.rmtree(folder / pattern)
 
 
+@pytest.mark.exhaustive  # and of `make lint`
 @pytest.mark.parametrize(
     ("image", "modules"),
     [
