@@ -8,6 +8,7 @@ from pathlib import Path
 from apiflask import APIFlask
 from flask import Response, current_app, redirect, request
 from flask_swagger_ui import get_swaggerui_blueprint
+from gevent import Timeout
 from werkzeug.wrappers import Response as BaseResponse
 
 from services.api import access, errors, openapi, request_metrics
@@ -33,6 +34,9 @@ from services.api.routes import (
 )
 from services.api.uploads import SpoolingRequest
 from shared.settings import Settings
+
+DRAIN_SECONDS = 30.0
+"""For what is left of a refused upload: at the pace of bodies alone it could come for days."""
 
 _DRAIN_CHUNK = 1024**2
 
@@ -88,7 +92,7 @@ def _drain(response: Response) -> Response:
         limit = 4 * min(request.max_content_length or 0, usual)
         if length <= limit:
             read = 0
-            with suppress(TooSlowError):
+            with suppress(TooSlowError), Timeout(DRAIN_SECONDS, False):
                 while read < limit and (chunk := stream.read(_DRAIN_CHUNK)):
                     read += len(chunk)
     return response

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import gevent
@@ -24,8 +25,9 @@ import os, pathlib, tempfile
 folder = pathlib.Path(tempfile.mkdtemp())
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 import services.api.main
-from services.api import pace, server
+from services.api import app, pace, server
 pace.PacedBody.__init__.__kwdefaults__.update(grace_seconds=1.0, bytes_a_second=4096)
+app.DRAIN_SECONDS = 2.0
 server.STALLED_SECONDS = 1.0
 _load = server._Server.load_config
 def load_config(self):
@@ -97,6 +99,20 @@ def test_a_body_that_drips_in_is_not_waited_for(address) -> None:
             except TimeoutError:
                 continue
     assert said.startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_refused_body_that_comes_at_its_pace_is_read_for_no_longer_than_so_long(address) -> None:
+    """A client that reads the answer meanwhile gets it, as late as that."""
+    begun = time.monotonic()
+    with socket.create_connection(address, timeout=0.1) as client:
+        client.sendall(head(100_000_000))
+        said = b""
+        while not said and time.monotonic() - begun < 20:
+            client.sendall(b"x" * 32_768)
+            with suppress(TimeoutError):
+                said = client.recv(1024)
+    assert said.startswith(b"HTTP/1.1 401 ")
+    assert 1.5 < time.monotonic() - begun < 15
 
 
 @pytest.mark.parametrize(
