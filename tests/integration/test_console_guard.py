@@ -58,6 +58,13 @@ def test_a_strangers_upload_is_refused_before_it_is_read(browser) -> None:
     assert (answer.status_code, answer.location) == (302, SIGN_IN)
 
 
+@pytest.mark.parametrize("path", [SIGN_IN, "/console/looks", "/console/sign-out"])
+def test_a_form_that_anybody_may_send_has_no_room_for_a_file(browser, path) -> None:
+    data = {"csrf_token": token_of(browser), "file": (io.BytesIO(b"x" * 100_000), "x.bin")}
+    answer = browser.post(path, data=data)
+    assert (answer.status_code, answer.mimetype) == (413, "text/html")
+
+
 def test_a_database_that_is_away_is_told_on_a_page(browser, settings, sessions) -> None:
     enter(browser, sessions)
     cookie = browser.get_cookie(COOKIE, path="/console")

@@ -16,6 +16,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect, ValidationError, validate_csr
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
+from services.api.bodies import expect_little
 from services.api.console.rendering import page
 from services.api.console.visitor import is_local, visitor
 from services.api.errors import told
@@ -46,7 +47,7 @@ _HEADERS = {
 
 csrf = CSRFProtect()
 
-# Forms of people who are not signed in.
+# Forms of people who are not signed in; none has a file.
 _OPEN = ("console.do_sign_in", "console.looks", "console.sign_out")
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -94,7 +95,9 @@ def _refuse_strangers_forms() -> None:
     Raises:
         UnauthorizedError: Nobody is signed in who could send one.
     """
-    if request.method != "GET" and request.endpoint not in _OPEN and visitor() is None:
+    if request.endpoint in _OPEN:
+        expect_little()
+    elif request.method != "GET" and visitor() is None:
         raise UnauthorizedError
 
 
