@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, func, select
 
+from shared.auth.tenants import within
 from shared.db.models import JobRow, ResultRow, ReviewRow, ShadowResultRow
 from shared.db.session import Sessions, execute
 from shared.triage.labels import Label
@@ -114,14 +115,21 @@ def agreement(sessions: Sessions, name: str, version: int) -> Agreement:
 
 
 def disagreements(
-    sessions: Sessions, name: str, version: int, *, limit: int, before: uuid.UUID | None = None
+    sessions: Sessions,
+    name: str,
+    version: int,
+    *,
+    tenant: str | None,
+    limit: int,
+    before: uuid.UUID | None = None,
 ) -> list[Disagreement]:
-    """Jobs of which a version says something else, the newest first.
+    """A tenant's jobs of which a version says something else, the newest first.
 
     Args:
         sessions: The database.
         name: Of the version.
         version: Its number.
+        tenant: Whose jobs; figures are of all together, and name none.
         limit: As many at once.
         before: A job of an earlier call, to go on behind it.
     """
@@ -130,7 +138,7 @@ def disagreements(
         _compared(name, version)
         .add_columns(model)
         .join(JobRow, JobRow.id == ResultRow.job_id)
-        .where(~ShadowResultRow.agrees)
+        .where(~ShadowResultRow.agrees, within(JobRow.tenant, tenant))
         .order_by(ShadowResultRow.job_id.desc())
         .limit(limit)
     )

@@ -127,7 +127,7 @@ def test_the_newest_review_of_a_job_counts(sessions: Sessions, compared: Compare
     job_id = compared.add(("Early", "urgent"), ("Pre", "urgent"), "Pre")
     compared.review(job_id, "Early", "Early")
     assert agreement(sessions, *CHALLENGER).reviewed == Reviewed(1, 1, 0)
-    assert disagreements(sessions, *CHALLENGER, limit=1)[0].review == "Early"
+    assert disagreements(sessions, *CHALLENGER, tenant=DEFAULT_TENANT, limit=1)[0].review == "Early"
 
 
 def test_disagreements_are_listed_newest_first_a_page_at_a_time(
@@ -137,9 +137,11 @@ def test_disagreements_are_listed_newest_first_a_page_at_a_time(
     jobs = [compared.add(early, benign, confidence=0.1 * n) for n in range(1, 6)]
     compared.add(early, early)
     compared.add(early, "corrupt_image")
-    first = disagreements(sessions, *CHALLENGER, limit=2)
+    first = disagreements(sessions, *CHALLENGER, tenant=DEFAULT_TENANT, limit=2)
     assert [one.job_id for one in first] == jobs[:2:-1]
-    second = disagreements(sessions, *CHALLENGER, limit=10, before=first[-1].job_id)
+    second = disagreements(
+        sessions, *CHALLENGER, tenant=DEFAULT_TENANT, limit=10, before=first[-1].job_id
+    )
     assert [one.job_id for one in second] == jobs[2::-1]
     assert first[0].result == Opinion("student@2", "Early", 0.97, "urgent")
     assert first[0].challenger == Opinion("cnn_custom@1", "Benign", 0.5, "routine")
@@ -152,4 +154,4 @@ def test_each_version_has_figures_of_its_own(sessions: Sessions, compared: Compa
     compared.add(("Early", "urgent"), ("Benign", "routine"))
     for other in [("cnn_custom", 2), ("student", 1)]:
         assert agreement(sessions, *other).jobs == 0
-        assert disagreements(sessions, *other, limit=10) == []
+        assert disagreements(sessions, *other, tenant=DEFAULT_TENANT, limit=10) == []

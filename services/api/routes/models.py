@@ -7,7 +7,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import request
 
-from services.api.auth import SECOND_KEY, actor, requires
+from services.api.auth import SECOND_KEY, actor, current_key, requires
 from services.api.bodies import expect_little, optional_input
 from services.api.context import context
 from services.api.intake import FieldError
@@ -91,7 +91,14 @@ def read_shadow(name: str, version: int) -> dict[str, Any]:
 def read_disagreements(name: str, version: int, query: DisagreementListQuery) -> dict[str, Any]:
     """Prediction, confidence and urgency of both, and the newest review. Scope `read`."""
     known_version(name, version)
-    found = disagreements(context().sessions, name, version, limit=query.limit, before=query.before)
+    found = disagreements(
+        context().sessions,
+        name,
+        version,
+        tenant=current_key().tenant,
+        limit=query.limit,
+        before=query.before,
+    )
     out = DisagreementListOut.model_validate({"disagreements": found})
     return out.model_dump(mode="json")
 

@@ -25,12 +25,14 @@ from shared.jobs.queries import get_job
 from shared.jobs.submit import submit
 from shared.orders.entities import NewOrder
 from shared.orders.place import place
+from shared.registry.shadow_tasks import ShadowTask, keep
 from shared.reviews.labels import Decision
 from shared.reviews.record import record_review
 from shared.storage import explanation_key
 from shared.storage.s3 import S3Store
 from tests.factories import smear_bytes
 from tests.integration.jobs import Recorder, finish, take, upload
+from tests.integration.shadows import CHALLENGER, said
 
 NORTH, SOUTH = "north", "south"
 EVERYTHING_OF_CASES = [Scope.SUBMIT, Scope.READ, Scope.REVIEW]
@@ -97,10 +99,12 @@ def _job(sessions: Sessions, storage: S3Store, key_id: str, tenant: str, number:
 
 
 def _end(sessions: Sessions, storage: S3Store, job_id: uuid.UUID, tenant: str, key_id: str) -> None:
-    """With a result, a review and an explanation."""
+    """With a result, a review, an explanation, and a challenger that says something else."""
     held = take(sessions, get_job(sessions, job_id, tenant=tenant))
     assert held is not None
     assert finish(sessions, held)
+    looked = ShadowTask(job_id, *CHALLENGER, dt.datetime.now(dt.UTC))
+    keep(sessions, looked, said(job_id, "Pro", "urgent"))
     record_review(
         sessions,
         job_id,

@@ -152,6 +152,10 @@ def test_a_tenant_has_the_use_of_all_that_is_its_own(application, sessions, nort
     for page in ("/console/worklist", "/console/queues", "/console/review"):
         assert CANARY in own.open("GET", page).text or str(north.dead) in own.open("GET", page).text
     assert own.open("DELETE", f"/v1/jobs/{north.queued}").json["status"] == Status.CANCELLED
+    shadow = "/v1/models/cnn_custom/versions/1/shadow"
+    differing = own.open("GET", f"{shadow}/disagreements").json["disagreements"]
+    assert [one["job_id"] for one in differing] == [str(north.done)]
+    assert own.open("GET", shadow).json["jobs"] == 1, "figures are of all tenants"
     for path in (f"/v1/jobs/{north.done}", f"/v1/jobs/{north.done}/images/0"):
         assert traces(own.open("GET", path).data, north) != [], "what the other tests look for"
 
