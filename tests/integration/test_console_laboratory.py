@@ -189,6 +189,13 @@ def test_what_failed_is_listed_too_and_the_page_says_what_to_do(
     assert "expired" in shown
 
 
+@pytest.mark.parametrize(
+    "since", ["0001-01-01T00:00%2B23:59", "9999-12-31T23:59-23:59", "0001-01-01"]
+)
+def test_a_moment_that_no_database_knows_is_passed_over(browser, since: str) -> None:
+    assert browser.get(f"/console/worklist/live?since={since}").status_code == 200
+
+
 def test_the_live_part_is_sent_only_when_it_has_changed(browser, a_case) -> None:
     first = browser.get("/console/worklist/live").text
     seen = re.search(r"seen=([0-9a-f]{16})", first)

@@ -16,7 +16,7 @@ from services.api.console.words import language
 from services.api.context import context
 from services.api.intake import FieldError
 from shared.auth.keys import Scope
-from shared.clock import utc_now
+from shared.clock import in_utc, utc_now
 from shared.db.cursors import CURSOR
 from shared.jobs.queries import JobFilter, list_jobs
 from shared.jobs.reference import Reference
@@ -108,7 +108,7 @@ def show_worklist() -> str:
 def show_live() -> str | Response:
     """What is on its way, and how many cases have come since the page was made."""
     sessions, query, tenant = context().sessions, _query(), current_key().tenant
-    since = request.args.get("since", type=dt.datetime.fromisoformat)
+    since = request.args.get("since", type=_moment)
     return live(
         "_worklist_live.html",
         said=query.said(),
@@ -148,6 +148,10 @@ def _query() -> WorklistQuery:
     except ValidationError as error:
         names = sorted({str(fault["loc"][0]) for fault in error.errors()})
         raise FieldError(", ".join(names)) from None
+
+
+def _moment(text: str) -> dt.datetime:
+    return in_utc(dt.datetime.fromisoformat(text))
 
 
 def _midnight(day: dt.date | None) -> dt.datetime | None:
