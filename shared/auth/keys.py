@@ -183,7 +183,7 @@ def authenticate(sessions: Sessions, text: str) -> ApiKey:
     """
     prefix, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
-    if prefix != _PREFIX or not key_id or not secret:
+    if prefix != _PREFIX or not key_id.isalnum() or not secret:  # the database takes no NUL
         raise UnauthorizedError
     statement = select(*ApiKeyRow.__table__.columns).where(
         ApiKeyRow.id == key_id, ApiKeyRow.issuer.is_(None)

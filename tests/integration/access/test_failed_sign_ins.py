@@ -54,6 +54,16 @@ def test_a_sign_in_at_the_console_counts_and_is_refused_alike(strict) -> None:
     assert ask(strict, "nonsense", "127.0.0.1").status_code == 429
 
 
+def test_a_key_that_no_database_takes_is_an_attempt_as_any(strict) -> None:
+    browser = strict.test_client()
+    token = token_in(browser.get("/console/sign-in").text)
+    codes = [
+        browser.post("/console/sign-in", data={"key": "ht_a\0b_x", "csrf_token": token}).status_code
+        for _ in range(MOST + 1)
+    ]
+    assert codes == [401] * MOST + [429]
+
+
 def test_a_call_without_a_key_is_no_attempt(strict, sessions) -> None:
     for _ in range(MOST + 1):
         assert strict.test_client().get("/v1/jobs").status_code == 401
