@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -209,6 +211,18 @@ def test_a_pod_signs_in_as_its_own_role(built: list[Manifest], name: str) -> Non
     )
     assert told["HEMOTRIAGE_DATABASE_URL"] == wanted
     assert ("HEMOTRIAGE_ROLE_PASSWORDS" in told) == (name == "migrate")
+
+
+def test_settings_of_a_site_are_what_the_pods_read(tmp_path: Path) -> None:
+    asked = {"HEMOTRIAGE_HL7_PORT": "2575", "HEMOTRIAGE_API_PROCESSES": "4"}
+    shutil.copytree(KUBERNETES, tmp_path, dirs_exist_ok=True)
+    overlay = tmp_path / "example" / "kustomization.yaml"
+    said = yaml.safe_load(overlay.read_text())
+    said["configMapGenerator"][0]["literals"] += [f"{n}={value}" for n, value in asked.items()]
+    overlay.write_text(yaml.safe_dump(said))
+    made = build(str(tmp_path / "example"))
+    for name, setting in (("gateway", "HEMOTRIAGE_HL7_PORT"), ("api", "HEMOTRIAGE_API_PROCESSES")):
+        assert environment(made, pods(made)[name])[setting] == asked[setting]
 
 
 def test_no_secret_is_in_the_manifests(built: list[Manifest], example: list[Manifest]) -> None:
