@@ -8,6 +8,7 @@ import ssl
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -83,6 +84,21 @@ def test_a_postgresql_without_tls_is_refused(settings: Settings) -> None:
     address = settings.database_url.get_secret_value() + "?sslmode=verify-full"
     with pytest.raises(OperationalError, match="does not support SSL"):
         create_database(own(settings, {"database_url": address}), pool_size=1).connect()
+
+
+def test_a_postgresql_that_nobody_vouches_for_is_refused(
+    settings: Settings,
+    certificates: dict[str, Certificate],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """libpq does not fall back on the system's authorities, as docs/security.md says."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    address = settings.database_url.get_secret_value()
+    with tls_front(port_of(address), certificates["right"], postgres=True) as port:
+        changed = {"database_url": with_port(address, port) + "?sslmode=verify-full"}
+        with pytest.raises(OperationalError, match=r"root certificate file .* does not exist"):
+            create_database(own(settings, changed), pool_size=1).connect()
 
 
 def own(settings: Settings, changes: dict[str, object]) -> Settings:

@@ -248,6 +248,18 @@ def test_the_example_of_secrets_has_each_key_and_no_value(built: list[Manifest])
     assert set(roles) == set(Role)
 
 
+def test_each_address_of_the_database_says_who_vouches_for_it() -> None:
+    addresses = [
+        value
+        for one in yaml.safe_load_all(SECRETS_FILE.read_text())
+        for value in one["stringData"].values()
+        if value.startswith("postgresql")
+    ]
+    # libpq takes no server under `verify-full` without that file.
+    assert len(addresses) == len(Role)  # all but the backup's, and the owner's
+    assert all("?sslmode=verify-full&sslrootcert=/etc/tls/ca.pem" in one for one in addresses)
+
+
 def test_what_may_be_missing_is_what_compose_leaves_empty(built: list[Manifest]) -> None:
     for pod in pods(built).values():
         for _, secret, _, optional in secret_references(pod):
