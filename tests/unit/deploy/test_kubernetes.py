@@ -248,6 +248,15 @@ def test_the_example_of_secrets_has_each_key_and_no_value(built: list[Manifest])
     assert set(roles) == set(Role)
 
 
+def test_the_relay_alone_can_sign_the_audit_trail(built: list[Manifest]) -> None:
+    """As docs/audit.md promises, and as with Compose."""
+    assert [
+        name
+        for name, pod in pods(built).items()
+        if any(told[0] == "HEMOTRIAGE_AUDIT_SIGNING_KEY" for told in secret_references(pod))
+    ] == ["relay"]
+
+
 def test_each_address_of_the_database_says_who_vouches_for_it() -> None:
     addresses = [
         value
