@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from shared.local.service import APPLICATIONS
 from tests.unit.deploy.support import (
     ALERT_TESTS,
     ALERTS,
@@ -67,6 +68,20 @@ def test_each_alert_says_how_grave_it_is_what_it_is_and_where_to_read_on() -> No
 def test_the_page_describes_no_alert_that_there_is_not() -> None:
     described = set(re.findall(r"^### (Hemotriage\w+)$", PAGE.read_text(), re.MULTILINE))
     assert described == {rule["alert"] for rule in alerts()}
+
+
+def test_a_process_that_is_gone_is_missed() -> None:
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    jobs = {job["job_name"] for job in config["scrape_configs"]}
+    missed = set(re.findall(r'absent\(up\{job="(\w+)"\}\)', ALERTS.read_text()))
+    assert missed == jobs - {"gateway"}  # it is of a profile
+
+
+def test_the_page_says_which_port_a_local_process_has() -> None:
+    said = re.findall(r"`([a-z-]+)`(?: has)?\s+(94\d\d)\b", PAGE.read_text())
+    given = {name: str(9464 + place) for place, name in enumerate([*APPLICATIONS, "gateway"])}
+    del given["api"]  # it has a port already
+    assert dict(said) == given
 
 
 def test_the_runbook_leads_to_every_alert() -> None:
