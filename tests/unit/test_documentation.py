@@ -115,6 +115,19 @@ def check_command(line: str) -> None:
     assert shown <= known | {"--help"}, line
 
 
+def test_the_page_on_logs_has_every_process_that_writes_one() -> None:
+    page = (PROJECT_ROOT / "docs" / "observability.md").read_text()
+    row = re.search(r"^\| `service` \| (.*) \|$", page, re.MULTILINE)
+    assert row is not None
+    written = {
+        name
+        for folder in ("services", "shared")
+        for path in (PROJECT_ROOT / folder).rglob("*.py")
+        for name in re.findall(r"configure_logging\(.*service=\"([\w-]+)\"\)", path.read_text())
+    }
+    assert set(re.findall(r"`([\w-]+)`", row[1])) == written
+
+
 def test_the_commands_of_the_readme_exist() -> None:
     assert set(re.findall(r"bin/hemotriage (\w+)", README)) <= set(COMMANDS)
     makefile = (PROJECT_ROOT / "Makefile").read_text()
