@@ -12,9 +12,9 @@ from shared.db.session import Sessions, execute
 from shared.jobs.states import Status
 
 SPAN = dt.timedelta(hours=24)
-"""How long ago a job may have ended without a result to be counted."""
+"""How long ago a job may have ended to be counted: what was wrong once is not wrong for weeks."""
 NEWEST = 1000
-"""As many results are looked at."""
+"""As many results of that time are looked at."""
 QUANTILES = (0.5, 0.95)
 
 _UNSUCCESSFUL = (Status.FAILED, Status.DEAD)
@@ -46,6 +46,7 @@ _BY_CODE = (
 )
 _newest_results = (
     select(ResultRow.job_id, ResultRow.created_at)
+    .where(ResultRow.created_at > func.now() - SPAN)
     .order_by(ResultRow.created_at.desc())
     .limit(NEWEST)
     .subquery()
@@ -68,7 +69,7 @@ def unsuccessful(sessions: Sessions) -> list[Unsuccessful]:
 
 
 def turnarounds(sessions: Sessions) -> list[Turnaround]:
-    """Median and 95th percentile, in seconds, of the newest 1,000 results by priority."""
+    """Median and 95th percentile, in seconds, of the newest 1,000 results of a day by priority."""
     rows = execute(sessions, _TURNAROUND, {"quantiles": list(QUANTILES)})
     return [
         Turnaround(row.priority, quantile, float(seconds))

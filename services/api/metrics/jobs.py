@@ -76,7 +76,8 @@ def _redelivered(sessions: Sessions) -> Metric:
 def _turnaround(sessions: Sessions) -> Metric:
     gauge = GaugeMetricFamily(
         "hemotriage_turnaround_seconds",
-        f"Percentile of the seconds from submission to result, of the newest {NEWEST} results.",
+        "Percentile of the seconds from submission to result, of the newest "
+        f"{NEWEST} results of the last 24 hours.",
         labels=["priority", "percentile"],
     )
     for found in turnarounds(sessions):
