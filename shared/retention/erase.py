@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select, update
@@ -44,21 +44,38 @@ class Erased:
     withdrawn: Withdrawn
 
 
-def carry_out_all(sessions: Sessions, storage: ObjectStore, *, again_after: dt.timedelta) -> int:
+def carry_out_all(
+    sessions: Sessions,
+    storage: ObjectStore,
+    *,
+    again_after: dt.timedelta,
+    turned: Callable[[], object] = lambda: None,
+) -> int:
     """Carry out the erasures that were asked for, the oldest first; returns how many.
+
+    Args:
+        sessions: The database.
+        storage: The object store.
+        again_after: As in `objects.give_up`.
+        turned: Called between batches of objects; what it raises ends the work there.
 
     Raises:
         StorageUnavailableError: The store does not answer; what is left is done later.
     """
     done = 0
     while (erasure_id := oldest_queued(sessions)) is not None:
-        carry_out(sessions, storage, erasure_id, again_after=again_after)
+        carry_out(sessions, storage, erasure_id, again_after=again_after, turned=turned)
         done += 1
     return done
 
 
 def carry_out(
-    sessions: Sessions, storage: ObjectStore, erasure_id: uuid.UUID, *, again_after: dt.timedelta
+    sessions: Sessions,
+    storage: ObjectStore,
+    erasure_id: uuid.UUID,
+    *,
+    again_after: dt.timedelta,
+    turned: Callable[[], object] = lambda: None,
 ) -> Erasure:
     """Carry out an erasure unless that was done; safe to repeat, and to be killed in.
 
@@ -67,6 +84,7 @@ def carry_out(
         storage: The object store.
         erasure_id: The erasure.
         again_after: As in `objects.give_up`.
+        turned: Called between batches of objects: all go that are due, of whoever.
 
     Returns:
         The erasure: done, or refused because a hold was placed since it was asked for.
@@ -80,7 +98,7 @@ def carry_out(
         row = session.get(ErasureRow, erasure_id, with_for_update=True)
         if row is not None and row.patient_ref is not None:
             _carry_out(session, storage, row, row.patient_ref, again_after)
-    remove_due(sessions, storage)
+    remove_due(sessions, storage, turned=turned)
     return get_erasure(sessions, erasure_id)
 
 

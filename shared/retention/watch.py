@@ -51,7 +51,7 @@ def watch(
     def between() -> None:
         """A pass may take hours, and a patient does not wait for it."""
         turned()
-        carry_out_all(sessions, storage, again_after=grace)
+        carry_out_all(sessions, storage, again_after=grace, turned=turned)
 
     purge_at = time.monotonic()
     while not stop.is_set():
