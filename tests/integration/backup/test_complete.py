@@ -15,8 +15,9 @@ from shared.backup.keep import damages
 from shared.backup.place import BackupPlace
 from shared.db.removal import BackupRunsError, removal
 from shared.db.session import create_sessions
+from shared.storage import image_key
 from tests.filled import contents, everything
-from tests.filled_rows import STATUSES
+from tests.filled_rows import STATUSES, job_id
 from tests.integration.backups import Place, add, back_up, named_by_rows, restore
 
 
@@ -117,3 +118,19 @@ def test_a_second_backup_copies_only_what_is_new(source: Place, tmp_path: Path) 
     second = {path: path.stat().st_ino for path in place.objects()}
     assert first.items() <= second.items()
     assert (len(second), manifest.objects.count) == (2 * len(first), 2 * len(contents(0)))
+
+
+def test_a_purged_image_is_missed_by_no_backup_and_brought_back_by_none(
+    source: Place, target: Place, tmp_path: Path
+) -> None:
+    back_up(source, tmp_path)
+    gone = image_key(job_id(0, "succeeded"), 0)
+    with source.engine.begin() as connection:
+        purge = text("UPDATE job_images SET purged_at = now() WHERE object_key = :key")
+        connection.execute(purge, {"key": gone})
+    source.storage.delete(gone)
+    # The folder still has its bytes, from the backup before.
+    manifest = back_up(source, tmp_path)
+    assert (manifest.lost, manifest.objects.count) == ((), len(contents(0)) - 1)
+    restore(target, tmp_path)
+    assert named_by_rows(target).keys() == contents(0).keys() - {gone}
