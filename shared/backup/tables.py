@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,12 +82,12 @@ def unpacked(path: Path) -> Iterator[HashingReader]:
     """Read a gzip file; the hash is that of what was in it.
 
     Raises:
-        BackupDamagedError: It is cut off, or no such file.
+        BackupDamagedError: It is cut off or damaged, or there is no such file.
     """
     try:
         with gzip.open(path, "rb") as archive:
             yield HashingReader(cast(BinaryIO, archive))
-    except (EOFError, gzip.BadGzipFile, FileNotFoundError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, FileNotFoundError) as error:
         raise BackupDamagedError(f"{path.name} cannot be read.") from error
 
 

@@ -56,6 +56,20 @@ def test_a_damaged_file_is_found_and_nothing_is_restored(
         assert everything(connection) == {}
 
 
+@pytest.mark.parametrize("part", ["tables/results.gz", "objects.jsonl.gz"])
+def test_bytes_that_cannot_even_be_unpacked_are_a_damaged_file(
+    source: Place, target: Place, tmp_path: Path, part: str
+) -> None:
+    back_up(source, tmp_path)
+    path = BackupPlace(tmp_path).folder() / part
+    packed = bytearray(path.read_bytes())
+    packed[10] = 0xFF  # a kind of block that there is none of
+    path.write_bytes(packed)
+    assert list(damages(BackupPlace(tmp_path))) == [f"file {path.name}"]
+    with pytest.raises(BackupDamagedError, match=path.name):
+        restore(target, tmp_path)
+
+
 def test_damaged_and_missing_objects_and_a_changed_manifest_are_found(
     source: Place, target: Place, tmp_path: Path
 ) -> None:
