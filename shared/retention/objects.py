@@ -8,14 +8,17 @@ is killed between both leaves keys that the next pass finds.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Callable, Iterable
 
 from sqlalchemy import ARRAY, Interval, Text, bindparam, text
 from sqlalchemy.orm import Session
 
+from shared.db.removal import BackupRunsError, removal
 from shared.db.session import Sessions, execute
 from shared.storage import ObjectStore, training_image_key
 
+_log = logging.getLogger(__name__)
 _BATCH = 200
 
 _GIVE_UP = text(
@@ -65,6 +68,8 @@ def remove_due(
 ) -> int:
     """Remove all that is due; any number of processes may do so at once.
 
+    While a backup is made it is left for a later call: the backup may have the rows of before.
+
     Args:
         sessions: The database.
         storage: The object store.
@@ -80,9 +85,14 @@ def remove_due(
     while True:
         values = {"images": training_image_key(""), "limit": _BATCH}
         rows = execute(sessions, _DUE, values)
-        for row in rows:
-            if not row.is_used:
-                _remove(storage, row.key)
+        try:
+            for row in rows:
+                if not row.is_used:
+                    with removal(sessions):
+                        _remove(storage, row.key)
+        except BackupRunsError:
+            _log.debug("objects are removed once the backup is made")
+            return looked_after
         keys = [row.key for row in rows]
         # In this order: what is due again must not be taken for done.
         for statement in (_DONE, _AGAIN):

@@ -15,9 +15,10 @@ from shared.backup.keep import damages
 from shared.backup.place import BackupPlace
 from shared.db.removal import BackupRunsError, removal
 from shared.db.session import create_sessions
-from shared.storage import image_key
+from shared.retention.objects import give_up, remove_due
+from shared.storage import image_key, training_image_key
 from tests.filled import contents, everything
-from tests.filled_rows import STATUSES, job_id
+from tests.filled_rows import STATUSES, content, job_id, sha256
 from tests.integration.backups import Place, add, back_up, named_by_rows, restore
 
 
@@ -98,6 +99,23 @@ def test_nothing_is_removed_between_the_snapshot_and_the_copies(
     purge("afterwards")
     assert "afterwards" not in refused
     assert list(damages(BackupPlace(tmp_path))) == []
+
+
+def test_what_is_purged_or_erased_meanwhile_loses_its_objects_afterwards(
+    source: Place, tmp_path: Path
+) -> None:
+    def purge(kind: str = "") -> None:
+        engine = create_engine(source.engine.url)
+        sessions = create_sessions(engine)
+        with sessions.begin() as session:
+            give_up(session, contents(0), again_after=None)
+        remove_due(sessions, source.storage)
+        engine.dispose()
+
+    manifest = back_up(source, tmp_path, purge)
+    assert (manifest.lost, manifest.objects.count) == ((), len(contents(0)))
+    purge()
+    assert source.stored().keys() == {training_image_key(sha256(content("field", 0)))}, "in use"
 
 
 def test_a_backup_waits_for_a_removal_under_way(
