@@ -62,8 +62,9 @@ def take(folder: Path, keep: int | None) -> None:
     with place.alone(), copying_engine(settings) as engine:
         with progress_told() as told:
             manifest = take_backup(engine, storage, place, told)
-        removed = keep_newest(place, keep) if keep else []
+        # First of all: the backup is there, whatever is found in those before it.
         click.echo(f"backup {place.names()[-1]} {_line(manifest)}")
+        removed = keep_newest(place, keep) if keep else []
     for name in removed:
         click.echo(f"removed {name}")
     if manifest.lost:

@@ -43,6 +43,15 @@ def test_only_the_newest_are_kept_and_what_they_share_stays(source: Place, tmp_p
         place.folder(oldest)
 
 
+def test_a_backup_is_told_though_an_earlier_one_is_damaged(source: Place, tmp_path: Path) -> None:
+    back_up(source, tmp_path)
+    (BackupPlace(tmp_path).folder() / "objects.jsonl.gz").write_bytes(b"rotten")
+    done = command_line("backup", "--keep", "5", tmp_path, **source.environment())
+    assert (done.returncode, "hemotriage: backup_damaged:" in done.stderr) == (1, True)
+    assert done.stdout.startswith(f"backup {BackupPlace(tmp_path).names()[-1]} ")
+    assert list(damages(BackupPlace(tmp_path))) == []
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_killed_backup_leaves_the_earlier_ones_whole(
