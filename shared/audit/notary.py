@@ -74,7 +74,7 @@ class Notary:
         since = self._seen or self._told()
         report = self._follow(*since)
         if report.found:
-            self._seen = None
+            # What was seen stays: else removing what both places knew would have it signed.
             problem = report.findings[0]
             told = {"position": problem.position, "problem": problem.problem.value}
             _log.error("the audit trail was changed: nothing is attested", extra=told)

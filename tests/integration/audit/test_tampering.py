@@ -9,12 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from shared.audit.anchors import newest_checkpoint
-from shared.audit.chain import FIELDS, GENESIS, link_hash
+from shared.audit.chain import FIELDS
 from shared.audit.checkpoint import Checkpoint
-from shared.audit.links import links
 from shared.audit.signing import SigningKey
 from shared.db.models import AuditRow
-from tests.integration.audit.trail import TABLES, Trail, empty, problems
+from tests.integration.audit.trail import REWRITE, TABLES, Trail, empty, problems, rewrite
 
 
 def test_a_trail_that_nobody_touched_is_whole(attested: Trail) -> None:
@@ -196,24 +195,6 @@ def test_the_newest_event_is_missed_too_where_no_checkpoint_reaches_it(attested:
         "DELETE FROM audit_events WHERE id = 13", "DELETE FROM audit_seals WHERE position = 13"
     )
     assert problems(attested.verify()) == [("tail_cut", 13, None)]
-
-
-def rewrite(trail: Trail, statement: str) -> None:
-    """Alter an event and compute the whole chain again."""
-    trail.tamper(statement)
-    previous = GENESIS
-    for link in links(trail.sessions, 0, 12):
-        assert link.event is not None
-        previous = link_hash(previous, link.position, link.event)
-        trail.tamper(
-            "UPDATE audit_seals SET hash = :hash WHERE position = :position",
-            "UPDATE audit_checkpoints SET hash = :hash WHERE position = :position",
-            hash=previous,
-            position=link.position,
-        )
-
-
-REWRITE = "UPDATE audit_events SET actor = 'nobody' WHERE id = 6"
 
 
 def test_a_chain_that_was_computed_again_is_found_by_its_signatures(attested: Trail) -> None:

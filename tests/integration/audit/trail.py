@@ -10,8 +10,10 @@ from typing import Any
 from sqlalchemy import text
 
 from shared import audit
+from shared.audit.chain import GENESIS, link_hash
 from shared.audit.checkpoint import Checkpoint
 from shared.audit.findings import Report
+from shared.audit.links import links
 from shared.audit.notary import Notary
 from shared.audit.seal import Sealer
 from shared.audit.signing import PublicKeys, SigningKey
@@ -20,6 +22,7 @@ from shared.db.session import Sessions, execute
 from shared.storage.s3 import S3Store
 
 JOB = uuid.UUID(int=7)
+REWRITE = "UPDATE audit_events SET actor = 'nobody' WHERE id = 6"
 TABLES = ("audit_events", "audit_seals", "audit_checkpoints")
 
 
@@ -122,3 +125,18 @@ def empty(storage: S3Store) -> None:
     """Remove what the object store has of audit trails."""
     for found in list(storage.list("audit/", after="")):
         storage.delete(found.key)
+
+
+def rewrite(trail: Trail, statement: str) -> None:
+    """Alter an event and compute the whole chain again."""
+    trail.tamper(statement)
+    previous = GENESIS
+    for link in links(trail.sessions, 0, 12):
+        assert link.event is not None
+        previous = link_hash(previous, link.position, link.event)
+        trail.tamper(
+            "UPDATE audit_seals SET hash = :hash WHERE position = :position",
+            "UPDATE audit_checkpoints SET hash = :hash WHERE position = :position",
+            hash=previous,
+            position=link.position,
+        )
