@@ -27,6 +27,8 @@ CHECKPOINT_TEXT = """
 _CONTEXT = "hemotriage-audit-checkpoint-1"
 _HASH_BYTES = 32
 _SIGNATURE_BYTES = 64
+_BEYOND = 2**63
+"""No position of the database reaches this."""
 
 
 class CheckpointError(BadRequestError):
@@ -95,9 +97,12 @@ def checkpoint_of(document: Mapping[str, Any]) -> Checkpoint:
             key_id=document["key_id"],
             signature=None if signature is None else base64.b64decode(signature, validate=True),
         )
+        _ = found.message  # not all that is JSON can be signed
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(type(error).__name__) from error
-    if type(found.position) is not int or len(found.hash) != _HASH_BYTES:
+    if type(found.position) is not int or not 0 <= found.position < _BEYOND:
+        raise CheckpointError
+    if len(found.hash) != _HASH_BYTES or not isinstance(found.key_id, str | None):
         raise CheckpointError
     if found.signature is not None and len(found.signature) != _SIGNATURE_BYTES:
         raise CheckpointError
@@ -132,6 +137,7 @@ def place_of_key(key: str) -> tuple[int, bytes] | None:
     """Position and hash that the key of a checkpoint's object tells; None where it is none."""
     position, _, digest = key.removeprefix(CHECKPOINTS_PREFIX).removesuffix(".json").partition("-")
     try:
-        return int(position), bytes.fromhex(digest)
+        place = int(position), bytes.fromhex(digest)
     except ValueError:
         return None
+    return place if 0 <= place[0] < _BEYOND else None

@@ -46,6 +46,10 @@ _CLOSING = text(f"""
 """)  # noqa: S608
 
 _IN_FILE = "the file"
+_MALFORMED = (
+    *(AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError),
+    CheckpointError,
+)
 
 
 class NothingToExportError(NotFoundError):
@@ -108,7 +112,7 @@ def verify_export(lines: Iterable[str], keys: PublicKeys | None) -> Report:
             else:
                 _close(check, checkpoint_of(document["checkpoint"]))
             closed = "event" not in document
-        except (AttributeError, KeyError, TypeError, ValueError, CheckpointError) as error:
+        except _MALFORMED as error:
             detail = f"line {number} is none of an export ({type(error).__name__})"
             report.add(Problem.MALFORMED, report.position + 1, None, detail)
             return report

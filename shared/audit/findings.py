@@ -35,7 +35,7 @@ class Problem(StrEnum):
     INSERTED_LATE = "inserted_late"
     # No sealing for longer than it takes.
     UNSEALED = "unsealed"
-    # A line of an exported file is not what was written.
+    # A line of an exported file, or the object of the newest state, is not what was written.
     MALFORMED = "malformed"
 
 

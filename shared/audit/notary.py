@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.audit.anchors import Anchors, newest_checkpoint, newest_told
 from shared.audit.chain import GENESIS
 from shared.audit.check import ChainCheck
-from shared.audit.checkpoint import TAIL_KEY, Checkpoint
+from shared.audit.checkpoint import TAIL_KEY, Checkpoint, CheckpointError
 from shared.audit.findings import Report
 from shared.audit.links import ends, links
 from shared.audit.signing import SigningKey
@@ -24,6 +24,7 @@ from shared.db.session import Sessions, execute
 from shared.storage import ObjectStore
 
 _log = logging.getLogger(__name__)
+_AT_TAIL = {"key": TAIL_KEY}
 
 _CLOCK = text("""
     SELECT (to_jsonb(now AT TIME ZONE 'UTC') #>> '{}') || 'Z' AS at,
@@ -69,9 +70,12 @@ class Notary:
 
         Raises:
             StorageUnavailableError: The object store does not answer.
-            CheckpointError: The object that tells the newest state is none.
         """
-        since = self._seen or self._told()
+        try:
+            since = self._seen or self._told()
+        except CheckpointError:
+            _log.error("the newest state is no checkpoint: nothing is attested", extra=_AT_TAIL)
+            return False
         report = self._follow(*since)
         if report.found:
             # What was seen stays: else removing what both places knew would have it signed.

@@ -6,7 +6,7 @@ import io
 
 from shared import audit
 from shared.audit.anchors import Anchors
-from shared.audit.checkpoint import TAIL_KEY, key_of_place
+from shared.audit.checkpoint import TAIL_KEY, CheckpointError, key_of_place
 from shared.audit.links import ends
 from shared.db.session import Sessions
 from shared.storage import ObjectStore
@@ -20,6 +20,8 @@ _SET_ASIDE = "audit.checkpoints_set_aside"
 def set_aside(sessions: Sessions, storage: ObjectStore) -> int:
     """Move checkpoints of the object store that are not of this chain out of the way.
 
+    Also the object of the newest state where it is no checkpoint.
+
     They stay, under `audit/set-aside/`, as what tells of the events that were lost. An event tells
     that it was done.
 
@@ -30,17 +32,17 @@ def set_aside(sessions: Sessions, storage: ObjectStore) -> int:
         StorageUnavailableError: The object store does not answer; call it again.
     """
     anchors = Anchors(sessions, storage)
-    first, _ = ends(sessions)
+    first, last = ends(sessions)
     wrong = [
         (anchor.position, key_of_place(anchor.position, anchor.hash))
         for anchor in anchors.of_store(first - 1)
         if anchors.hash_at(anchor.position) != anchor.hash
     ]
-    wrong += [
-        (anchor.position, TAIL_KEY)
-        for anchor in anchors.tail()
-        if anchors.hash_at(anchor.position) != anchor.hash
-    ]
+    try:
+        tails = [found for found in anchors.tail() if anchors.hash_at(found.position) != found.hash]
+        wrong += [(found.position, TAIL_KEY) for found in tails]
+    except CheckpointError:
+        wrong.append((last, TAIL_KEY))
     if wrong:
         position = min(place for place, _ in wrong)
         with sessions.begin() as session:

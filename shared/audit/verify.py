@@ -5,16 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 
 from sqlalchemy import text
 
-from shared.audit.anchors import IN_DATABASE, IN_STORE, Anchor, Anchors
+from shared.audit.anchors import IN_DATABASE, IN_STORE, IN_TAIL, Anchor, Anchors
 from shared.audit.chain import GENESIS, Link
 from shared.audit.check import ChainCheck
-from shared.audit.checkpoint import Checkpoint
+from shared.audit.checkpoint import Checkpoint, CheckpointError
 from shared.audit.findings import MOST_LISTED, Problem, Report
 from shared.audit.links import ends, links
 from shared.audit.prune import PRUNED
@@ -83,7 +84,7 @@ def verify(sessions: Sessions, storage: ObjectStore | None, expected: Expectatio
     first, last = ends(sessions)
     _begin(sessions, anchors, check, first, expected.keep)
     kept = [Anchor(found.position, found.hash, where, found) for where, found in expected.kept]
-    newest = anchors.tail()
+    newest = _newest(report, anchors)
     told = sorted([*kept, *newest], key=attrgetter("position"))
     from_begin = [anchor for anchor in told if anchor.position >= first - 1]
     for anchor in told[: len(told) - len(from_begin)]:
@@ -95,7 +96,9 @@ def verify(sessions: Sessions, storage: ObjectStore | None, expected: Expectatio
         key=attrgetter("position"),
     )
     groups = itertools.groupby(merged, key=attrgetter("position"))
-    beyond = _walk(check, anchors, links(sessions, first - 1, last), groups)
+    # Before the store is listed: what is made meanwhile may be in one place alone.
+    judge = partial(_judge_presence, report, anchors, anchors.newest_position())
+    beyond = _walk(check, judge, links(sessions, first - 1, last), groups)
     _judge_beyond(check, anchors, beyond)
     _judge_unsealed(sessions, check, expected.unsealed_seconds)
     check.end()
@@ -105,23 +108,32 @@ def verify(sessions: Sessions, storage: ObjectStore | None, expected: Expectatio
 
 
 Group = tuple[int, Iterable[Anchor]]
+_Judge = Callable[[Sequence[Anchor]], None]
+
+
+def _newest(report: Report, anchors: Anchors) -> list[Anchor]:
+    try:
+        return anchors.tail()
+    except CheckpointError:
+        report.add(Problem.MALFORMED, None, None, f"{IN_TAIL} is no checkpoint")
+        return []
 
 
 def _walk(
-    check: ChainCheck, anchors: Anchors, links: Iterator[Link], groups: Iterator[Group]
+    check: ChainCheck, judge: _Judge, links: Iterator[Link], groups: Iterator[Group]
 ) -> Iterator[Anchor]:
     """Go along the chain; returns the anchors behind its end."""
     group = next(groups, None)
-    group = _meet(check, anchors, group, groups)
+    group = _meet(check, judge, group, groups)
     for link in links:
         check.link(link)
-        group = _meet(check, anchors, group, groups)
+        group = _meet(check, judge, group, groups)
     rest = itertools.chain([group] if group else [], groups)
     return (anchor for _, members in rest for anchor in members)
 
 
 def _meet(
-    check: ChainCheck, anchors: Anchors, group: Group | None, groups: Iterator[Group]
+    check: ChainCheck, judge: _Judge, group: Group | None, groups: Iterator[Group]
 ) -> Group | None:
     """Compare what is anchored at the position of the walk; returns what comes later."""
     while group is not None and group[0] <= check.report.position:
@@ -129,7 +141,7 @@ def _meet(
         if group[0] == check.report.position:
             for anchor in members:
                 _compare(check, anchor)
-            _judge_presence(check.report, anchors, members)
+            judge(members)
         # Else it is where seals are missing, which was told.
         group = next(groups, None)
     return group
@@ -145,14 +157,16 @@ def _compare(check: ChainCheck, anchor: Anchor) -> None:
             check.passes(anchor.checkpoint)
 
 
-def _judge_presence(report: Report, anchors: Anchors, members: Sequence[Anchor]) -> None:
+def _judge_presence(
+    report: Report, anchors: Anchors, newest: int, members: Sequence[Anchor]
+) -> None:
     if not anchors.has_store:
         return
     places = {anchor.where for anchor in members}
     position = members[0].position
     if IN_DATABASE in places and IN_STORE not in places:
         # The newest one may be on its way there.
-        if position < anchors.newest_position():
+        if position < newest:
             text = "a checkpoint of the database is not in the object store"
             report.add(Problem.CHECKPOINT_MISSING, position, None, text)
     elif IN_STORE in places and IN_DATABASE not in places and not anchors.is_in_database(position):
