@@ -11,7 +11,7 @@ import datetime as dt
 import logging
 from collections.abc import Callable, Iterable
 
-from sqlalchemy import ARRAY, Interval, Text, bindparam, text
+from sqlalchemy import ARRAY, DateTime, Interval, Text, bindparam, text
 from sqlalchemy.orm import Session
 
 from shared.db.removal import BackupRunsError, removal
@@ -20,6 +20,7 @@ from shared.storage import ObjectStore, training_image_key
 
 _log = logging.getLogger(__name__)
 _BATCH = 200
+_MOMENT = DateTime(timezone=True)
 
 _GIVE_UP = text(
     """
@@ -32,7 +33,7 @@ _GIVE_UP = text(
 # An image that another version has by now is in use again: its key is made of its content.
 _DUE = text(
     """
-    SELECT key, starts_with(key, :images) AND EXISTS (
+    SELECT key, due_at, starts_with(key, :images) AND EXISTS (
         SELECT FROM datasets AS d, json_array_elements(d.record -> 'images') AS image
         WHERE d.withdrawn_at IS NULL AND key = :images || (image ->> 'sha256')
     ) AS is_used
@@ -40,15 +41,23 @@ _DUE = text(
     ORDER BY due_at, key LIMIT :limit
     """
 )
-_DONE = text("DELETE FROM object_removals WHERE key = ANY(:keys) AND again_at IS NULL").bindparams(
-    bindparam("keys", type_=ARRAY(Text))
-)
+_SEEN = (bindparam("keys", type_=ARRAY(Text)), bindparam("due_at", type_=ARRAY(_MOMENT)))
+# As they were read: of two processes that have the same row, the slower one must not take the
+# second look of the other for its own first.
+_DONE = text(
+    """
+    DELETE FROM object_removals AS r
+    USING unnest(CAST(:keys AS text[]), CAST(:due_at AS timestamptz[])) AS seen(key, due_at)
+    WHERE r.key = seen.key AND r.due_at = seen.due_at AND r.again_at IS NULL
+    """
+).bindparams(*_SEEN)
 _AGAIN = text(
     """
-    UPDATE object_removals SET due_at = again_at, again_at = NULL
-    WHERE key = ANY(:keys) AND again_at IS NOT NULL
+    UPDATE object_removals AS r SET due_at = r.again_at, again_at = NULL
+    FROM unnest(CAST(:keys AS text[]), CAST(:due_at AS timestamptz[])) AS seen(key, due_at)
+    WHERE r.key = seen.key AND r.due_at = seen.due_at AND r.again_at IS NOT NULL
     """
-).bindparams(bindparam("keys", type_=ARRAY(Text)))
+).bindparams(*_SEEN)
 
 
 def give_up(session: Session, keys: Iterable[str], *, again_after: dt.timedelta | None) -> None:
@@ -93,10 +102,10 @@ def remove_due(
         except BackupRunsError:
             _log.debug("objects are removed once the backup is made")
             return looked_after
-        keys = [row.key for row in rows]
+        seen = {"keys": [row.key for row in rows], "due_at": [row.due_at for row in rows]}
         # In this order: what is due again must not be taken for done.
         for statement in (_DONE, _AGAIN):
-            execute(sessions, statement, {"keys": keys})
+            execute(sessions, statement, seen)
         looked_after += len(rows)
         turned()
         if len(rows) < _BATCH:

@@ -1,0 +1,64 @@
+"""Objects that rows have given up are removed, once nothing needs them any more."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+from sqlalchemy import Engine, NullPool, create_engine
+
+from shared.auth.tenants import DEFAULT_TENANT
+from shared.backup.database import removals_kept_out
+from shared.db.models import ObjectRemovalRow
+from shared.db.session import Sessions
+from shared.retention.erase import carry_out
+from shared.retention.erasures import ErasureStatus, get_erasure, request_erasure
+from shared.retention.objects import remove_due
+from shared.settings import Settings
+from shared.storage import StoredObject
+from shared.storage.s3 import S3Store
+from tests.integration.jobs import count
+from tests.integration.retention.conftest import NO_TIME
+from tests.integration.retention.patients import a_patient, objects_of
+
+
+def test_what_a_backup_is_copying_is_removed_after_it(
+    database: Engine, sessions: Sessions, storage: S3Store, key_id: str
+) -> None:
+    gone = a_patient(sessions, storage, key_id)
+    asked = request_erasure(
+        sessions, gone.ref, tenant=DEFAULT_TENANT, reason="a_test", actor="key:k", secret=None
+    )
+    # No pool, as a backup has none: its lock ends with its connection.
+    backup = create_engine(database.url, poolclass=NullPool)
+    with removals_kept_out(backup, patience_seconds=5):
+        carry_out(sessions, storage, asked.id, again_after=NO_TIME)
+        assert get_erasure(sessions, asked.id).status is ErasureStatus.DONE
+        assert len(objects_of(storage, gone.job_id)) == 2
+    remove_due(sessions, storage)
+    assert objects_of(storage, gone.job_id) == []
+
+
+class _Overtaken(S3Store):
+    """A store at which another process removes all that is due before this one removes any."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, storage: S3Store) -> None:
+        super().__init__(settings, pool_size=1)
+        self._others = sessions, storage
+
+    def list(self, prefix: str, *, after: str) -> Iterator[StoredObject]:
+        remove_due(*self._others)
+        return super().list(prefix, after=after)
+
+
+def test_of_two_processes_at_once_none_takes_the_second_look_from_the_other(
+    settings: Settings, sessions: Sessions, storage: S3Store, key_id: str
+) -> None:
+    gone = a_patient(sessions, storage, key_id)
+    asked = request_erasure(
+        sessions, gone.ref, tenant=DEFAULT_TENANT, reason="a_test", actor="key:k", secret=None
+    )
+    overtaken = _Overtaken(settings, sessions, storage)
+    carry_out(sessions, overtaken, asked.id, again_after=dt.timedelta(hours=1))
+    assert objects_of(storage, gone.job_id) == []
+    assert count(sessions, ObjectRemovalRow) > 0, "it is looked for once more in an hour"
