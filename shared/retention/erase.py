@@ -156,7 +156,7 @@ def erase(
     )
     gone = delete(OrderRow).where(OrderRow.id.in_(found.order_ids)).returning(OrderRow.id)
     orders = len(session.scalars(gone).all())
-    withdrawn = withdraw(session, hashes, actor=actor)
+    withdrawn = withdraw(session, hashes, actor=actor, again_after=again_after)
     more = {
         "orders": orders,
         "datasets": len(withdrawn.dataset_ids),

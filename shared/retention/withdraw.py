@@ -7,6 +7,7 @@ what a model has seen must stay known.
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -57,7 +58,9 @@ class Withdrawn:
     models: tuple[str, ...] = ()
 
 
-def withdraw(session: Session, hashes: Collection[str], *, actor: str) -> Withdrawn:
+def withdraw(
+    session: Session, hashes: Collection[str], *, actor: str, again_after: dt.timedelta
+) -> Withdrawn:
     """Withdraw the versions that have one of some images, with their objects after the commit.
 
     Imports of reviews that are under way begin anew: they may have read an image by now.
@@ -66,10 +69,14 @@ def withdraw(session: Session, hashes: Collection[str], *, actor: str) -> Withdr
         session: The open transaction.
         hashes: SHA-256 of the erased images.
         actor: Who erases, as in `audit.record`.
+        again_after: As in `objects.give_up`.
     """
     if not hashes:
         return Withdrawn()
     _restart_imports(session)
+    # Whether or not a version has them: an import that failed, or is under way, may have stored
+    # them too, and one that has just lost its claim may store them yet.
+    give_up(session, map(training_image_key, hashes), again_after=again_after)
     found = list(session.scalars(_WITH_IMAGES, {"hashes": list(hashes)}))
     if not found:
         return Withdrawn()
@@ -79,7 +86,6 @@ def withdraw(session: Session, hashes: Collection[str], *, actor: str) -> Withdr
         row.record = _without(row.record or {}, hashes)
         row.faults = [one for one in row.faults or [] if one["sha256"] not in hashes]
         audit.record(session, actor, "dataset.withdrawn", None, dataset_id=str(row.id))
-    give_up(session, map(training_image_key, hashes), again_after=None)
     trainings = _end_trainings(session, found, actor)
     models = session.scalars(_TRAINED_ON, {"dataset_ids": found})
     return Withdrawn(tuple(found), trainings, tuple(models))

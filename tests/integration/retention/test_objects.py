@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 from collections.abc import Iterator
 
 from sqlalchemy import Engine, NullPool, create_engine
@@ -11,14 +12,15 @@ from shared.auth.tenants import DEFAULT_TENANT
 from shared.backup.database import removals_kept_out
 from shared.db.models import ObjectRemovalRow
 from shared.db.session import Sessions
+from shared.jobs.queries import get_job
 from shared.retention.erase import carry_out
 from shared.retention.erasures import ErasureStatus, get_erasure, request_erasure
 from shared.retention.objects import remove_due
 from shared.settings import Settings
-from shared.storage import StoredObject
+from shared.storage import ObjectMissingError, StoredObject, training_image_key
 from shared.storage.s3 import S3Store
 from tests.integration.jobs import count
-from tests.integration.retention.conftest import NO_TIME
+from tests.integration.retention.conftest import NO_TIME, Erase
 from tests.integration.retention.patients import a_patient, objects_of
 
 
@@ -62,3 +64,19 @@ def test_of_two_processes_at_once_none_takes_the_second_look_from_the_other(
     carry_out(sessions, overtaken, asked.id, again_after=dt.timedelta(hours=1))
     assert objects_of(storage, gone.job_id) == []
     assert count(sessions, ObjectRemovalRow) > 0, "it is looked for once more in an hour"
+
+
+def test_what_an_import_stored_goes_though_no_version_came_of_it(
+    sessions: Sessions, storage: S3Store, key_id: str, erase: Erase
+) -> None:
+    gone = a_patient(sessions, storage, key_id)
+    (image,) = get_job(sessions, gone.job_id, tenant=DEFAULT_TENANT).images
+    stored = training_image_key(image.sha256)
+    storage.put(stored, io.BytesIO(b"png"), 3, "image/png")
+    erase(gone.ref)
+    with pytest.raises(ObjectMissingError):
+        storage.get(stored)
+    storage.put(stored, io.BytesIO(b"late"), 4, "image/png")
+    remove_due(sessions, storage)
+    with pytest.raises(ObjectMissingError):
+        storage.get(stored)
