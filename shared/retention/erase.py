@@ -27,7 +27,7 @@ from shared.retention.erasures import (
 )
 from shared.retention.holds import HoldKind, alone, holding
 from shared.retention.jobs import remove_jobs
-from shared.retention.ledger import Entry, write_entry
+from shared.retention.ledger import Entry, strike_entry, write_entry
 from shared.retention.objects import remove_due
 from shared.retention.subjects import Subjects, subjects_of
 from shared.retention.withdraw import Withdrawn, withdraw
@@ -117,6 +117,9 @@ def _carry_out(
         row.status, row.hold_ids = ErasureStatus.REFUSED, holds
         held = [str(one) for one in holds]
         audit.record(session, row.requested_by, "erasure.refused", None, **told, holds=held)
+        # An attempt that lost its commit has left an entry: what is held now must not be erased
+        # by it after a restore, which asks no holds.
+        strike_entry(storage, row.id)
         return
     erased = erase(session, found, row.id, actor=row.requested_by, again_after=again_after)
     _forget_released_holds(session, row.tenant, patient_ref)

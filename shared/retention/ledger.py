@@ -61,6 +61,15 @@ def write_entry(storage: ObjectStore, entry: Entry) -> None:
     storage.put(key, io.BytesIO(content), len(content), "application/json")
 
 
+def strike_entry(storage: ObjectStore, erasure_id: uuid.UUID) -> None:
+    """Take the entry out of the object store, if it is there, of an erasure that was refused.
+
+    Raises:
+        StorageUnavailableError: The store does not answer.
+    """
+    storage.delete(erasure_key(erasure_id))
+
+
 def read_ledger(sessions: Sessions, storage: ObjectStore, lines: Iterable[str] = ()) -> list[Entry]:
     """All entries that the database, the store and a copy know, each once, the oldest first.
 
@@ -73,10 +82,12 @@ def read_ledger(sessions: Sessions, storage: ObjectStore, lines: Iterable[str] =
         LedgerInvalidError: An entry is none.
         StorageUnavailableError: The store does not answer.
     """
-    known = [one for one in list_erasures(sessions) if one.status is ErasureStatus.DONE]
-    entries = {one.id: Entry.of(one) for one in known}
+    known = list_erasures(sessions)
+    entries = {one.id: Entry.of(one) for one in known if one.status is ErasureStatus.DONE}
+    refused = {one.id for one in known if one.status is ErasureStatus.REFUSED}
     for entry in (*_stored(storage), *map(_parsed, filter(str.strip, lines))):
-        entries.setdefault(entry.id, entry)
+        if entry.id not in refused:
+            entries.setdefault(entry.id, entry)
     return sorted(entries.values(), key=lambda entry: (entry.requested_at, entry.id))
 
 

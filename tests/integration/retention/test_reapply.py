@@ -12,7 +12,11 @@ from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import Base
 from shared.db.session import Sessions
 from shared.jobs.queries import get_job
-from shared.retention.ledger import LedgerInvalidError, read_ledger
+from shared.retention import holds
+from shared.retention.erase import carry_out
+from shared.retention.erasures import request_erasure
+from shared.retention.holds import HoldKind
+from shared.retention.ledger import Entry, LedgerInvalidError, read_ledger, write_entry
 from shared.retention.reapply import reapply
 from shared.retention.removed import JobErasedError
 from shared.storage import ERASURES_PREFIX
@@ -114,6 +118,29 @@ def test_what_was_purged_before_the_erasure_is_found_by_its_patient(
     backup.restore()
     assert backup.reapply(secret=SECRET)["jobs"] == 1
     assert backup.has_lost(gone)
+
+
+def test_what_was_refused_is_in_no_ledger_though_its_entry_was_written(
+    sessions: Sessions, storage: S3Store, gone: Patient, backup: Backup
+) -> None:
+    """An attempt writes the entry, loses its commit, and a hold comes before the next attempt."""
+    asked = request_erasure(
+        sessions, gone.ref, tenant=DEFAULT_TENANT, reason="a_test", actor="key:k", secret=None
+    )
+    entry = Entry.of(asked).model_copy(update={"job_ids": (gone.job_id,)})
+    write_entry(storage, entry)
+    holds.place(
+        sessions,
+        HoldKind.JOB,
+        str(gone.job_id),
+        tenant=DEFAULT_TENANT,
+        reason="m-1",
+        actor="operator",
+    )
+    carry_out(sessions, storage, asked.id, again_after=NO_TIME)
+    assert list(storage.list(ERASURES_PREFIX, after=ERASURES_PREFIX)) == []
+    assert backup.reapply(entry.model_dump_json()) == {}
+    assert get_job(sessions, gone.job_id, tenant=DEFAULT_TENANT).result is not None
 
 
 def test_a_ledger_that_is_none_is_refused(sessions: Sessions, storage: S3Store) -> None:
