@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, cast
 
 from sqlalchemy import CursorResult, Delete, delete
@@ -73,9 +73,22 @@ def remove_jobs(
     values = [{"job_id": row.id, "tenant": row.tenant, **told} for row in gone]
     # After a restore they may be known already.
     session.execute(insert(RemovedJobRow).values(values).on_conflict_do_nothing())
+    give_up_objects(session, job_ids, again_after=again_after)
+    return {table: count for table, count in counts.items() if count}
+
+
+def give_up_objects(
+    session: Session, job_ids: Iterable[uuid.UUID], *, again_after: dt.timedelta
+) -> None:
+    """Have all objects of some jobs removed once the transaction has committed.
+
+    Args:
+        session: The open transaction.
+        job_ids: The jobs, whether or not they have a row.
+        again_after: As in `objects.give_up`.
+    """
     keys = [f"{JOBS_PREFIX}{job_id}/" for job_id in job_ids]
     give_up(session, keys, again_after=again_after)
-    return {table: count for table, count in counts.items() if count}
 
 
 def _removed(session: Session, statement: Delete) -> int:

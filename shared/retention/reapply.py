@@ -19,6 +19,7 @@ from shared.db.session import Sessions
 from shared.retention.erase import erase
 from shared.retention.erasures import ErasureStatus, digest_of
 from shared.retention.holds import alone
+from shared.retention.jobs import give_up_objects
 from shared.retention.ledger import Entry
 from shared.retention.objects import remove_due
 from shared.retention.subjects import Subjects, subjects_of
@@ -72,6 +73,8 @@ def _again(
     session: Session, entry: Entry, refs: dict[str, list[str]], again_after: dt.timedelta
 ) -> dict[str, int]:
     _remember(session, entry)
+    # The store alone may have been restored: then objects are back that no row leads to.
+    give_up_objects(session, entry.job_ids, again_after=again_after)
     found = _found_again(session, entry, refs)
     if not (found.job_ids or found.order_ids):
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 import pytest
@@ -17,12 +18,18 @@ from shared.retention.erase import carry_out
 from shared.retention.erasures import request_erasure
 from shared.retention.holds import HoldKind
 from shared.retention.ledger import Entry, LedgerInvalidError, read_ledger, write_entry
+from shared.retention.objects import remove_due
 from shared.retention.reapply import reapply
 from shared.retention.removed import JobErasedError
-from shared.storage import ERASURES_PREFIX
+from shared.storage import ERASURES_PREFIX, image_key
 from shared.storage.s3 import S3Store
 from tests.integration.retention.conftest import NO_TIME, SECRET, Erase, Purging
-from tests.integration.retention.patients import Patient, a_patient, tables_that_tell
+from tests.integration.retention.patients import (
+    Patient,
+    a_patient,
+    objects_of,
+    tables_that_tell,
+)
 
 
 class Backup:
@@ -108,6 +115,16 @@ def test_where_the_store_was_restored_too_a_copy_of_the_ledger_does(
     assert backup.reapply() == {}
     assert backup.reapply(*copy, "\n")["jobs"] == 1
     assert backup.has_lost(gone)
+
+
+def test_an_erasure_outlives_a_restore_of_the_store_alone(
+    sessions: Sessions, storage: S3Store, gone: Patient, erase: Erase, backup: Backup
+) -> None:
+    erase(gone.ref)
+    remove_due(sessions, storage)
+    storage.put(image_key(gone.job_id, 0), io.BytesIO(b"png"), 3, "image/png")
+    assert backup.reapply() == {}
+    assert objects_of(storage, gone.job_id) == []
 
 
 def test_what_was_purged_before_the_erasure_is_found_by_its_patient(
