@@ -13,7 +13,7 @@ from shared.db.session import Sessions
 from shared.errors import ConflictError
 from shared.jobs.outbox import announce
 from shared.jobs.queries import get_job, get_status
-from shared.jobs.states import Status, expiry, transition
+from shared.jobs.states import Status, expiry, locked_in_order, transition
 from shared.retention.removed import ImagePurgedError
 
 _OPERATOR = "operator"
@@ -38,6 +38,8 @@ def requeue(
     """
     purged = exists().where(JobImageRow.job_id == JobRow.id, JobImageRow.purged_at.is_not(None))
     with sessions.begin() as session:
+        # Before the statement that looks for images: a purge that has the job is waited for.
+        session.execute(locked_in_order(), {"job_ids": [job_id]})
         row = transition(
             session,
             job_id,

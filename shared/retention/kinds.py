@@ -82,10 +82,15 @@ def _simply(sql: str, kind: Any = Uuid) -> Remove:
     return remove
 
 
+# An operator may have queued one of them again since it was found: then it needs its images.
 _PURGE_IMAGES = text(
     """
-    UPDATE job_images SET purged_at = clock_timestamp()
-    WHERE job_id = ANY(:ids) AND purged_at IS NULL RETURNING object_key
+    WITH ended AS (
+        SELECT id FROM jobs WHERE id = ANY(:ids) AND finished_at < :before
+        ORDER BY id FOR UPDATE
+    )
+    UPDATE job_images AS i SET purged_at = clock_timestamp() FROM ended
+    WHERE i.job_id = ended.id AND i.purged_at IS NULL RETURNING i.object_key
     """
 ).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
 
@@ -100,8 +105,8 @@ _PURGE_EXPLANATIONS = text(
 def _remove_images(
     session: Session, ids: Sequence[Any], before: dt.datetime, again_after: dt.timedelta
 ) -> None:
-    del before, again_after
-    keys = list(session.scalars(_PURGE_IMAGES, {"ids": ids}))
+    del again_after
+    keys = list(session.scalars(_PURGE_IMAGES, {"ids": ids, "before": before}))
     give_up(session, keys, again_after=None)
 
 
@@ -148,7 +153,8 @@ PURGINGS: dict[Kind, Purging] = {
             "FROM webhooks AS w JOIN jobs AS j ON j.id = w.job_id WHERE w.id > :after "
             "AND w.next_attempt_at IS NULL AND w.created_at < :before ORDER BY w.id"
         ),
-        _simply("DELETE FROM webhooks WHERE id = ANY(:ids)"),
+        # Not what an operator has sent again since.
+        _simply("DELETE FROM webhooks WHERE id = ANY(:ids) AND next_attempt_at IS NULL"),
     ),
     Kind.SHADOW_RESULTS: Purging(
         _of_jobs("shadow_results AS s JOIN jobs AS j ON j.id = s.job_id", "s.created_at < :before"),
