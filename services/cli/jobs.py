@@ -98,15 +98,25 @@ def _or_cannot(job_id: uuid.UUID, *, as_json: bool) -> Iterator[None]:
     """Tell what keeps a job from being replayed, by an exit code that is not that of `differs`."""
     try:
         yield
-    except (HemotriageError, OperationalError) as error:
-        known = isinstance(error, HemotriageError)
-        code = error.code if known else "database_unavailable"
-        detail = " ".join(str(error).split()) if known else "The database does not answer."
+    except click.ClickException:
+        raise
+    except Exception as error:  # whatever it is: `differs` would be taken for a finding
+        code, detail = _why(error)
         if as_json:
             fault = {"code": code, "detail": detail}
             click.echo(json.dumps({"job_id": str(job_id), "outcome": "cannot", "error": fault}))
         click.echo(f"hemotriage: {code}: {detail}", err=True)
         raise click.exceptions.Exit(CANNOT_EXIT_CODE) from error
+
+
+def _why(error: Exception) -> tuple[str, str]:
+    """Code and detail; the text of a foreign error may tell what nobody is to read."""
+    if isinstance(error, HemotriageError):
+        return error.code, " ".join(str(error).split())
+    if isinstance(error, OperationalError):
+        return "database_unavailable", "The database does not answer."
+    told = f"{type(error).__name__}: look at the settings, the database's role and the disk."
+    return "internal_error", told
 
 
 def _told(found: Replay) -> list[str]:

@@ -52,6 +52,12 @@ class ImageAlteredError(PermanentError):
     code = "image_altered"
 
 
+class ResultInvalidError(PermanentError):
+    """The recorded document does not say what it was made with: it is none of ours."""
+
+    code = "result_invalid"
+
+
 class PolicyUnknownError(PermanentError):
     """The policy that decided the result is not in this release."""
 
@@ -125,6 +131,7 @@ def replay(settings: Settings, sessions: Sessions, job: Job) -> Replay:
     Raises:
         ImagePurgedError: Its images are not kept any more.
         NoResultError: It has none.
+        ResultInvalidError: What is recorded is no result.
         PolicyUnknownError: The policy of its result is not in this release.
         EngineUnknownError: Nor is its engine or its precision.
         UnknownModelError: The model version is gone.
@@ -139,10 +146,9 @@ def replay(settings: Settings, sessions: Sessions, job: Job) -> Replay:
         raise ImagePurgedError(f"Job {job.id} cannot be replayed.")
     if recorded is None:
         raise NoResultError(f"Job {job.id} is {job.status}.")
-    policy_version = str(recorded["policy_version"])
+    policy_version, engine, precision = _made_with(recorded)
     if policy_version not in POLICIES:
         raise PolicyUnknownError(f"{policy_version!r}; there are: {sorted(POLICIES)}.")
-    engine, precision = (str(recorded["models"][0][name]) for name in ("engine", "precision"))
     _require(engine, precision)
     chosen = settings.model_copy(update={"engine": engine})
     now = _made_again(chosen, sessions, job, policy_version, precision)
@@ -178,6 +184,15 @@ def _was_added_later(one: Difference) -> bool:
     """Whether the release that wrote the result knew nothing of the field."""
     name = one.pointer.rpartition("/")[2]
     return one.pointer == "/provenance" or (one.recorded == ABSENT and name in _ADDED_LATER)
+
+
+def _made_with(recorded: dict[str, Any]) -> tuple[str, str, str]:
+    """Policy version, engine and precision, as every release has written them."""
+    try:
+        first = recorded["models"][0]
+        return str(recorded["policy_version"]), str(first["engine"]), str(first["precision"])
+    except (KeyError, IndexError, TypeError) as error:
+        raise ResultInvalidError("It lacks policy, engine or precision.") from error
 
 
 def _require(engine: str, precision: str) -> None:

@@ -19,6 +19,7 @@ from services.cli.replaying import (
     ImageAlteredError,
     PolicyUnknownError,
     Replay,
+    ResultInvalidError,
     replay,
 )
 from shared.auth.tenants import DEFAULT_TENANT
@@ -120,6 +121,23 @@ def test_an_engine_that_is_not_here_is_told(finished, again, sessions) -> None:
     ]
     with pytest.raises(EngineUnknownError):
         again(job_id, models=models)
+
+
+@pytest.mark.parametrize("models", [[], [{}], None])
+def test_a_document_that_is_no_result_is_told(finished, again, models: Any) -> None:
+    with pytest.raises(ResultInvalidError):
+        again(finished(), models=models)
+
+
+def test_what_nobody_foresaw_is_not_taken_for_a_difference(monkeypatch) -> None:
+    def fails() -> None:
+        raise OSError("/secret is full")
+
+    monkeypatch.setattr(command, "operator_settings", fails)
+    done = CliRunner().invoke(command.command, ["replay", str(uuid.uuid4()), "--json"])
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["error"]["code"]) == (2, "internal_error")
+    assert "secret" not in done.output
 
 
 def test_a_missing_image_and_another_image_are_told_apart(
