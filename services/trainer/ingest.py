@@ -14,6 +14,7 @@ from typing import Any
 from services.trainer.archive import extract
 from services.trainer.class_folders import SUFFIXES, ClassFolders
 from services.trainer.dataset_store import DatasetDamagedError, fetch_dataset, store_images
+from services.trainer.device_lock import device_lock
 from services.trainer.importing import ImportReport, import_dataset
 from services.trainer.leaks import OtherSet
 from shared.datasets.queries import ReadyDataset, ready_datasets
@@ -24,6 +25,7 @@ from shared.settings import Settings
 from shared.storage import ObjectMissingError, ObjectStore, upload_key
 from shared.triage.labels import LABELS, Label
 
+_FEATURES = "features"  # as `services.trainer.tools` has it, which loads TensorFlow
 _MOST_GROWTH = 4
 """Times the largest accepted zip that one may unpack to; BMP and TIFF are packed well."""
 
@@ -43,13 +45,15 @@ class Ingest:
     """Imports data sets; what it needs on the disk is in the trainer's folder.
 
     WORK/datasets has versions that were fetched, WORK/found what was found among pixels; both may
-    be removed while no trainer runs. WORK/imports has what is under way.
+    be removed while no trainer runs. WORK/imports has what is under way. WORK/features.stale is
+    there while WORK/features has what was computed of a version that was withdrawn.
     """
 
     def __init__(self, settings: Settings, sessions: Sessions, storage: ObjectStore) -> None:
         self._settings = settings
         self._sessions = sessions
         self._storage = storage
+        self._work = settings.trainer_work
         self._versions = settings.trainer_work / "datasets"
         self._found = settings.trainer_work / "found"
         self.imports = settings.trainer_work / "imports"
@@ -96,11 +100,23 @@ class Ingest:
         )
 
     def forget(self, versions: Iterable[str]) -> None:
-        """Remove what was fetched of versions, whole or not."""
+        """Remove what was fetched of versions, whole or not, and what was computed of it."""
+        stale = self._work / "features.stale"
         for version in versions:
             for folder in self._versions.glob(f"{version}*"):
                 if folder.is_dir():
+                    # First: who is killed in between must not take the features for others'.
+                    stale.touch()
                     shutil.rmtree(folder, ignore_errors=True)
+        if stale.exists():
+            self._forget_features(stale)
+
+    def _forget_features(self, stale: Path) -> None:
+        """Remove what frozen layers gave, of all images, unless a run reads it: then a while on."""
+        with device_lock(self._work) as lock:
+            if lock is not None:
+                shutil.rmtree(self._work / _FEATURES, ignore_errors=True)
+                stale.unlink()
 
     def _collect(self, held: DatasetClaim, folders: ClassFolders, archive: Path) -> _Collected:
         if held.source is DatasetSource.REVIEWS:
