@@ -6,6 +6,7 @@ import datetime as dt
 import io
 from collections.abc import Iterator
 
+import pytest
 from sqlalchemy import Engine, NullPool, create_engine
 
 from shared.auth.tenants import DEFAULT_TENANT
