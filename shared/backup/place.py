@@ -25,6 +25,7 @@ from shared.backup.errors import BackupFolderBusyError, NoBackupError
 MANIFEST = "manifest.json"
 OBJECT_LIST = "objects.jsonl.gz"
 _NAME = "%Y%m%dT%H%M%S%fZ"
+_TICK = dt.timedelta(microseconds=1)
 _PART = ".part"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -69,7 +70,13 @@ class BackupPlace:
         return self._backups / (name or names[-1])
 
     def begin(self, at: dt.datetime) -> Path:
-        """Make the folder of a new backup."""
+        """Make the folder of a new backup; its name comes after all others, by any clock.
+
+        Args:
+            at: When it is made, in UTC.
+        """
+        before = [moment for name in self.names() if (moment := _moment(name)) is not None]
+        at = max([at, *(moment + _TICK for moment in before)])
         folder = self._backups / at.strftime(_NAME)
         (folder / "tables").mkdir(mode=0o700, parents=True)
         folder.chmod(0o700)
@@ -107,6 +114,14 @@ class BackupPlace:
         for path in (*self._objects.glob("*"), self._objects, folder / "tables", folder):
             _sync_folder(path)
         _sync_folder(self._backups)
+
+
+def _moment(name: str) -> dt.datetime | None:
+    """When a backup was made by its name; None: its owner gave it another one."""
+    try:
+        return dt.datetime.strptime(name, _NAME).replace(tzinfo=dt.UTC)
+    except ValueError:
+        return None
 
 
 @contextmanager

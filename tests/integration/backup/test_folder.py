@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import resource
 import signal
@@ -41,6 +42,18 @@ def test_only_the_newest_are_kept_and_what_they_share_stays(source: Place, tmp_p
     assert all(list(damages(place, name)) == [] for name in newer)
     with pytest.raises(NoBackupError, match=newer[0]):
         place.folder(oldest)
+
+
+def test_the_newest_is_the_one_that_was_made_last_though_the_clock_was_set_back(
+    tmp_path: Path,
+) -> None:
+    place = BackupPlace(tmp_path)
+    now = dt.datetime.now(dt.UTC)
+    for at in (now, now - dt.timedelta(days=1)):
+        (place.begin(at) / "manifest.json").write_text("")
+    first, second = place.names()
+    assert first < second
+    assert dt.datetime.strptime(second, "%Y%m%dT%H%M%S%fZ").replace(tzinfo=dt.UTC) > now
 
 
 def test_a_backup_is_told_though_an_earlier_one_is_damaged(source: Place, tmp_path: Path) -> None:
