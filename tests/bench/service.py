@@ -12,6 +12,7 @@ import psutil
 from sqlalchemy import func, select
 
 from shared.db.models import AuditRow, JobRow
+from shared.db.roles.table import Role
 from shared.db.session import create_database, create_sessions
 from shared.local.service import APPLICATIONS, Application, LocalService
 from shared.local.synthetic import draw_smear
@@ -28,7 +29,7 @@ _WARM_UP = 64
 _MOST_FIELDS = 64
 _SLOW_STUB_RATE = 20.0
 _FLEET_JOBS = 300
-_STUB = {"worker": Application(("tests.bench.stub_worker",))}
+_STUB = {"worker": Application(("tests.bench.stub_worker",), Role.WORKER)}
 
 
 def encoded_fields() -> list[bytes]:
