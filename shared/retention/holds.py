@@ -30,16 +30,25 @@ _LOCK = int.from_bytes(b"retained") >> 1
 _COLUMNS = LegalHoldRow.__table__.c
 
 JOB_IS_HELD = """EXISTS (
-    SELECT FROM legal_holds AS h WHERE h.released_at IS NULL AND h.tenant = j.tenant AND (
+    SELECT FROM legal_holds AS h
+    LEFT JOIN orders AS o ON o.tenant = j.tenant AND o.accession_number = j.accession_number
+    WHERE h.released_at IS NULL AND h.tenant = j.tenant AND (
         h.kind = 'job' AND h.value = CAST(j.id AS text)
         OR h.kind = 'accession_number' AND h.value = j.accession_number
-        OR h.kind = 'patient_ref' AND h.value = COALESCE(j.patient_ref, (
-            SELECT o.patient_ref FROM orders AS o
-            WHERE o.tenant = j.tenant AND o.accession_number = j.accession_number
-        ))
+        OR h.kind = 'patient_ref' AND CASE
+            WHEN j.patient_ref IS NOT NULL THEN h.value = j.patient_ref
+            WHEN o.patient_ref IS NOT NULL THEN h.value = o.patient_ref
+            ELSE EXISTS (
+                SELECT FROM jobs AS n WHERE n.tenant = j.tenant
+                    AND n.accession_number = j.accession_number AND n.patient_ref = h.value
+            )
+        END
     )
 )"""
-"""The condition that a job `j` is held: itself, by its accession number, or by its patient."""
+"""The condition that a job `j` is held: itself, by its accession number, or by its patient.
+
+Whose it is, is as in `shared.retention.subjects`.
+"""
 
 ORDER_IS_HELD = """EXISTS (
     SELECT FROM legal_holds AS h WHERE h.released_at IS NULL AND h.tenant = o.tenant AND (

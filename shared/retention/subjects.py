@@ -1,6 +1,7 @@
 """Which jobs and orders are of a patient of a tenant.
 
-Those that carry the pseudonym. Where one of a job and its order carries none, the other's counts.
+Those that carry the pseudonym. Where one of a job and its order carries none, the other's counts;
+where neither does, that of any other job with the same accession number, which is one patient's.
 In another tenant the same pseudonym may be somebody else's.
 """
 
@@ -19,6 +20,12 @@ _JOBS = text(
     SELECT j.id FROM orders AS o JOIN jobs AS j
         ON j.tenant = o.tenant AND j.accession_number = o.accession_number
     WHERE o.tenant = :tenant AND o.patient_ref = :patient_ref AND j.patient_ref IS NULL
+    UNION
+    SELECT j.id FROM jobs AS n JOIN jobs AS j
+        ON j.tenant = n.tenant AND j.accession_number = n.accession_number
+        LEFT JOIN orders AS o ON o.tenant = j.tenant AND o.accession_number = j.accession_number
+    WHERE n.tenant = :tenant AND n.patient_ref = :patient_ref
+        AND j.patient_ref IS NULL AND o.patient_ref IS NULL
     """
 )
 _ORDERS = text(

@@ -122,6 +122,18 @@ def test_a_job_and_its_order_vouch_for_one_another(
     assert get_job(sessions, others.id, tenant=DEFAULT_TENANT).patient_ref == "pn-2"
 
 
+def test_jobs_of_one_accession_number_vouch_for_one_another_where_nothing_else_does(
+    sessions: Sessions, storage: S3Store, key_id: str, erase: Erase
+) -> None:
+    nameless = post(sessions, storage, key_id, accession_number="A-1").job
+    named = post(sessions, storage, key_id, accession_number="A-1", patient_ref="pn-1").job
+    of_others = post(sessions, storage, key_id, accession_number="A-1", patient_ref="pn-2").job
+    alone = post(sessions, storage, key_id, accession_number="A-2").job
+    assert set(erase("pn-1").job_ids) == {nameless.id, named.id}
+    for left in (of_others, alone):
+        assert get_job(sessions, left.id, tenant=DEFAULT_TENANT).id == left.id
+
+
 def test_jobs_under_way_go_and_their_worker_finds_its_claim_lost(
     sessions: Sessions, storage: S3Store, key_id: str, erase: Erase
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
 import uuid
 
 import pytest
@@ -34,8 +33,6 @@ from shared.jobs.queries import get_job
 from shared.orders.entities import NewOrder
 from shared.orders.place import place
 from shared.orders.queries import get_order
-from shared.retention import holds
-from shared.retention.holds import HoldKind, alone
 from shared.retention.removed import ImagePurgedError, JobPurgedError
 from shared.storage.s3 import S3Store
 from shared.trainings.queue import cancel as cancel_training
@@ -46,7 +43,6 @@ from tests.integration.jobs import count, post
 from tests.integration.retention.conftest import Purging
 from tests.integration.retention.patients import a_patient, a_result_of, objects_of
 from tests.trainings import a_ready_dataset
-from tests.waiting import eventually
 
 OLD = "UPDATE {} SET {} = now() - interval '31 days'"
 
@@ -217,81 +213,6 @@ def test_a_key_that_something_refers_to_stays(
     post(sessions, storage, key_id)
     revoke_key(sessions, key_id)
     assert purge(keys="0 days")["keys"].due == 0
-
-
-@pytest.mark.parametrize("kind", list(HoldKind))
-def test_what_is_held_stays_whatever_names_it(
-    sessions: Sessions, storage: S3Store, key_id: str, purge: Purging, kind: HoldKind
-) -> None:
-    kept, other = (a_patient(sessions, storage, key_id, name) for name in ("7", "8"))
-    value = {
-        HoldKind.JOB: str(kept.job_id).upper(),
-        HoldKind.PATIENT_REF: kept.ref,
-        HoldKind.ACCESSION_NUMBER: kept.accession_number,
-    }[kind]
-    hold = holds.place(sessions, kind, value, tenant=DEFAULT_TENANT, reason="m-1", actor="operator")
-    everything = ("jobs", "images", "explanations", "review_comments", "shadow_results")
-    found = purge(**dict.fromkeys(everything, "0 days"))
-    assert {kind: (found[kind].removed, found[kind].held) for kind in everything} == dict.fromkeys(
-        everything, (1, 1)
-    )
-    assert len(objects_of(storage, kept.job_id)) == 2
-    assert objects_of(storage, other.job_id) == []
-    holds.release(sessions, hold.id, actor="operator")
-    assert purge(jobs="0 days")["jobs"].removed == 1
-
-
-def test_a_hold_waits_for_the_batch_under_way_and_wins_over_the_next(
-    sessions: Sessions, storage: S3Store, key_id: str, purge: Purging
-) -> None:
-    jobs = [a_result_of(sessions, storage, key_id, patient_ref="pn-1") for _ in range(3)]
-    placed = threading.Thread(
-        target=holds.place,
-        args=(sessions, HoldKind.PATIENT_REF, "pn-1"),
-        kwargs={"tenant": DEFAULT_TENANT, "reason": "m-1", "actor": "operator"},
-    )
-    with sessions.begin() as session:
-        alone(session)  # a batch
-        placed.start()
-        eventually(lambda: waiting_for_locks(sessions) == 1)
-        assert holds.list_holds(sessions) == []
-    placed.join(10)
-    found = purge(jobs="0 days", batch=1)["jobs"]
-    assert (found.removed, found.held) == (0, 3)
-    assert all(objects_of(storage, job.id) for job in jobs)
-
-
-def waiting_for_locks(sessions: Sessions) -> int:
-    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    with sessions() as session:
-        return session.scalar(waiting) or 0
-
-
-def test_a_batch_that_meets_a_new_hold_leaves_what_is_left(
-    sessions: Sessions, storage: S3Store, key_id: str, purge: Purging, monkeypatch
-) -> None:
-    """Of three jobs in batches of one, the hold comes after the first."""
-    jobs = [a_result_of(sessions, storage, key_id, patient_ref="pn-1") for _ in range(3)]
-    real, removed = storage.list, []
-
-    def listed(prefix: str, *, after: str):
-        if not removed:
-            holds.place(
-                sessions,
-                HoldKind.PATIENT_REF,
-                "pn-1",
-                tenant=DEFAULT_TENANT,
-                reason="m-1",
-                actor="operator",
-            )
-        removed.append(prefix)
-        return real(prefix, after=after)
-
-    monkeypatch.setattr(storage, "list", listed)
-    found = purge(jobs="0 days", batch=1)["jobs"]
-    assert (found.removed, found.held) == (1, 2)
-    monkeypatch.undo()
-    assert [bool(objects_of(storage, job.id)) for job in jobs] == [False, True, True]
 
 
 def test_each_pass_is_in_the_audit_trail_and_in_its_table(
