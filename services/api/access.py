@@ -13,6 +13,7 @@ from flask import Response, g, request
 
 from services.api.auth import actor
 from services.api.context import context
+from services.api.request_metrics import named_method
 from shared.audit.calls import Call
 from shared.clock import utc_now
 from shared.telemetry.about import REQUEST_ID, about, request_id_of
@@ -41,7 +42,7 @@ def _begin() -> None:
     ids = {"request_id": g.request_id, "job_id": str(job_id) if job_id else None}
     g.running.enter_context(about(**ids))
     parent = request.headers.get("traceparent")
-    g.span = g.running.enter_context(span(request.method, kind=Kind.SERVER, parent=parent))
+    g.span = g.running.enter_context(span(named_method(), kind=Kind.SERVER, parent=parent))
 
 
 def _end(response: Response) -> Response:
@@ -51,7 +52,7 @@ def _end(response: Response) -> Response:
     call = Call(
         at=g.started_at,
         actor=actor(),
-        method=request.method,
+        method=named_method(),
         route=rule,
         status=response.status_code,
         job_id=_job_id(),

@@ -16,7 +16,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 EXTENSION = "hemotriage-request-metrics"
 
-# A client may name any method, and each would be a series of its own.
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _OTHER = "other"
 # Of addresses that no route has.
@@ -78,6 +77,11 @@ def request_metrics() -> RequestMetrics:
     return metrics
 
 
+def named_method() -> str:
+    """The request's method; a client may name any, and each would be a series of its own."""
+    return request.method if request.method in _METHODS else _OTHER
+
+
 def _begin() -> None:
     g.measured_from = time.perf_counter()
     request_metrics().running.inc()
@@ -87,10 +91,9 @@ def _measure(response: Response) -> Response:
     """By the route's rule and not its address, which may name a patient's accession."""
     metrics = request_metrics()
     route = request.url_rule.rule if request.url_rule else _UNMATCHED
-    method = request.method if request.method in _METHODS else _OTHER
     status = f"{response.status_code // 100}xx"
     seconds = time.perf_counter() - g.measured_from
-    metrics.seconds.labels(route, method, status).observe(seconds)
+    metrics.seconds.labels(route, named_method(), status).observe(seconds)
     if request.content_length:
         metrics.received.labels(route).inc(request.content_length)
     return response

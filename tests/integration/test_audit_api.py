@@ -74,6 +74,12 @@ def test_what_a_query_or_an_address_names_is_not_recorded(client, sessions) -> N
     assert "4711" not in str(events)
 
 
+def test_a_method_that_none_of_ours_is_is_not_recorded_by_its_word(client, sessions) -> None:
+    client.open("/v1/jobs", method="SMITH-JANE")
+    (event,) = called(client, sessions)
+    assert (event.details["method"], event.details["status"]) == ("other", 405)
+
+
 def test_calls_of_strangers_and_of_keys_without_the_scope_are_recorded(client, sessions) -> None:
     reader, text = create_key(sessions, "reader", [Scope.READ])
     for header in ("", "Bearer nonsense", f"Bearer {text}"):
