@@ -233,6 +233,8 @@ PROMOTIONS = [
     Event("promoted", promote, breaks=_LOADS),
     Event("rolled-back", roll_back, breaks=_LOADS),
 ]
+# First of all: it fills its buffers for half an hour, and is to be seen full.
+STORE = restart_server("seaweedfs", _STORE_AWAY)
 RESTARTS = [
     Event("api-reloaded", reload_api, answers=(_CONNECTION,), breaks=("postgres",)),
     *(restart(name) for name in APPLICATIONS),
@@ -243,7 +245,6 @@ RESTARTS = [
         breaks=("postgres",),
     ),
     restart_server("valkey", _BROKER_AWAY),
-    restart_server("seaweedfs", _STORE_AWAY),
     restart_server("postgres", _DATABASE_AWAY),
 ]
 WORK = [

@@ -21,6 +21,13 @@ from shared.queue.names import QUEUES
 from tests.faults.world import World
 from tests.soak.growth import Piece
 
+FILLS = {"seaweedfs": 33 * 60.0}
+"""Seconds until a process has filled what it fills once, by role.
+
+SeaweedFS copies its log of changes each minute into the next of 32 buffers of 8 MiB, which it has
+from its start (`weed/util/log_buffer`): 256 MiB, of which it touches more for half an hour.
+"""
+
 _KIBIBYTE = 1024
 _SERVERS = """
 SELECT pg_database_size(current_database()),
@@ -152,6 +159,9 @@ def pieces_of(
         samples: All.
         breaks: By role, the moments at which its memory may rightly change; "" stands for all.
         measure: What of it.
+
+    Returns:
+        Without the samples of processes that fill still, see `FILLS`.
     """
     found: dict[str, dict[tuple[object, ...], list[tuple[float, float]]]] = defaultdict(
         lambda: defaultdict(list)
@@ -160,6 +170,8 @@ def pieces_of(
         for held in sample.held:
             cuts = [*breaks.get(held.role, []), *breaks.get("", [])]
             number = sum(cut <= sample.at for cut in cuts)
-            piece = found[held.role][held.pid, held.created, number]
-            piece.append((sample.at, float(getattr(held, measure))))
+            of_role = found[held.role]
+            if sample.at - held.created >= FILLS.get(held.role, 0.0):
+                piece = of_role[held.pid, held.created, number]
+                piece.append((sample.at, float(getattr(held, measure))))
     return {role: list(pieces.values()) for role, pieces in found.items()}

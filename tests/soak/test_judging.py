@@ -16,7 +16,7 @@ from tests.soak.load import KINDS, PRIORITIES, RECIPES, Sent, Trouble, arrivals
 from tests.soak.logs import Line, Window, lines_of, unexplained
 from tests.soak.plan import plan
 from tests.soak.report import report
-from tests.soak.samples import Held, Sample, pieces_of
+from tests.soak.samples import FILLS, Held, Sample, pieces_of
 
 HOUR = 3600.0
 MEBIBYTE = 2.0**20
@@ -113,6 +113,29 @@ def test_a_series_is_cut_at_another_process_and_where_something_is_loaded() -> N
     ]
     cut = pieces_of(samples, {"worker": [2.5], "other": [1.5]})
     assert cut == {"worker": [[(1.0, 1.0), (2.0, 2.0)], [(3.0, 3.0)], [(4.0, 4.0)]]}
+
+
+@pytest.mark.parametrize(("hourly", "is_good"), [(400.0, False), (0.0, True)])
+def test_a_store_is_judged_from_when_its_buffers_are_full_on(hourly: float, is_good: bool) -> None:
+    """It is restarted early, fills 256 MiB in half an hour, and may then leak or not."""
+    born = 400.0
+
+    def held(at: float) -> int:
+        fills = 8 * min(32.0, (at - born) / 60)
+        return int(MEBIBYTE * (250 + fills + hourly * at / HOUR))
+
+    samples = [
+        Sample(at, [Held("seaweedfs", 1, born, held(at), 0, 0, 1, 1)])
+        for at in (405.0 + 5 * n for n in range(639))
+    ]
+    outcome = an_outcome()
+    judge_memory(outcome, samples, {"": [born]}, plan(60), begin=300.0)
+    assert outcome.is_good is is_good, outcome.complaints
+    found = outcome.growths["seaweedfs"]
+    assert found is not None
+    assert found.is_judged
+    (piece,) = outcome.memory["seaweedfs"]
+    assert piece[0][0] >= born - 300 + FILLS["seaweedfs"]
 
 
 def test_a_lost_and_a_doubled_job_fail_the_soak() -> None:
