@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import select
@@ -192,5 +193,8 @@ def serve(shared_metrics: Path) -> int:
     gevent.hub.Hub.print_exception = _log_uncaught
     # A refusal out of a thread of its pool is raised again where it is answered.
     gevent.hub.Hub.NOT_ERROR = (*gevent.hub.Hub.NOT_ERROR, HemotriageError)
+    # Else the first full collection of each process copies nearly all that it shares with others.
+    gc.collect()
+    gc.freeze()
     _Server(settings, shared_metrics).run()
     return 0

@@ -233,8 +233,12 @@ PROMOTIONS = [
     Event("promoted", promote, breaks=_LOADS),
     Event("rolled-back", roll_back, breaks=_LOADS),
 ]
-# First of all: it fills its buffers for half an hour, and is to be seen full.
-STORE = restart_server("seaweedfs", _STORE_AWAY)
+# First of all, and the one that fills longest first: they are to be seen full.
+SERVERS = [
+    restart_server("seaweedfs", _STORE_AWAY),
+    restart_server("postgres", _DATABASE_AWAY),
+    restart_server("valkey", _BROKER_AWAY),
+]
 RESTARTS = [
     Event("api-reloaded", reload_api, answers=(_CONNECTION,), breaks=("postgres",)),
     *(restart(name) for name in APPLICATIONS),
@@ -244,8 +248,6 @@ RESTARTS = [
         lines=("leases ran out", "job swept", "messages were lost"),
         breaks=("postgres",),
     ),
-    restart_server("valkey", _BROKER_AWAY),
-    restart_server("postgres", _DATABASE_AWAY),
 ]
 WORK = [
     Event("imported", import_dataset, disturbs=False, breaks=("trainer",)),

@@ -1,10 +1,10 @@
-"""When what happens: promotions, then restarts, then other work; at last nothing but load."""
+"""When what happens: servers first, then promotions, restarts, other work; at last load alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.soak.events import PROMOTIONS, RESTARTS, STORE, WORK, Event
+from tests.soak.events import PROMOTIONS, RESTARTS, SERVERS, WORK, Event
 
 _MOST_WARM_UP_SECONDS = 300.0
 _WARM_UP = 0.1
@@ -33,7 +33,7 @@ def plan(minutes: float) -> Plan:
     seconds = 60 * minutes
     warm_up = min(_MOST_WARM_UP_SECONDS, _WARM_UP * seconds)
     steady = seconds - warm_up
-    events = [STORE, *PROMOTIONS, *RESTARTS, *WORK]
+    events = [*SERVERS, *PROMOTIONS, *RESTARTS, *WORK]
     step = (_LAST - _FIRST) / (len(events) - 1)
     times = [warm_up + steady * (_FIRST + step * number) for number in range(len(events))]
     settle = min(_MOST_SETTLE_SECONDS, _SETTLE * steady)

@@ -21,11 +21,13 @@ from shared.queue.names import QUEUES
 from tests.faults.world import World
 from tests.soak.growth import Piece
 
-FILLS = {"seaweedfs": 33 * 60.0}
-"""Seconds until a process has filled what it fills once, by role.
+FILLS = {"seaweedfs": 33 * 60.0, "postgres": 10 * 60.0}
+"""Seconds until a server has filled what it fills once, by role.
 
-SeaweedFS copies its log of changes each minute into the next of 32 buffers of 8 MiB, which it has
-from its start (`weed/util/log_buffer`): 256 MiB, of which it touches more for half an hour.
+Each connection of PostgreSQL keeps what it has learned of tables and statements that it met, and is
+bounded by their number; a pool's last one meets some of them minutes after the first. SeaweedFS
+copies its log of changes each minute into the next of 32 buffers of 8 MiB, which it has from its
+start (`weed/util/log_buffer`): 256 MiB, of which it touches more for half an hour.
 """
 
 _KIBIBYTE = 1024
