@@ -17,6 +17,11 @@ from tests.integration.retention.patients import a_patient, a_result_of, objects
 from tests.waiting import eventually
 
 
+def hold_the_patient(sessions: Sessions) -> None:
+    named = {"tenant": DEFAULT_TENANT, "reason": "m-1", "actor": "operator"}
+    holds.place(sessions, HoldKind.PATIENT_REF, "pn-1", **named)
+
+
 @pytest.mark.parametrize("kind", list(HoldKind))
 def test_what_is_held_stays_whatever_names_it(
     sessions: Sessions, storage: S3Store, key_id: str, purge: Purging, kind: HoldKind
@@ -46,14 +51,7 @@ def test_a_patients_hold_keeps_jobs_that_another_of_their_accession_number_vouch
     for patient_ref, number in jobs:
         names = {"patient_ref": patient_ref, "accession_number": number}
         a_result_of(sessions, storage, key_id, **names)
-    holds.place(
-        sessions,
-        HoldKind.PATIENT_REF,
-        "pn-1",
-        tenant=DEFAULT_TENANT,
-        reason="m-1",
-        actor="operator",
-    )
+    hold_the_patient(sessions)
     found = purge(jobs="0 days")["jobs"]
     assert (found.removed, found.held) == (2, 2)
 
@@ -62,11 +60,7 @@ def test_a_hold_waits_for_the_batch_under_way_and_wins_over_the_next(
     sessions: Sessions, storage: S3Store, key_id: str, purge: Purging
 ) -> None:
     jobs = [a_result_of(sessions, storage, key_id, patient_ref="pn-1") for _ in range(3)]
-    placed = threading.Thread(
-        target=holds.place,
-        args=(sessions, HoldKind.PATIENT_REF, "pn-1"),
-        kwargs={"tenant": DEFAULT_TENANT, "reason": "m-1", "actor": "operator"},
-    )
+    placed = threading.Thread(target=hold_the_patient, args=[sessions])
     with sessions.begin() as session:
         alone(session)  # a batch
         placed.start()
@@ -93,14 +87,7 @@ def test_a_batch_that_meets_a_new_hold_leaves_what_is_left(
 
     def listed(prefix: str, *, after: str):
         if not removed:
-            holds.place(
-                sessions,
-                HoldKind.PATIENT_REF,
-                "pn-1",
-                tenant=DEFAULT_TENANT,
-                reason="m-1",
-                actor="operator",
-            )
+            hold_the_patient(sessions)
         removed.append(prefix)
         return real(prefix, after=after)
 
