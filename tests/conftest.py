@@ -8,11 +8,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from shared.client import Client
+from shared.db import session
 from shared.db.migrate import upgrade
 from shared.db.models import Base
 from shared.db.session import Sessions, create_database, create_sessions
@@ -28,6 +30,9 @@ from tests.factories import DATASET, PRETRAINED
 from tests.log_scan import log_scan, pytest_runtest_logreport
 
 __all__ = ["log_scan", "pytest_runtest_logreport"]
+
+MOST_CONNECTED = 60
+"""Of the 200 that PostgreSQL takes: the tests' own 20, its processes, and listeners of modules."""
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +70,30 @@ def database(settings: Settings) -> Iterator[Engine]:
     engine = create_database(settings, pool_size=20)
     upgrade(engine)
     yield engine
+    with engine.connect() as connection:
+        connected = connection.scalar(text("SELECT count(*) FROM pg_stat_activity"))
     engine.dispose()
+    # What tests leave open adds up until PostgreSQL refuses one that is not at fault.
+    assert connected < MOST_CONNECTED, f"{connected} connections are left by the tests"
+
+
+@pytest.fixture(autouse=True)
+def disposed_engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Dispose of the engines that a test makes, at its end.
+
+    The connections of an application would last until a collection of garbage finds it, and those
+    by which it listens as long as the process.
+    """
+    made: list[Engine] = []
+
+    def make(*arguments: Any, **named: Any) -> Engine:
+        made.append(create_engine(*arguments, **named))
+        return made[-1]
+
+    monkeypatch.setattr(session, "create_engine", make)
+    yield
+    for engine in made:
+        engine.dispose()
 
 
 @pytest.fixture

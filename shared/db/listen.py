@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 import select
 import threading
-import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import psycopg2
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 _log = logging.getLogger(__name__)
@@ -24,6 +23,7 @@ LOOK_SECONDS = 2.0
 """How often those who wait look for themselves."""
 
 _PAUSE_SECONDS = 1.0
+"""After a broken connection, and how late the end of the engine may be noticed."""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -55,18 +55,23 @@ class Listener:
         self._lost = lost
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._ended = threading.Event()
         self.is_listening = False
 
     def start(self) -> None:
-        """Listen from now on, for as long as the process lives; a second call changes nothing."""
+        """Listen from now on, until the engine is disposed of; a second call changes nothing."""
         with self._starting:
             if self._thread is None:
+                event.listen(self._engine, "engine_disposed", self._end)
                 name = f"listen-{self._channel}"
                 self._thread = threading.Thread(target=self._run, name=name, daemon=True)
                 self._thread.start()
 
+    def _end(self, engine: Engine) -> None:
+        self._ended.set()
+
     def _run(self) -> None:
-        while True:
+        while not self._ended.is_set():
             try:
                 self._listen()
             except (psycopg2.Error, SQLAlchemyError, OSError) as error:
@@ -74,10 +79,10 @@ class Listener:
                 _log.warning("nothing is told", extra=told)
             except Exception:  # the thread must outlive whatever it meets
                 _log.exception("nothing is told", extra={"channel": self._channel})
-            time.sleep(_PAUSE_SECONDS)
+            self._ended.wait(_PAUSE_SECONDS)
 
     def _listen(self) -> None:
-        """Pass on what is told, until the connection breaks."""
+        """Pass on what is told, until the connection breaks or the engine is disposed of."""
         connection = self._connect()
         try:
             with connection.cursor() as cursor:
@@ -85,8 +90,9 @@ class Listener:
             self.is_listening = True
             poller = select.poll()
             poller.register(connection.fileno(), select.POLLIN)
-            while True:
-                poller.poll()
+            while not self._ended.is_set():
+                if not poller.poll(_PAUSE_SECONDS * 1000):
+                    continue
                 connection.poll()
                 for told in connection.notifies:
                     self._heard(told.payload)
