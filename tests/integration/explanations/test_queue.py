@@ -29,7 +29,7 @@ from shared.jobs.complete import complete as complete_jobs
 from shared.storage import StorageUnavailableError, explanation_key, job_of_key
 from shared.storage.s3 import S3Store
 from shared.triage.labels import Label
-from tests.integration.explanations import (
+from tests.integration.explanations.asking import (
     DOCUMENT,
     LIMIT,
     SHA,

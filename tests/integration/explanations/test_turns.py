@@ -15,7 +15,7 @@ from shared.explanations.method import Method
 from shared.explanations.queue import read
 from shared.explanations.states import ExplanationStatus, NoPredictionError, Subject
 from shared.storage.s3 import S3Store
-from tests.integration.explanations import (
+from tests.integration.explanations.asking import (
     DOCUMENT,
     LIMIT,
     SHA,

@@ -1,0 +1,142 @@
+"""Trainers that import: they share, are killed, stop and wait; what they leave goes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import BinaryIO
+
+from sqlalchemy import select
+
+from shared.clock import utc_now
+from shared.datasets.queries import get_dataset
+from shared.datasets.states import (
+    DatasetStatus,
+)
+from shared.datasets.uploads import sweep_uploads
+from shared.db.models import AuditRow
+from shared.settings import Settings
+from shared.storage import (
+    UPLOADS_PREFIX,
+    upload_key,
+)
+from shared.storage.s3 import S3Store
+from tests.datasets import drawn, ended, importing, upload, zipped
+from tests.integration.datasets.queued import taken
+from tests.waiting import eventually
+
+
+def test_two_trainers_share_the_imports(client, settings, sessions, storage, tmp_path) -> None:
+    ids = [upload(client, drawn(start)).json["id"] for start in range(1, 60, 10)]
+    with (
+        importing(settings, sessions, storage, tmp_path / "a"),
+        importing(settings, sessions, storage, tmp_path / "b"),
+    ):
+        ends = [ended(client, dataset_id) for dataset_id in ids]
+    assert [(end["status"], end["attempts"]) for end in ends] == [("ready", 1)] * len(ids)
+    with sessions() as session:
+        wanted = select(AuditRow).where(AuditRow.action == "dataset.ready")
+        assert len(session.scalars(wanted).all()) == len(ids)
+
+
+_TRAINER = """
+import sys, threading
+from shared.db.session import create_database, create_sessions
+from shared.settings import Settings
+from shared.storage.s3 import S3Store
+from services.trainer.imports import run_imports
+
+settings = Settings()
+sessions = create_sessions(create_database(settings, pool_size=4))
+run_imports(settings, sessions, S3Store(settings, pool_size=2), threading.Event(), look_seconds=0.1)
+"""
+
+
+def test_an_import_that_is_killed_is_done_by_the_next_trainer(
+    client, servers, sessions, storage, *, settings: Settings, work: Path
+) -> None:
+    dataset_id = upload(client, drawn()).json["id"]
+    environment = {
+        **servers.environment(),
+        "HEMOTRIAGE_TRAINER_WORK": str(work),
+        "HEMOTRIAGE_LEASE_SECONDS": "1",
+    }
+    trainer = subprocess.Popen([sys.executable, "-c", _TRAINER], env=environment)
+    try:
+        eventually(lambda: list((work / "imports").glob("*/images/*/*")))
+    finally:
+        trainer.send_signal(signal.SIGKILL)
+        trainer.wait()
+    assert client.get(f"/v1/datasets/{dataset_id}").json["status"] == "running"
+    assert list((work / "imports").iterdir())
+    with importing(settings, sessions, storage, work):
+        end = ended(client, dataset_id)
+    assert (end["status"], end["attempts"]) == ("ready", 2)
+    assert end["statistics"]["images"] == len(drawn())
+    assert list((work / "imports").iterdir()) == []
+
+
+class SlowStore(S3Store):
+    """The object store, which takes no image before it is let."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, pool_size=2)
+        self.asked, self.let = threading.Event(), threading.Event()
+
+    def put(self, key: str, data: BinaryIO, length: int, media_type: str) -> None:
+        self.asked.set()
+        assert self.let.wait(60)
+        super().put(key, data, length, media_type)
+
+
+def test_a_trainer_that_stops_hands_its_import_back(client, settings, sessions, work: Path) -> None:
+    dataset_id = upload(client, drawn()).json["id"]
+    slow = SlowStore(settings)
+    with importing(settings, sessions, slow, work):
+        assert slow.asked.wait(60)
+    held = taken(sessions)
+    assert (str(held.id), held.attempt, held.failures) == (dataset_id, 2, 0)
+    slow.let.set()
+    eventually(lambda: not list((work / "imports").iterdir()))
+    assert get_dataset(sessions, held.id).status is DatasetStatus.RUNNING
+
+
+def test_a_long_import_keeps_its_lease(client, settings, sessions, work: Path) -> None:
+    dataset_id = upload(client, drawn()).json["id"]
+    slow = SlowStore(settings)
+    with importing(settings, sessions, slow, work, lease_seconds=1):
+        assert slow.asked.wait(60)
+        time.sleep(2)
+        assert taken(sessions) is None
+        slow.let.set()
+        assert ended(client, dataset_id)["attempts"] == 1
+
+
+def test_a_zip_that_changed_in_the_store_is_not_imported(
+    client, settings, sessions, storage, work
+) -> None:
+    dataset_id = upload(client, drawn()).json["id"]
+    other = zipped(drawn(11))
+    storage.put_stream(upload_key(dataset_id), io.BytesIO(other), "application/zip")
+    with importing(settings, sessions, storage, work):
+        assert ended(client, dataset_id)["error"]["code"] == "dataset_damaged"
+
+
+def test_zips_that_nothing_waits_for_are_removed(client, sessions, storage) -> None:
+    waiting = upload(client, drawn()).json["id"]
+    orphan = upload_key(uuid.uuid4())
+    stranger = f"{UPLOADS_PREFIX}README"
+    for key in (orphan, stranger):
+        storage.put_stream(key, io.BytesIO(b"x"), "application/zip")
+    assert sweep_uploads(sessions, storage, until=utc_now() - dt.timedelta(hours=1)) == 0
+    assert sweep_uploads(sessions, storage, until=utc_now() + dt.timedelta(hours=1)) >= 1
+    left = {found.key for found in storage.list(UPLOADS_PREFIX, after=UPLOADS_PREFIX)}
+    assert {upload_key(waiting), stranger} <= left
+    assert orphan not in left
