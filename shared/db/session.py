@@ -21,6 +21,9 @@ Sessions = sessionmaker[Session]
 
 _ABANDONED_MILLISECONDS = 15_000
 _IDLE_SECONDS = 1.0
+_RECYCLE_SECONDS = 1_800
+"""What a process of PostgreSQL keeps of tables and statements grows for as long as it lives."""
+
 _USED_AT = "used_at"
 _EVENTS = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
 
@@ -30,7 +33,8 @@ def create_database(settings: Settings, *, pool_size: int, patient: bool = False
 
     A server that takes a statement and does not answer, as a frozen one, raises an
     `OperationalError` after `settings.answer_timeout_seconds`. What a frozen client of ours holds
-    locked, the server frees after 15 seconds.
+    locked, the server frees after 15 seconds. A connection that is half an hour old is replaced, so
+    that what the server keeps for it is bounded.
 
     Args:
         settings: Where the database is, and how long an answer may take.
@@ -49,6 +53,7 @@ def create_database(settings: Settings, *, pool_size: int, patient: bool = False
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=settings.connect_timeout_seconds,
+        pool_recycle=_RECYCLE_SECONDS,
         # The text of an error is logged, and parameters are what a patient could be known by.
         hide_parameters=True,
         connect_args={

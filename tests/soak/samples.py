@@ -21,13 +21,18 @@ from shared.queue.names import QUEUES
 from tests.faults.world import World
 from tests.soak.growth import Piece
 
-FILLS = {"seaweedfs": 33 * 60.0, "postgres": 10 * 60.0}
-"""Seconds until a server has filled what it fills once, by role.
+FILL_SECONDS = 10 * 60.0
+"""Until a process that was started has filled what it fills once, and is judged.
 
-Each connection of PostgreSQL keeps what it has learned of tables and statements that it met, and is
-bounded by their number; a pool's last one meets some of them minutes after the first. SeaweedFS
-copies its log of changes each minute into the next of 32 buffers of 8 MiB, which it has from its
-start (`weed/util/log_buffer`): 256 MiB, of which it touches more for half an hour.
+It meets some images, requests and tables minutes after the first, keeps what it learns of them, and
+writes into pages that it shared since a fork.
+"""
+
+FILL_SECONDS_OF = {"seaweedfs": 33 * 60.0}
+"""The exception, by role.
+
+SeaweedFS copies its log of changes each minute into the next of 32 buffers of 8 MiB, which it has
+from its start (`weed/util/log_buffer`): 256 MiB, of which it touches more for half an hour.
 """
 
 _KIBIBYTE = 1024
@@ -163,7 +168,7 @@ def pieces_of(
         measure: What of it.
 
     Returns:
-        Without the samples of processes that fill still, see `FILLS`.
+        Without the samples of processes that fill still, see `FILL_SECONDS`.
     """
     found: dict[str, dict[tuple[object, ...], list[tuple[float, float]]]] = defaultdict(
         lambda: defaultdict(list)
@@ -173,7 +178,7 @@ def pieces_of(
             cuts = [*breaks.get(held.role, []), *breaks.get("", [])]
             number = sum(cut <= sample.at for cut in cuts)
             of_role = found[held.role]
-            if sample.at - held.created >= FILLS.get(held.role, 0.0):
+            if sample.at - held.created >= FILL_SECONDS_OF.get(held.role, FILL_SECONDS):
                 piece = of_role[held.pid, held.created, number]
                 piece.append((sample.at, float(getattr(held, measure))))
     return {role: list(pieces.values()) for role, pieces in found.items()}

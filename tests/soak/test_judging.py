@@ -16,7 +16,7 @@ from tests.soak.load import KINDS, PRIORITIES, RECIPES, Sent, Trouble, arrivals
 from tests.soak.logs import Line, Window, lines_of, unexplained
 from tests.soak.plan import plan
 from tests.soak.report import report
-from tests.soak.samples import FILLS, Held, Sample, pieces_of
+from tests.soak.samples import FILL_SECONDS, FILL_SECONDS_OF, Held, Sample, pieces_of
 
 HOUR = 3600.0
 MEBIBYTE = 2.0**20
@@ -108,11 +108,22 @@ def test_a_leaking_worker_fails_the_soak_and_a_flat_one_does_not() -> None:
 
 def test_a_series_is_cut_at_another_process_and_where_something_is_loaded() -> None:
     samples = [
-        Sample(float(at), [Held("worker", pid, 0.0, at, 0, 0, 1, 1)])
+        Sample(float(at), [Held("worker", pid, -FILL_SECONDS, at, 0, 0, 1, 1)])
         for at, pid in ((1, 7), (2, 7), (3, 7), (4, 8))
     ]
     cut = pieces_of(samples, {"worker": [2.5], "other": [1.5]})
     assert cut == {"worker": [[(1.0, 1.0), (2.0, 2.0)], [(3.0, 3.0)], [(4.0, 4.0)]]}
+
+
+def test_what_a_process_fills_after_its_start_is_not_judged_and_a_leak_after_that_is() -> None:
+    for hourly, is_good in ((40.0, False), (0.0, True)):
+        samples = [
+            Sample(at, [Held("api", 1, 0.0, int(value * min(1.0, 0.5 + at / 1_200)), 0, 0, 1, 1)])
+            for at, value in memory(hourly=hourly)
+        ]
+        outcome = an_outcome()
+        judge_memory(outcome, samples, {}, plan(60), begin=0.0)
+        assert outcome.is_good is is_good, outcome.complaints
 
 
 @pytest.mark.parametrize(("hourly", "is_good"), [(400.0, False), (0.0, True)])
@@ -135,7 +146,7 @@ def test_a_store_is_judged_from_when_its_buffers_are_full_on(hourly: float, is_g
     assert found is not None
     assert found.is_judged
     (piece,) = outcome.memory["seaweedfs"]
-    assert piece[0][0] >= born - 300 + FILLS["seaweedfs"]
+    assert piece[0][0] >= born - 300 + FILL_SECONDS_OF["seaweedfs"]
 
 
 def test_a_lost_and_a_doubled_job_fail_the_soak() -> None:
