@@ -9,13 +9,13 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from gevent import monkey
+from services.api.patching import patch
 
 
 def main() -> int:
     """Serve until SIGTERM; requests that run are finished first."""
     # Before anything that makes a socket or a lock is imported: they then switch between requests.
-    monkey.patch_all()
+    patch()
     shared_metrics = Path(tempfile.mkdtemp(prefix="hemotriage-api-"))
     # prometheus_client looks for this when it is imported, and takes it from nowhere else.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared_metrics)

@@ -24,6 +24,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from services.api.app import create_app
 from services.api.context import EXTENSION
+from services.api.patching import lock_logs_natively
 from shared.errors import HemotriageError
 from shared.logging import configure_logging
 from shared.settings import Settings
@@ -156,7 +157,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        configure_logging(self._settings.log_level, service="api")
+        configure_logs(self._settings.log_level)
         # After the fork, which no thread survives.
         configure_tracing(self._settings, service="api")
         return create_app(self._settings, shared_metrics=self._shared_metrics)
@@ -180,6 +181,12 @@ def _log_uncaught(_: gevent.hub.Hub, context: object, *error: Any) -> None:
     _log.critical("uncaught error", exc_info=error)
 
 
+def configure_logs(level: str) -> None:
+    """Log from requests and from threads alike."""
+    configure_logging(level, service="api")
+    lock_logs_natively()
+
+
 def serve(shared_metrics: Path) -> int:
     """Serve until SIGTERM.
 
@@ -189,7 +196,7 @@ def serve(shared_metrics: Path) -> int:
     See `services.api.main`, which this module must be imported by.
     """
     settings = Settings()
-    configure_logging(settings.log_level, service="api")
+    configure_logs(settings.log_level)
     gevent.hub.Hub.print_exception = _log_uncaught
     # A refusal out of a thread of its pool is raised again where it is answered.
     gevent.hub.Hub.NOT_ERROR = (*gevent.hub.Hub.NOT_ERROR, HemotriageError)

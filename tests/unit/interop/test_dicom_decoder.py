@@ -33,7 +33,7 @@ from tests.waiting import eventually
 LOSSLESS = Coded(uid.JPEGLosslessSV1, rows=64, columns=64, photometric="RGB", planar=0)
 
 UNDER_GEVENT = """
-from gevent import monkey; monkey.patch_all()
+from services.api.patching import patch; patch()
 import gevent, io
 from gevent import get_hub
 from shared.errors import HemotriageError
