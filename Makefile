@@ -1,6 +1,8 @@
 # hemotriage. `make help` lists what there is.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-PEERS := orthanc orthanc-dicomweb dcmtk chromium prometheus kubernetes-client curl jq
+PEERS := orthanc orthanc-dicomweb dcmtk chromium prometheus curl jq
+# Where somebody else's package has it, a second one would undo all of the installation.
+PEERS += $(if $(shell command -v kubectl),,kubernetes-client)
 # Whoever breaks or measures a service wants the machine alone.
 ALONE := tests/faults tests/soak tests/bench
 VENV := .venv
