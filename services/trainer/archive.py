@@ -177,6 +177,8 @@ def _safe_parts(number: int, info: zipfile.ZipInfo) -> tuple[str, ...]:
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise UnsafeArchiveError(f"Entry {number} is no file.")
     name = info.filename.replace("\\", "/")
+    if not name:
+        raise ArchiveError(f"Entry {number} has no name.")
     path = PurePosixPath(name)
     if path.is_absolute() or PureWindowsPath(name).drive or ".." in path.parts:
         raise UnsafeArchiveError(f"Entry {number} leads out of the archive.")

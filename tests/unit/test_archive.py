@@ -126,6 +126,11 @@ def far_away() -> bytes:
     return bytes(data)
 
 
+def nameless() -> bytes:
+    """An entry whose name ends before it begins."""
+    return zipped({"Pro/0.png": CONTENT}).replace(b"Pro/0.png", b"\0ro/0.png")
+
+
 BAD: dict[str, tuple[bytes, type[ArchiveError], str]] = {
     "no zip": (b"\x1f\x8b gzip" * 100, NotAnArchiveError, "archive_not_zip"),
     "nothing": (b"", NotAnArchiveError, "archive_not_zip"),
@@ -140,6 +145,7 @@ BAD: dict[str, tuple[bytes, type[ArchiveError], str]] = {
     "absolute": (zipped({"/Pro/0.png": b"x"}), UnsafeArchiveError, "archive_unsafe"),
     "drive": (zipped({"C:/Pro/0.png": b"x"}), UnsafeArchiveError, "archive_unsafe"),
     "backslashes": (zipped({"Pro\\..\\..\\x": b"x"}), UnsafeArchiveError, "archive_unsafe"),
+    "no name": (nameless(), ArchiveError, "archive_unusable"),
     "link": (linked("Pro/0.png", stat.S_IFLNK), UnsafeArchiveError, "archive_unsafe"),
     "device": (linked("Pro/0.png", stat.S_IFCHR), UnsafeArchiveError, "archive_unsafe"),
     "a zip by name": (zipped({"Pro/0.zip": b"x"}), UnsafeArchiveError, "archive_unsafe"),
