@@ -31,8 +31,8 @@ from tests.log_scan import log_scan, pytest_runtest_logreport
 
 __all__ = ["log_scan", "pytest_runtest_logreport"]
 
-MOST_CONNECTED = 60
-"""Of the 200 that PostgreSQL takes: the tests' own 20, its processes, and listeners of modules."""
+MOST_CONNECTED = 150
+"""Of the 200 that PostgreSQL takes. Listeners on the tests' own engine last: some 50."""
 
 
 @pytest.fixture(scope="session")
