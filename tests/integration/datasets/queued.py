@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from shared.datasets.claim import (
-    claim,
-)
+from shared.datasets.claim import claim
 from shared.datasets.queue import request_upload
-from shared.datasets.states import (
-    DatasetClaim,
-)
+from shared.datasets.states import DatasetClaim
 from shared.db.session import Sessions
 
 LIMIT = 3

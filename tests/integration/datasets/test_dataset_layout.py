@@ -13,13 +13,8 @@ import pytest
 from services.trainer.dataset import read_dataset
 from services.trainer.dataset_store import DatasetDamagedError, fetch_dataset
 from shared.datasets.queries import get_record
-from shared.datasets.states import (
-    DatasetNotReadyError,
-)
-from shared.storage import (
-    ObjectMissingError,
-    training_image_key,
-)
+from shared.datasets.states import DatasetNotReadyError
+from shared.storage import ObjectMissingError, training_image_key
 from tests.datasets import drawn, ended, importing, upload
 from tests.integration.datasets.queued import asked
 

@@ -9,29 +9,15 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from shared.datasets.claim import (
-    ABANDONED,
-    Completion,
-    complete,
-    give_up,
-    hand_back,
-    renew,
-)
+from shared.datasets.claim import ABANDONED, Completion, complete, give_up, hand_back, renew
 from shared.datasets.queries import get_dataset
-from shared.datasets.states import (
-    DatasetSource,
-    DatasetStatus,
-    Imported,
-)
+from shared.datasets.states import DatasetSource, DatasetStatus, Imported
 from shared.db import models
 from shared.db.models import AuditRow, ReviewRow
 from shared.db.session import Sessions
 from shared.errors import DatasetError
 from shared.reviews.newest import last_review
-from shared.storage import (
-    ObjectMissingError,
-    StorageUnavailableError,
-)
+from shared.storage import ObjectMissingError, StorageUnavailableError
 from shared.storage.s3 import S3Store
 from tests.integration.datasets.queued import LEASE, LIMIT, asked, taken
 from tests.integration.jobs import finish, post, take

@@ -17,16 +17,11 @@ from sqlalchemy import select
 
 from shared.clock import utc_now
 from shared.datasets.queries import get_dataset
-from shared.datasets.states import (
-    DatasetStatus,
-)
+from shared.datasets.states import DatasetStatus
 from shared.datasets.uploads import sweep_uploads
 from shared.db.models import AuditRow
 from shared.settings import Settings
-from shared.storage import (
-    UPLOADS_PREFIX,
-    upload_key,
-)
+from shared.storage import UPLOADS_PREFIX, upload_key
 from shared.storage.s3 import S3Store
 from tests.datasets import drawn, ended, importing, upload, zipped
 from tests.integration.datasets.queued import taken

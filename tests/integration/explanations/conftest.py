@@ -16,11 +16,19 @@ from services.worker.inference import JobRunner
 from services.worker.patience import Patience
 from shared.db.listen import Listener
 from shared.db.session import Sessions
+from shared.explanations.states import Subject
 from shared.registry.catalogue import Catalogue
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from tests.factories import smear_bytes
+from tests.integration.explanations.asking import a_subject
 from tests.integration.posting import post
+
+
+@pytest.fixture
+def subject(sessions: Sessions, storage: S3Store, key_id: str) -> Subject:
+    """A result that may be explained."""
+    return a_subject(sessions, storage, key_id)
 
 
 @pytest.fixture

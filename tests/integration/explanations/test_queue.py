@@ -15,7 +15,6 @@ from shared.auth.tenants import DEFAULT_TENANT
 from shared.db import models
 from shared.db.listen import Listener
 from shared.db.models import AuditRow, ExplanationRow
-from shared.db.session import Sessions
 from shared.errors import CorruptImageError, NoResultError, NotFoundError
 from shared.explanations.claim import ABANDONED, complete, give_up, hand_back, renew
 from shared.explanations.method import Method
@@ -27,7 +26,6 @@ from shared.explanations.states import (
 from shared.explanations.watch import ExplanationWatch
 from shared.jobs.complete import complete as complete_jobs
 from shared.storage import StorageUnavailableError, explanation_key, job_of_key
-from shared.storage.s3 import S3Store
 from shared.triage.labels import Label
 from tests.integration.explanations.asking import (
     DOCUMENT,
@@ -41,11 +39,6 @@ from tests.integration.explanations.asking import (
 )
 from tests.integration.jobs import LEASE, a_result, count, post, take
 from tests.waiting import eventually
-
-
-@pytest.fixture
-def subject(sessions: Sessions, storage: S3Store, key_id: str) -> Subject:
-    return a_subject(sessions, storage, key_id)
 
 
 def test_the_words_of_the_schema_are_those_of_the_code() -> None:

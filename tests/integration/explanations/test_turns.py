@@ -8,13 +8,11 @@ import pytest
 from sqlalchemy import text
 
 from shared.auth.tenants import DEFAULT_TENANT
-from shared.db.session import Sessions
 from shared.errors import CorruptImageError, UnknownModelError
 from shared.explanations.claim import complete, give_up
 from shared.explanations.method import Method
 from shared.explanations.queue import read
-from shared.explanations.states import ExplanationStatus, NoPredictionError, Subject
-from shared.storage.s3 import S3Store
+from shared.explanations.states import ExplanationStatus, NoPredictionError
 from tests.integration.explanations.asking import (
     DOCUMENT,
     LIMIT,
@@ -27,11 +25,6 @@ from tests.integration.explanations.asking import (
     taken,
     wanted,
 )
-
-
-@pytest.fixture
-def subject(sessions: Sessions, storage: S3Store, key_id: str) -> Subject:
-    return a_subject(sessions, storage, key_id)
 
 
 def test_who_waits_comes_first_then_what_was_asked_for_then_what_was_not(
