@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz.child import GUIDED_BY
-from tests.fuzz.run import fuzz
+from tests.fuzz.run import fuzz, with_its_own_peak
 from tests.fuzz.targets import TARGETS, refuses_or_parses
 
 
@@ -21,6 +23,19 @@ def test_valid_files_are_parsed_or_refused(name: str) -> None:
 
 def test_every_target_is_guided() -> None:
     assert GUIDED_BY.keys() == TARGETS.keys()
+
+
+def test_a_child_does_not_begin_with_the_memory_of_whoever_started_it() -> None:
+    held = b"\1" * (256 * 1024**2)
+    peak = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    command = with_its_own_peak([sys.executable, "-c", peak])
+    said = subprocess.run(command, capture_output=True, check=True).stdout
+    assert int(said) < len(held) / 2
+
+
+def test_a_child_says_how_it_ended() -> None:
+    command = with_its_own_peak([sys.executable, "-c", "import sys; sys.exit(71)"])
+    assert subprocess.run(command, check=False).returncode == 71
 
 
 @pytest.mark.exhaustive
