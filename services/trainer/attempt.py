@@ -14,6 +14,7 @@ import tensorflow as tf
 from services.trainer.dataset import Dataset, read_dataset
 from services.trainer.dataset_store import fetch_dataset
 from services.trainer.finish import RECORD, REFUSED, run_folder
+from services.trainer.folders import DATASETS
 from services.trainer.groups import write_whole
 from services.trainer.plan import Recipe, make_plan
 from services.trainer.register import make_version
@@ -96,7 +97,7 @@ def _fetched(
     run = get_training(sessions, run_id)
     reports.begin(run.attempts, _device())
     storage = S3Store(settings, pool_size=1)
-    folder = settings.trainer_work / "datasets"
+    folder = settings.trainer_work / DATASETS
     dataset = read_dataset(fetch_dataset(storage, sessions, run.dataset_id, folder))
     name = get_dataset(sessions, run.dataset_id).name
     base = _base(run, Catalogue(settings, sessions, storage))

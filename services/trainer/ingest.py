@@ -15,6 +15,7 @@ from services.trainer.archive import extract
 from services.trainer.class_folders import SUFFIXES, ClassFolders
 from services.trainer.dataset_store import DatasetDamagedError, fetch_dataset, store_images
 from services.trainer.device_lock import device_lock
+from services.trainer.folders import DATASETS, FEATURES
 from services.trainer.importing import ImportReport, import_dataset
 from services.trainer.leaks import OtherSet
 from shared.datasets.queries import ReadyDataset, ready_datasets
@@ -25,7 +26,6 @@ from shared.settings import Settings
 from shared.storage import ObjectMissingError, ObjectStore, upload_key
 from shared.triage.labels import LABELS, Label
 
-_FEATURES = "features"  # as `services.trainer.tools` has it, which loads TensorFlow
 _MOST_GROWTH = 4
 """Times the largest accepted zip that one may unpack to; BMP and TIFF are packed well."""
 
@@ -54,7 +54,7 @@ class Ingest:
         self._sessions = sessions
         self._storage = storage
         self._work = settings.trainer_work
-        self._versions = settings.trainer_work / "datasets"
+        self._versions = settings.trainer_work / DATASETS
         self._found = settings.trainer_work / "found"
         self.imports = settings.trainer_work / "imports"
 
@@ -115,7 +115,7 @@ class Ingest:
         """Remove what frozen layers gave, of all images, unless a run reads it: then a while on."""
         with device_lock(self._work) as lock:
             if lock is not None:
-                shutil.rmtree(self._work / _FEATURES, ignore_errors=True)
+                shutil.rmtree(self._work / FEATURES, ignore_errors=True)
                 stale.unlink()
 
     def _collect(self, held: DatasetClaim, folders: ClassFolders, archive: Path) -> _Collected:

@@ -8,6 +8,7 @@ from services.trainer.change_control import Judged, judge
 from services.trainer.dataset import Dataset, read_dataset
 from services.trainer.dataset_store import DatasetDamagedError, fetch_dataset
 from services.trainer.evaluate import read_part
+from services.trainer.folders import DATASETS
 from services.trainer.measuring import CarryOn
 from services.trainer.unseen import exposure_of
 from shared.datasets.queries import get_dataset
@@ -59,7 +60,7 @@ class Judging:
         return judge(candidate, champion, part, policy, test_set=test_set, carry_on=carry_on)
 
     def _images(self, test_set: DatasetVersion) -> Dataset:
-        folder = self._settings.trainer_work / "datasets"
+        folder = self._settings.trainer_work / DATASETS
         dataset = read_dataset(fetch_dataset(self._storage, self._sessions, test_set.id, folder))
         if dataset.version != test_set.version:  # of files that were fetched a while ago
             raise DatasetDamagedError("In the trainer's folder.")

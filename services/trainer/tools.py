@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.trainer.features import FeatureCache
+from services.trainer.folders import FEATURES
 from services.trainer.train import Tools
 from shared.models.predictor import Predictor
 from shared.models.pretrained import PretrainedWeights
@@ -24,4 +25,4 @@ def make_tools(settings: InferenceSettings, work: Path, teacher: str | None) -> 
         predictor = Predictor.load(version, settings)
         teach = lambda images: predictor.predict(images).calibrated  # noqa: E731
     weights = PretrainedWeights(settings.pretrained_dir)
-    return Tools(weights, FeatureCache(work / "features"), teach)
+    return Tools(weights, FeatureCache(work / FEATURES), teach)
