@@ -27,6 +27,7 @@ from services.api.context import EXTENSION
 from services.api.patching import lock_logs_natively
 from shared.errors import HemotriageError
 from shared.logging import configure_logging
+from shared.memory import return_large_blocks
 from shared.settings import Settings
 from shared.telemetry.tracing import configure_tracing
 
@@ -59,10 +60,23 @@ class Worker(GeventWorker):  # type: ignore[misc]
     gunicorn's own would wait for its whole grace for each connection that a client keeps open.
     """
 
+    sockets: list[Any]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._clients: dict[gevent.Greenlet, socket.socket] = {}
         self._idle: set[socket.socket] = set()
+
+    def patch(self) -> None:
+        """Take the listening sockets as gevent's.
+
+        gunicorn's own would patch everything once more first, the locks of logging too:
+        `services.api.patching` leaves those out.
+        """
+        self.sockets = [
+            socket.socket(one.FAMILY, socket.SOCK_STREAM, fileno=one.sock.detach())
+            for one in self.sockets
+        ]
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
         """Serve one connection."""
@@ -197,6 +211,7 @@ def serve(shared_metrics: Path) -> int:
     """
     settings = Settings()
     configure_logs(settings.log_level)
+    return_large_blocks()
     gevent.hub.Hub.print_exception = _log_uncaught
     # A refusal out of a thread of its pool is raised again where it is answered.
     gevent.hub.Hub.NOT_ERROR = (*gevent.hub.Hub.NOT_ERROR, HemotriageError)

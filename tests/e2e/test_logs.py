@@ -98,6 +98,14 @@ def test_every_line_of_every_process_is_one_json_object(service: LocalService) -
     assert services >= {"api", "worker"}
 
 
+def test_the_api_starts_without_a_warning_of_a_library(service: LocalService) -> None:
+    """Such as gevent's where all is patched a second time, the locks of logging too."""
+    service.ensure_alive()
+    service.applications["api"].restart()
+    warned = [line for line in lines_of(service, "api") if line["message"] == "warning"]
+    assert warned == []
+
+
 def test_what_nobody_catches_is_one_json_object_that_tells_of_no_patient() -> None:
     program = textwrap.dedent(FAILING).replace("{said}", f"born {BIRTH_DATE}")
     done = subprocess.run(

@@ -263,5 +263,5 @@ WORK = [
     ),
     Event("key-rotated", rotate_key, disturbs=False),
     Event("orphan-left", leave_orphan, disturbs=False),
-    Event("backed-up", back_up),
+    Event("backed-up", back_up, lines=("looked for later.*BackupRunsError",)),
 ]
