@@ -1,20 +1,19 @@
-"""What the C library keeps of memory that was freed."""
+"""How the C library keeps memory that was freed."""
 
 from __future__ import annotations
 
 import ctypes
 
-_M_MMAP_THRESHOLD = -3  # glibc's malloc.h
-_LARGE_BYTES = 1024**2
+_M_ARENA_MAX = -8  # glibc's malloc.h
 
 
-def return_large_blocks() -> None:
-    """Have blocks of a MiB and more, decoded images, go back to the system when they are freed.
+def share_one_heap() -> None:
+    """Have all threads of this process take memory from one heap; to be called before they start.
 
-    The threshold of glibc rises to the largest block that was ever freed (mallopt(3),
-    "M_MMAP_THRESHOLD"). Images then lie between small objects in the heaps of all threads, which
-    fill up over an hour. A C library without such a setting is left as it is.
+    glibc gives each thread one of up to eight heaps a core (mallopt(3), "M_ARENA_MAX"). Where any
+    thread may decode any image, each heap fills, over an hour, up to what the largest images need.
+    A C library without such a setting is left as it is.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_ARENA_MAX, 1)

@@ -27,7 +27,7 @@ from services.api.context import EXTENSION
 from services.api.patching import lock_logs_natively
 from shared.errors import HemotriageError
 from shared.logging import configure_logging
-from shared.memory import return_large_blocks
+from shared.memory import share_one_heap
 from shared.settings import Settings
 from shared.telemetry.tracing import configure_tracing
 
@@ -211,7 +211,7 @@ def serve(shared_metrics: Path) -> int:
     """
     settings = Settings()
     configure_logs(settings.log_level)
-    return_large_blocks()
+    share_one_heap()
     gevent.hub.Hub.print_exception = _log_uncaught
     # A refusal out of a thread of its pool is raised again where it is answered.
     gevent.hub.Hub.NOT_ERROR = (*gevent.hub.Hub.NOT_ERROR, HemotriageError)

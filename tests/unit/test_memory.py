@@ -1,4 +1,4 @@
-"""A process that decodes images does not keep their memory."""
+"""Threads that decode images, one at a time, do not each keep the memory of the largest."""
 
 from __future__ import annotations
 
@@ -7,24 +7,40 @@ import sys
 
 import pytest
 
-SCRIPT = """
+IMAGE_BYTES = 12 * 1024**2
+THREADS = 6
+SCRIPT = f"""
+import threading
 import psutil
-from shared.memory import return_large_blocks
+from shared.memory import share_one_heap
 
-if {settled}:
-    return_large_blocks()
-largest = bytearray(b"x" * 24 * 1024**2)
-del largest
+if {{settled}}:
+    share_one_heap()
+larger = bytearray(b"x" * 2 * {IMAGE_BYTES})  # from now on the heaps take blocks of its size
+del larger
+turn, done, end = threading.Lock(), threading.Semaphore(0), threading.Event()
+
+def decode() -> None:
+    with turn:
+        image = bytearray({IMAGE_BYTES})
+        image[:] = b"x" * len(image)
+        del image
+    done.release()
+    end.wait()
+
+threads = [threading.Thread(target=decode) for _ in range({THREADS})]
 before = psutil.Process().memory_info().rss
-image = bytearray(b"x" * 12 * 1024**2)
-del image
+for thread in threads:
+    thread.start()
+    done.acquire()
 print(psutil.Process().memory_info().rss - before)
+end.set()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that keeps it")
+@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that has several heaps")
 @pytest.mark.parametrize(("settled", "keeps"), [(True, False), (False, True)])
-def test_the_memory_of_a_freed_image_goes_back(*, settled: bool, keeps: bool) -> None:
+def test_threads_share_the_memory_of_one_heap(*, settled: bool, keeps: bool) -> None:
     command = [sys.executable, "-c", SCRIPT.format(settled=settled)]
     kept = int(subprocess.run(command, capture_output=True, check=True).stdout)
-    assert (kept > 8 * 1024**2) is keeps, f"{kept} bytes are kept"
+    assert (kept > THREADS * IMAGE_BYTES) is keeps, f"{kept} bytes are kept"
