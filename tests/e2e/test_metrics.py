@@ -115,16 +115,16 @@ def prometheus(service: LocalService, tmp_path: Path) -> Iterator[str]:
 def asked(prometheus: str, expression: str) -> list[dict[str, Any]]:
     answer = httpx.get(
         f"{prometheus}/api/v1/query", params={"query": expression}, trust_env=False
-    ).json()
-    assert answer["status"] == "success", (expression, answer)
-    result: list[dict[str, Any]] = answer["data"]["result"]
+    ).raise_for_status()
+    assert answer.json()["status"] == "success", (expression, answer.text)
+    result: list[dict[str, Any]] = answer.json()["data"]["result"]
     return result
 
 
 def are_up(prometheus: str, count: int) -> bool:
     try:
         return len(asked(prometheus, "up == 1")) == count
-    except httpx.HTTPError:
+    except httpx.HTTPError:  # it refuses, or answers 503, until it has started
         return False
 
 
