@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 
@@ -38,7 +39,7 @@ end.set()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that has several heaps")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has several heaps")
 @pytest.mark.parametrize(("settled", "keeps"), [(True, False), (False, True)])
 def test_threads_share_the_memory_of_one_heap(*, settled: bool, keeps: bool) -> None:
     command = [sys.executable, "-c", SCRIPT.format(settled=settled)]
