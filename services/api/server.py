@@ -16,7 +16,7 @@ from typing import Any
 
 import gevent
 import gevent.hub
-from gevent.monkey import get_original
+from gevent.monkey import get_original, is_module_patched
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.workers.ggevent import GeventWorker
@@ -208,7 +208,12 @@ def serve(shared_metrics: Path) -> int:
         shared_metrics: The folder in which processes count together; removed at the end.
 
     See `services.api.main`, which this module must be imported by.
+
+    Raises:
+        RuntimeError: `services.api.patching.patch` was not called.
     """
+    if not is_module_patched("socket"):  # a process would wait in `accept` and answer nobody
+        raise RuntimeError("services.api.patching.patch must be called first")
     settings = Settings()
     configure_logs(settings.log_level)
     share_one_heap()

@@ -24,7 +24,8 @@ PROGRAM = """
 import os, pathlib, tempfile
 folder = pathlib.Path(tempfile.mkdtemp())
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-import services.api.main
+from services.api.patching import patch
+patch()
 from services.api import app, pace, server
 pace.PacedBody.__init__.__kwdefaults__.update(grace_seconds=1.0, bytes_a_second=4096)
 app.DRAIN_SECONDS = 2.0
