@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import click
 from sqlalchemy.exc import OperationalError
 
 from services.cli.operator import operator_settings
-from services.cli.replaying import CANNOT_EXIT_CODE, Replay, record_of, replay
 from shared.auth.tenants import EVERY_TENANT
 from shared.db.session import create_database, create_sessions
 from shared.errors import ConflictError, HemotriageError
@@ -21,6 +22,13 @@ from shared.jobs.replayed import record_replay
 from shared.jobs.requeue import dead_letters, requeue
 from shared.jobs.states import Status
 from shared.triage.compare import Difference
+
+if TYPE_CHECKING:
+    from services.cli.replaying import Replay
+
+CANNOT_EXIT_CODE = 2
+
+_REPLAYING = "services.cli.replaying"  # the worker's code, which only its image has
 
 
 @click.group("jobs")
@@ -79,15 +87,16 @@ def replay_job(job_id: uuid.UUID, *, as_json: bool) -> None:
     identical, but for rounding at most; 1: it differs; 2: the job cannot be replayed.
     """
     with _or_cannot(job_id, as_json=as_json):
+        replaying = importlib.import_module(_REPLAYING)
         settings = operator_settings()
         sessions = create_sessions(create_database(settings, pool_size=2))
         job = get_job(sessions, job_id, tenant=EVERY_TENANT)
         try:
-            found = replay(settings, sessions, job)
+            found = replaying.replay(settings, sessions, job)
         except HemotriageError as error:
             record_replay(sessions, job_id, outcome="cannot", code=error.code)
             raise
-        record_replay(sessions, job_id, **record_of(found))
+        record_replay(sessions, job_id, **replaying.record_of(found))
     click.echo(json.dumps(found.as_dict()) if as_json else "\n".join(_told(found)))
     if found.outcome == "differs":
         raise click.exceptions.Exit(1)

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import click
 
+from services.cli.jobs import CANNOT_EXIT_CODE
 from services.worker.batcher import Batcher
 from services.worker.patience import Patience
 from services.worker.runtime import Runtime
@@ -30,7 +31,6 @@ from shared.triage.compare import ABSENT, Difference, differences
 from shared.triage.policy import POLICIES
 from shared.triage.result import FieldResult, ModelReference, TriageResult
 
-CANNOT_EXIT_CODE = 2
 _OF_THE_RUN = ("/created_at", "/timings_ms")
 _SURROUNDINGS = tuple(f"/provenance/{name}" for name in ("software", "computed_by", "decoded_by"))
 _DECISIONS = ("prediction", "urgency", "within_hours", "requires_review", "reasons")

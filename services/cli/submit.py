@@ -29,8 +29,7 @@ _UNSUCCESSFUL = (Status.FAILED, Status.DEAD, Status.CANCELLED)
 @click.option(
     "--priority",
     type=click.Choice([str(priority) for priority in Priority]),
-    default=str(Priority.ROUTINE),
-    show_default=True,
+    help="Left out: that of the order, or routine.",
 )
 @click.option("--accession-number", help="Of the order, kept with the job.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it.")
@@ -39,7 +38,7 @@ def command(
     files: tuple[Path, ...],
     *,
     model: str,
-    priority: str,
+    priority: str | None,
     accession_number: str | None,
     wait: bool,
     as_json: bool,
@@ -48,9 +47,8 @@ def command(
 
     Goes to the service of HEMOTRIAGE_URL and HEMOTRIAGE_API_KEY, or to that of `make run`.
     """
-    fields = {"model": model, "priority": priority}
-    if accession_number:
-        fields["accession_number"] = accession_number
+    named = {"model": model, "priority": priority, "accession_number": accession_number}
+    fields = {name: value for name, value in named.items() if value}
     with Client(*service_address()) as client:
         accepted = client.submit(files, fields=fields)
         job = client.wait(accepted.id) if wait else None

@@ -10,7 +10,6 @@ import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from alembic.migration import MigrationContext
 from psycopg2 import extensions
 from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, func, select, text
 from sqlalchemy.exc import OperationalError
@@ -87,11 +86,6 @@ def moment(connection: Connection) -> dt.datetime:
     """When the transaction began, by the database's clock."""
     found: dt.datetime = connection.execute(select(func.now())).scalar_one()
     return found
-
-
-def revision_of(connection: Connection) -> str | None:
-    """The schema's revision; None in an empty database."""
-    return MigrationContext.configure(connection).get_current_revision()
 
 
 def tables_of(connection: Connection) -> MetaData:

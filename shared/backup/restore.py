@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData, select, text
 
 from shared import audit
 from shared.audit.put_back import put_back_checkpoints
-from shared.backup.database import revision_of, tables_of
+from shared.backup.database import tables_of
 from shared.backup.errors import (
     BackupDamagedError,
     NotEmptyError,
@@ -29,7 +27,7 @@ from shared.backup.objects import put_back, read_list
 from shared.backup.place import OBJECT_LIST, BackupPlace
 from shared.backup.tables import hash_table, load_table, set_sequence, table_path
 from shared.backup.take import Told
-from shared.db.migrate import alembic_config, downgrade, upgrade
+from shared.db.migrate import downgrade, is_known, revision_of, upgrade
 from shared.db.session import create_sessions
 from shared.storage import NamedObject, ObjectStore
 
@@ -67,7 +65,8 @@ def restore_backup(
     """
     folder = place.folder(name)
     manifest = Manifest.read(folder)
-    _check_known(manifest.revision)
+    if not is_known(manifest.revision):
+        raise SchemaMismatchError(f"The backup is at {manifest.revision}, which is newer.")
     if damaged := damaged_files(manifest, folder):
         raise BackupDamagedError(", ".join(path.name for path in damaged))
     storage.ensure_bucket()
@@ -83,13 +82,6 @@ def restore_backup(
     with sessions.begin() as session:
         audit.record(session, _OPERATOR, "backup.restored", backup=folder.name)
     return manifest
-
-
-def _check_known(revision: str) -> None:
-    try:
-        ScriptDirectory.from_config(alembic_config()).get_revision(revision)
-    except CommandError as error:
-        raise SchemaMismatchError(f"The backup is at {revision}, which is newer.") from error
 
 
 def _check_empty(engine: Engine, storage: ObjectStore) -> None:

@@ -17,7 +17,6 @@ from shared import __version__
 from shared.backup.database import (
     moment,
     removals_kept_out,
-    revision_of,
     snapshot,
     tables_of,
 )
@@ -27,7 +26,7 @@ from shared.backup.objects import keep_objects, list_named
 from shared.backup.place import BackupPlace
 from shared.backup.tables import dump_table, read_sequences, table_path
 from shared.clock import utc_now
-from shared.db.migrate import alembic_config
+from shared.db.migrate import alembic_config, revision_of
 from shared.storage import ObjectStore
 
 _NAMES = "names.jsonl.gz"

@@ -15,6 +15,9 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from psycopg2 import errorcodes
 from sqlalchemy import Connection, Engine, event, func, select
 from sqlalchemy.exc import OperationalError
@@ -63,6 +66,20 @@ def upgrade(
         MigrationBlockedError: Some table was in use all that time. What was applied before stays.
     """
     _migrate(engine, command.upgrade, revision, lock_seconds, patience_seconds)
+
+
+def is_known(revision: str | None) -> bool:
+    """Whether a revision is none yet, or one that this release has; else it is of a newer one."""
+    try:
+        ScriptDirectory.from_config(alembic_config()).get_revision(revision or "base")
+    except CommandError:
+        return False
+    return True
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The schema's revision; None in an empty database."""
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def lock_schema(connection: Connection) -> None:

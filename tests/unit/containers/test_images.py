@@ -67,6 +67,7 @@ def copy_into(folder: Path, image: str) -> None:
         ("api", ("services.api.main", "services.api.server")),
         ("api", ("services.cli.migrate", "services.cli.relay")),
         ("api", ("services.cli.keys", "services.cli.models")),
+        ("api", ("services.cli.jobs", "services.cli.webhooks")),
         ("api", ("services.cli.audit", "services.cli.backup", "services.cli.restore")),
         ("api", ("services.cli.erase", "services.cli.holds", "services.cli.retention")),
         ("api", ("services.gateway.main",)),
