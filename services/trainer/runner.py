@@ -7,7 +7,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from services.trainer.child_process import TrainingChild
@@ -147,6 +148,23 @@ class Runner:
             _log.warning("no heartbeat", extra={"error": type(error).__name__})
             return True
 
+    @contextmanager
+    def _beating(self, held: TrainingClaim, heard: Heard) -> Iterator[None]:
+        """Renew the lease meanwhile: to store a version may take longer than it lasts."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(self._settings.lease_seconds / _BEATS_A_LEASE):
+                self._beat(held, heard)
+
+        beating = threading.Thread(target=beat, name="beating", daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beating.join()
+
     def _renew(self, held: TrainingClaim, heard: Heard) -> bool:
         told = heard.told[:]
         holds = renew(
@@ -167,7 +185,8 @@ class Runner:
         while True:
             try:
                 if self._renew(held, heard):
-                    ending()
+                    with self._beating(held, heard):
+                        ending()
             except (*OUTAGES, TransientError) as error:
                 _log.warning("waiting for a server", extra={"error": type(error).__name__})
             except Exception as error:  # the trainer must outlive whatever it meets

@@ -35,6 +35,7 @@ from shared.triage.calibration import Calibration
 RUN = "run.json"
 WEIGHTS = "model.weights.h5"
 _MIB = 1024
+_OF_HASH = 8
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,12 @@ class Study:
     work: Path
 
     def run_folder(self, plan: TrainingPlan) -> Path:
-        """Where a run is kept: one folder a plan, so that no plan finds another's weights."""
-        return self.work / f"{plan.architecture}-{self.split.protocol}-{plan.recipe}-{plan.digest}"
+        """Where a run is kept: one folder a plan and a split.
+
+        No plan finds another's weights, and no split those that its test part may have trained.
+        """
+        name = f"{plan.architecture}-{self.split.protocol}-{plan.recipe}-{plan.digest}"
+        return self.work / f"{name}-{self.split.hash[:_OF_HASH]}"
 
 
 def run_study(study: Study, tools: Tools) -> dict[str, Any]:

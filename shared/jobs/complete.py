@@ -159,7 +159,8 @@ def give_up(sessions: Sessions, held: Claim, error: Exception, *, max_attempts: 
 
     A `PermanentError` fails the job at once. A `TransientError` is an outage of something else: the
     job goes back to its queue, later each time, until it expires. Anything else counts against
-    the job, and after `max_attempts` of it the job is dead; after a crash it runs alone.
+    the job, and after `max_attempts` of it the job is dead. After a crash it runs alone, and so
+    it does after an error that nobody foresaw, which may be this process's and not the job's.
     """
     if isinstance(error, PermanentError):
         _fail(sessions, held, error)
@@ -212,7 +213,8 @@ def _retry(sessions: Sessions, held: Claim, error: HemotriageError) -> None:
 def _count(sessions: Sessions, held: Claim, error: Exception, max_attempts: int) -> None:
     code = error.code if isinstance(error, HemotriageError) else HemotriageError.code
     crashed = isinstance(error, AttemptCrashedError)
-    counted = {"failures": JobRow.failures + 1, "isolated": JobRow.isolated | crashed}
+    is_suspect = crashed or not isinstance(error, HemotriageError)
+    counted = {"failures": JobRow.failures + 1, "isolated": JobRow.isolated | is_suspect}
     with sessions.begin() as session:
         row = transition_held(
             session,

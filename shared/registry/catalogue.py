@@ -18,7 +18,13 @@ from shared.errors import ModelArtefactError, UnknownModelError
 from shared.models.registry import ModelRegistry, ModelVersion, parse_reference
 from shared.outage import is_outage
 from shared.registry.aliases import read_aliases
-from shared.registry.states import Alias, AliasTarget, NoChampionError, VersionUnreachableError
+from shared.registry.states import (
+    Alias,
+    AliasTarget,
+    NoChampionError,
+    VersionNotKeptError,
+    VersionUnreachableError,
+)
 from shared.registry.versions import (
     SHIPPED_NUMBERS,
     Registered,
@@ -148,7 +154,7 @@ class Catalogue:
             UnknownModelError: There is no such version.
             ModelArtefactError: An artefact in the object store is not the one of the version.
             ObjectMissingError: An artefact is gone.
-            TransientError: Database or object store do not answer.
+            TransientError: Database or object store do not answer, or there is no room for it.
         """
         try:
             found = self.get(name, version)
@@ -169,7 +175,10 @@ class Catalogue:
         content = storage.get(artefact_key(sha256))
         if _sha256(content) != sha256:
             raise ModelArtefactError(f"{path.name} of {version} is another one in the store.")
-        _write_whole(path, content)
+        try:
+            _write_whole(path, content)
+        except OSError as error:
+            raise VersionNotKeptError from error
 
     def _found(self, name: str, version: int) -> ModelVersion:
         if version <= SHIPPED_NUMBERS:

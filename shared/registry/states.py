@@ -69,6 +69,12 @@ class VersionUnreachableError(TransientError):
     code = "database_unavailable"
 
 
+class VersionNotKeptError(TransientError):
+    """There is no room for a model version on this machine."""
+
+    code = "model_not_kept"
+
+
 class RolledBackError(ConflictError):
     """Another version is champion than the one that was to go."""
 

@@ -93,9 +93,9 @@ def test_a_result_of_another_job_is_refused(sessions, storage, key_id) -> None:
 
 def test_an_unexpected_error_is_tried_again_and_not_for_ever(sessions, storage, key_id) -> None:
     job = post(sessions, storage, key_id).job
-    for _ in range(MAX_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
         held = take(sessions, job)
-        assert not held.isolated
+        assert held.isolated == (attempt > 0), "it may be the process that is broken"
         give_up(sessions, held, ValueError("a bug"), max_attempts=MAX_ATTEMPTS)
     dead = get_job(sessions, job.id, tenant=DEFAULT_TENANT)
     assert (dead.status, dead.error.code) == (Status.DEAD, "internal_error")

@@ -83,9 +83,9 @@ class Model:
     def queue(self) -> None:
         self.status, self.error, self.holder = Status.QUEUED, None, None
 
-    def count_failure(self, error: str, *, crashed: bool) -> None:
+    def count_failure(self, error: str) -> None:
         self.failures += 1
-        self.isolated |= crashed
+        self.isolated = True
         if self.failures >= MAX_ATTEMPTS:
             self.end(Status.DEAD, error)
         else:
@@ -202,11 +202,11 @@ class JobLife(RuleBasedStateMachine):
 
     def meet_a_bug(self, held: Claim) -> None:
         if self._give_up(held, ValueError()):
-            self.models[held.job_id].count_failure("internal_error", crashed=False)
+            self.models[held.job_id].count_failure("internal_error")
 
     def crash(self, held: Claim) -> None:
         if self._give_up(held, AttemptCrashedError()):
-            self.models[held.job_id].count_failure("attempt_crashed", crashed=True)
+            self.models[held.job_id].count_failure("attempt_crashed")
 
     def _give_up(self, held: Claim, error: Exception) -> bool:
         give_up(self.sessions, held, error, max_attempts=MAX_ATTEMPTS)
@@ -220,7 +220,7 @@ class JobLife(RuleBasedStateMachine):
     def hang(self, held: Claim) -> None:
         hand_back(self.sessions, [held], suspects=[held], max_attempts=MAX_ATTEMPTS)
         if self.models[held.job_id].holder == held:
-            self.models[held.job_id].count_failure("attempt_hung", crashed=True)
+            self.models[held.job_id].count_failure("attempt_hung")
 
     def fall_silent(self, held: Claim) -> None:
         with self.sessions.begin() as session:
@@ -250,7 +250,7 @@ class JobLife(RuleBasedStateMachine):
         sweep_leases(self.sessions, max_attempts=MAX_ATTEMPTS, lease_seconds=LEASE)
         for model in self.models.values():
             if model.status is Status.RUNNING and model.lease_ended:
-                model.count_failure("lease_expired", crashed=True)
+                model.count_failure("lease_expired")
 
     @rule()
     def sweep_expired(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from services.trainer.device_lock import device_lock
-from services.trainer.finish import run_folder
+from services.trainer.finish import finish, run_folder
 from services.trainer.runner import Runner
 from shared.db.models import TrainingRunRow
 from shared.db.session import Sessions
@@ -24,6 +25,8 @@ from shared.trainings.queue import cancel, events, get_training, request
 from shared.trainings.states import EventKind, TrainingRun, TrainingStatus
 from tests.trainings import a_ready_dataset, a_request
 from tests.waiting import eventually
+
+LEASE_SECONDS = 2
 
 Start = Callable[[], tuple[threading.Event, threading.Thread]]
 
@@ -42,7 +45,7 @@ def start(
     monkeypatch.setattr("services.trainer.runner.LOOK_SECONDS", 0.1)
     for name, value in {**servers.environment(), "HEMOTRIAGE_TRAINER_WORK": str(work)}.items():
         monkeypatch.setenv(name, value)
-    own = settings.model_copy(update={"trainer_work": work, "lease_seconds": 2})
+    own = settings.model_copy(update={"trainer_work": work, "lease_seconds": LEASE_SECONDS})
     storage = S3Store(own, pool_size=1)
     running: list[tuple[threading.Event, threading.Thread]] = []
 
@@ -171,6 +174,22 @@ def test_a_lost_database_stops_no_training(sessions, start, ask, database) -> No
     eventually(lambda: lease_of(sessions, run) > before + dt.timedelta(seconds=3), 30)
     assert child.is_running()
     assert get_training(sessions, run.id).attempts == 1
+
+
+def test_a_slow_store_costs_no_trainer_its_run(sessions, start, ask, monkeypatch) -> None:
+    held: list[dt.timedelta] = []
+
+    def slowly(*arguments: object) -> bool:
+        time.sleep(3 * LEASE_SECONDS)
+        held.append(lease_of(sessions, run) - dt.datetime.now(dt.UTC))
+        return finish(*arguments)
+
+    monkeypatch.setattr("services.trainer.runner.finish", slowly)
+    run = ask("slow store")
+    start()
+    done = ended(sessions, run)
+    assert (done.status, done.attempts) == (TrainingStatus.SUCCEEDED, 1)
+    assert held[0] > dt.timedelta(0)
 
 
 def lease_of(sessions: Sessions, run: TrainingRun) -> dt.datetime:

@@ -88,8 +88,9 @@ class OpenVINOEngine:
 
     def predict(self, images: Pixels) -> Outputs:
         """See `Engine.predict`."""
-        probabilities = np.empty((len(images), len(LABELS)), np.float32)
-        features = np.empty((len(images), self._width), np.float32)
+        # A row that nothing is written to must not be taken for a result.
+        probabilities = np.full((len(images), len(LABELS)), np.nan, np.float32)
+        features = np.full((len(images), self._width), np.nan, np.float32)
         maps: dict[int, NDArray[np.float32]] = {}
 
         def keep(request: ov.InferRequest, index: int) -> None:
