@@ -173,10 +173,12 @@ def with_element(data: bytes, extra: bytes) -> bytes:
 
 
 def deflated_bomb(megabytes: int) -> bytes:
-    """A small file that inflates to so many megabytes."""
+    """A small file that inflates to so many megabytes: an image behind a large private element."""
     plain = in_syntax(uid.DeflatedExplicitVRLittleEndian, field())
     start = 144 + struct.unpack_from("<I", plain, 140)[0]
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    head = element(0x0009, 0x1001, b"UN", megabytes * 1024**2)
-    body = b"".join(deflater.compress(b"\0" * 1024**2) for _ in range(megabytes))
-    return plain[:start] + deflater.compress(head) + body + deflater.flush()
+    deflated = deflater.compress(element(0x0009, 0x1001, b"UN", megabytes * 1024**2))
+    for _ in range(megabytes):
+        deflated += deflater.compress(b"\0" * 1024**2)
+    deflated += deflater.compress(zlib.decompress(plain[start:], -zlib.MAX_WBITS))
+    return plain[:start] + deflated + deflater.flush()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from flask import request
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from services.api.uploads import is_form
@@ -19,6 +20,7 @@ MEDIA_TYPES = ("application/zip", "application/x-zip-compressed")
 
 _FILE = "file"
 _CHUNK = 64 * 1024
+_MOST_GATHERED = 4 * _CHUNK
 _MOST_PARTS = 16
 _MOST_FIELD_CHARACTERS = 1024
 
@@ -67,7 +69,8 @@ class ArchiveUpload:
 
     def _of_form(self, stream: IO[bytes], boundary: bytes) -> Iterator[bytes]:
         """The file's content; fields before and behind it are kept on the way."""
-        decoder = MultipartDecoder(boundary, max_parts=_MOST_PARTS)
+        # Without a bound it would gather whatever comes in front of a boundary that never comes.
+        decoder = MultipartDecoder(boundary, _MOST_GATHERED, max_parts=_MOST_PARTS)
         field: str | None = None
         has_file = False
         try:
@@ -79,13 +82,15 @@ class ArchiveUpload:
                         raise NoArchiveError
                     field, has_file = None, True
                 elif isinstance(event, Field):
+                    if not event.name:  # its text would be taken for the file's
+                        raise NoArchiveError
                     field = event.name
                     self.fields[field] = ""
                 elif isinstance(event, Data) and field is None:
                     yield event.data
                 elif isinstance(event, Data) and field is not None:
                     self._add(field, event.data)
-        except ValueError as error:
+        except (ValueError, RequestEntityTooLarge) as error:
             raise BadRequestError("The form is malformed.") from error
 
     def _add(self, field: str, data: bytes) -> None:

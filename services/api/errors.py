@@ -44,12 +44,17 @@ def problem(error: HemotriageError) -> Response:
 def _document(
     status: int, code: str, title: str, detail: str | None = None, **more: Any
 ) -> Response:
-    body = {"type": f"urn:hemotriage:problem:{code}", "title": title, "status": int(status)}
-    body |= {"code": code, **({"detail": detail} if detail else {}), **more}
+    body = problem_body(status, code, title) | ({"detail": detail} if detail else {}) | more
     response = Response(json.dumps(body), status=int(status), content_type=PROBLEM)
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def problem_body(status: int, code: str, title: str) -> dict[str, Any]:
+    """What every problem document says."""
+    kind = f"urn:hemotriage:problem:{code}"
+    return {"type": kind, "title": title, "status": int(status), "code": code}
 
 
 def _http_error(error: HTTPError) -> Response:

@@ -19,6 +19,7 @@ from shared.errors import (
     TooManyFilesError,
 )
 from shared.interop.dicom.frames import common
+from shared.interop.dicom.read import Inflation
 from shared.jobs.entities import JobRequest
 from shared.jobs.submit import Submission, Upload, fingerprint, submit
 from shared.models.registry import ModelVersion
@@ -101,10 +102,11 @@ def _taken(
 ) -> tuple[list[Upload], JobFields]:
     """The images of all files, and the fields with what DICOM headers add to them."""
     settings = context().settings
+    inflation = Inflation(settings.max_request_bytes)
     uploads: list[Upload] = []
     instances = []
     for index, stream in enumerate(streams):
-        taken = _checked(stream, name_of(index))
+        taken = _checked(stream, inflation, name_of(index))
         uploads += taken.uploads
         if taken.instance is not None:
             instances.append(taken.instance)
@@ -115,11 +117,15 @@ def _taken(
     return uploads, fields.completed_by(common(instances)) if instances else fields
 
 
-def _checked(stream: BinaryIO, name: str) -> Taken:
+def _checked(stream: BinaryIO, inflation: Inflation, name: str) -> Taken:
     try:
-        return decoding(take_upload, stream, context().settings)
+        return decoding(take_upload, stream, context().settings, inflation)
     except PermanentError as error:
         raise type(error)(f"{name} {error.detail or ''}".strip()) from error
+
+
+def _is_idempotency_key(text: str) -> bool:
+    return 0 < len(text) <= MAX_IDEMPOTENCY_KEY and "\0" not in text  # which no database holds
 
 
 def _job_request(
@@ -129,7 +135,7 @@ def _job_request(
     uploads: list[Upload],
     idempotency_key: str | None,
 ) -> JobRequest:
-    if idempotency_key is not None and not 0 < len(idempotency_key) <= MAX_IDEMPOTENCY_KEY:
+    if idempotency_key is not None and not _is_idempotency_key(idempotency_key):
         raise BadRequestError(f"Idempotency-Key must have 1 to {MAX_IDEMPOTENCY_KEY} characters.")
     described = sorted(fields.model_dump(mode="json").items())
     return JobRequest(

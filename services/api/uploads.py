@@ -21,7 +21,7 @@ from shared.errors import (
     UnsupportedMediaTypeError,
 )
 from shared.interop.dicom.frames import uploads_of
-from shared.interop.dicom.read import Instance, is_dicom, read_instance
+from shared.interop.dicom.read import Inflation, Instance, is_dicom, read_instance
 from shared.jobs.submit import Upload
 from shared.jobs.uploads import SPOOL_BYTES, check_upload, spool  # noqa: F401 - one place to import from
 from shared.settings import Settings
@@ -97,17 +97,17 @@ def _raw_body() -> IO[bytes]:
     return body
 
 
-def take_upload(stream: BinaryIO, settings: Settings) -> Taken:
+def take_upload(stream: BinaryIO, settings: Settings, inflation: Inflation) -> Taken:
     """The images of one file: itself, or the frames of a DICOM file.
 
     Raises:
-        PayloadTooLargeError: The file has too many bytes.
+        PayloadTooLargeError: The file has too many bytes, or inflates to too many.
         TooManyFilesError: It has more frames than a job may have images.
         ImageError: The file is no usable image.
     """
     if not is_dicom(stream):
         return Taken([check_upload(stream, settings)], None)
-    instance = read_instance(stream, settings)
+    instance = read_instance(stream, settings, inflation)
     return Taken(uploads_of(instance, settings), instance)
 
 

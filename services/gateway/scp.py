@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, BinaryIO
 
+from pydicom import uid
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ModalityWorklistInformationFind,
     Verification,
@@ -23,7 +26,7 @@ from services.gateway.worklist import Worklist
 from shared.errors import PermanentError
 from shared.interop.dicom.frames import SOP_CLASSES, TRANSFER_SYNTAXES, uploads_of
 from shared.interop.dicom.intake import DicomIntake
-from shared.interop.dicom.read import read_instance
+from shared.interop.dicom.read import Inflation, read_instance
 from shared.telemetry.about import about, new_request_id
 from shared.telemetry.tracing import Kind, span
 
@@ -37,6 +40,13 @@ ACSE_SECONDS = 10.0
 DIMSE_SECONDS = 30.0
 IDLE_SECONDS = 60.0
 
+MAX_PDU_RECEIVED = 1024**2
+"""Of a peer that sends more at once than `MAX_PDU_BYTES`, which it was told."""
+MAX_QUERY_BYTES = 1024**2
+_QUERY_SYNTAXES = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian)
+"""None that is deflated: pynetdicom would inflate a query in memory, whatever its size."""
+
+_config.LOG_REQUEST_IDENTIFIERS = False
 # An instance is received into a file, not into memory.
 _config.STORE_RECV_CHUNKED_DATASET = True
 _config.LOG_HANDLER_LEVEL = "none"
@@ -99,7 +109,7 @@ class Gateway:
     def _entity(self) -> AE:
         entity = AE(ae_title=self._settings.dicom_ae_title)
         entity.add_supported_context(Verification)
-        entity.add_supported_context(ModalityWorklistInformationFind)
+        entity.add_supported_context(ModalityWorklistInformationFind, list(_QUERY_SYNTAXES))
         for sop_class in SOP_CLASSES:
             entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
         entity.require_called_aet = True
@@ -122,8 +132,9 @@ class Gateway:
             (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_DATA_RECV, self._bounded),
+            (evt.EVT_PDU_RECV, self._bounded_query),
             (evt.EVT_CONN_CLOSE, self._closed),
-            (evt.EVT_C_ECHO, lambda _: SUCCESS),
+            (evt.EVT_C_ECHO, self._echo),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_FIND, self._find),
         ]
@@ -132,6 +143,7 @@ class Gateway:
         """A peer that falls silent within a PDU, or a TLS handshake, holds its place no longer."""
         connection: Any = event.assoc.dul.socket
         connection.socket.settimeout(IDLE_SECONDS)
+        connection.recv = partial(_read_bounded, connection.recv)
 
     def _accepted(self, event: evt.Event) -> None:
         requestor = event.assoc.requestor
@@ -147,8 +159,18 @@ class Gateway:
             _log.warning("instance too large")
             event.assoc.abort()
 
+    def _bounded_query(self, event: evt.Event) -> None:
+        """End an association whose query, which is held in memory, goes on and on."""
+        if self._received.get(event.assoc, 0) > MAX_QUERY_BYTES and _is_of_query(event):
+            _log.warning("query too large")
+            event.assoc.abort()
+
     def _closed(self, event: evt.Event) -> None:
         self._received.pop(event.assoc, None)
+
+    def _echo(self, event: evt.Event) -> int:
+        self._received[event.assoc] = 0
+        return SUCCESS
 
     def _store(self, event: evt.Event) -> int:
         """Make a job of an instance; its status says whether that is committed."""
@@ -172,6 +194,26 @@ class Gateway:
     def _accept(self, stream: BinaryIO, address: str) -> str:
         key = self._key.used_from(address)
         with self._places:
-            instance = read_instance(stream, self._settings)
+            inflation = Inflation(self._settings.max_request_bytes)
+            instance = read_instance(stream, self._settings, inflation)
             uploads = uploads_of(instance, self._settings)
         return str(self._intake.accept(key, [instance], uploads).job.id)
+
+
+def _read_bounded(recv: Callable[[int], bytearray], size: int) -> bytearray:
+    """What a peer sends next; pynetdicom would gather up to 4 GiB, as much as a PDU says it has."""
+    if size > MAX_PDU_RECEIVED:
+        raise ConnectionAbortedError(f"a PDU of {size} bytes")
+    return recv(size)
+
+
+def _is_of_query(event: evt.Event) -> bool:
+    """Whether a PDU has a part of a C-FIND."""
+    if not isinstance(event.pdu, P_DATA_TF):
+        return False
+    asked = {
+        accepted.context_id
+        for accepted in event.assoc.accepted_contexts
+        if accepted.abstract_syntax == ModalityWorklistInformationFind
+    }
+    return any(item.context_id in asked for item in event.pdu.presentation_data_value_items)

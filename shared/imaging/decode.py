@@ -58,6 +58,7 @@ _START_OF_SCAN = b"\xff\xda"  # ITU-T T.81 table B.1; within coded data 0xff is 
 _UPRIGHT = 1
 _COLOUR_MODES = {"RGB", "RGBA", "P"}
 _BITS_PER_SAMPLE_TAG = 258
+_TILE_SIDE_TAGS = (322, 323)
 _DEEP = 16
 
 
@@ -137,6 +138,8 @@ def _refuse_unusable(image: Image.Image, source: BinaryIO, max_pixels: int) -> N
         raise AnimatedImageError
     if image.mode not in _COLOUR_MODES or _has_16_bit_samples(image, source):
         raise UnsupportedPixelFormatError(f"The image's pixel format is {image.mode}.")
+    if image.format == "TIFF" and _tile_pixels(image) > max_pixels:
+        raise ImageTooLargeError(f"A tile of it has more than {max_pixels} pixels.")
     if image.format == "JPEG" and _scans(source) > MAX_SCANS:
         raise ImageTooComplexError(f"It has more than {MAX_SCANS} scans.")
     orientation = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
@@ -152,6 +155,13 @@ def _has_16_bit_samples(image: Image.Image, source: BinaryIO) -> bool:
         bits = image.tag_v2.get(_BITS_PER_SAMPLE_TAG, (8,))  # type: ignore[attr-defined]
         return any(bit > 8 for bit in bits)
     return False
+
+
+def _tile_pixels(image: Image.Image) -> int:
+    """Pixels of a TIFF's tile, which is decoded whole, however small the image is; else 0."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    width, height = (int(tags.get(tag, 0)) for tag in _TILE_SIDE_TAGS)
+    return width * height
 
 
 def _png_bit_depth(source: BinaryIO) -> int:

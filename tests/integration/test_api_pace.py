@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import socket
 import subprocess
@@ -26,10 +27,10 @@ folder = pathlib.Path(tempfile.mkdtemp())
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 from services.api.patching import patch
 patch()
-from services.api import app, pace, server
+from services.api import app, connections, pace, server
 pace.PacedBody.__init__.__kwdefaults__.update(grace_seconds=1.0, bytes_a_second=4096)
 app.DRAIN_SECONDS = 2.0
-server.STALLED_SECONDS = 1.0
+connections.STALLED_SECONDS = 1.0
 _load = server._Server.load_config
 def load_config(self):
     _load(self)
@@ -40,7 +41,12 @@ raise SystemExit(server.serve(folder))
 
 
 @pytest.fixture(scope="module")
-def address(servers, settings, database, tmp_path_factory) -> Iterator[tuple[str, int]]:
+def log(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("api") / "log"
+
+
+@pytest.fixture(scope="module")
+def address(servers, settings, database, log: Path) -> Iterator[tuple[str, int]]:
     port = free_ports(1)[0]
     environment = {
         **os.environ,
@@ -48,7 +54,6 @@ def address(servers, settings, database, tmp_path_factory) -> Iterator[tuple[str
         "HEMOTRIAGE_API_PORT": str(port),
         "HEMOTRIAGE_API_PROCESSES": "1",
     }
-    log: Path = tmp_path_factory.mktemp("api") / "log"
     with log.open("wb") as file:
         running = subprocess.Popen(
             [sys.executable, "-c", PROGRAM], env=environment, stdout=file, stderr=file
@@ -127,6 +132,28 @@ def test_a_refused_body_that_comes_at_its_pace_is_read_for_no_longer_than_so_lon
 )
 def test_a_head_that_is_too_large_is_refused(address, request_head: bytes) -> None:
     assert answered(address, request_head).split(b" ")[1] in (b"400", b"414", b"431")
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GET /dicomweb/workitems?PatientID=4711-M\xc3\xbcller HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /dicomweb/workitems?PatientID=4711 Muller HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization Bearer ht_4711\r\n\r\n",
+        b"GET /v1/jobs HTTP/4711\r\nHost: x\r\n\r\n",
+    ],
+    ids=["an umlaut", "a space", "no colon", "a version"],
+)
+def test_what_is_no_request_is_told_so_and_repeated_nowhere(
+    address, log: Path, request_head: bytes
+) -> None:
+    before = log.stat().st_size
+    head, _, body = answered(address, request_head).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"Content-Type: application/problem+json" in head
+    assert json.loads(body)["code"] == "bad_request"
+    eventually(lambda: b"no request" in log.read_bytes()[before:])
+    assert b"4711" not in body + log.read_bytes()[before:]
 
 
 class Line:

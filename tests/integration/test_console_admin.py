@@ -285,6 +285,11 @@ def test_the_trail_is_searched_and_read_on(
     pages.append(admin.get(older[1].replace("&amp;", "&")))
     assert ["job.dead</a>" in page for page in pages] == [True, False]
     assert "validation_failed" in admin.get("/audit?job_id=x", status=422)
+    for odd in ("_method=DELETE", "_scheme=javascript", "endpoint=x", "_anchor=a&_external="):
+        page = admin.get(f"/audit?job_id={dead}&limit=2&{odd}")
+        found = re.search(r'href="/console(/audit\?[^"]*cursor=\d+[^"]*)"', page)
+        assert found is not None
+        assert odd.split("=")[0] not in found[1]
 
 
 def test_calls_are_in_the_trail_where_they_are_asked_for(sessions: Sessions) -> None:

@@ -216,6 +216,11 @@ def test_a_form_makes_one_job_however_often_it_is_sent(browser, sessions) -> Non
     assert "S-1" in browser.get("/console/send/live").text
 
 
+def test_a_form_with_a_key_that_no_database_holds_is_refused(browser) -> None:
+    refused = send(browser, smear_bytes(), request_key="k\0")
+    assert (refused.status_code, "bad_request" in refused.text) == (400, True)
+
+
 def test_a_refused_file_is_named_with_its_code_and_the_form_keeps_its_texts(browser) -> None:
     refused = send(browser, b"no image", accession_number="S-9")
     assert refused.status_code == 415

@@ -115,6 +115,17 @@ def test_a_bad_file_is_a_problem_document(client, data, status, code) -> None:
     assert "Image 1." in answer.json["detail"]
 
 
+def test_deflated_files_of_a_request_share_one_bound(settings, sessions, storage) -> None:
+    small = settings.model_copy(update={"max_request_bytes": 5 * 1024**2})
+    client = authorised(create_app(small), sessions)
+    data = dicom.deflated_bomb(3)
+    answer = post(client, data, data)
+    assert (answer.status_code, answer.json["code"]) == (413, "payload_too_large")
+    answer = stow(client, data, data)
+    assert (answer.status_code, reasons(answer, "0008119A")) == (202, [0xA700])
+    assert count(sessions, JobRow) == 1
+
+
 def test_stow_makes_a_job_a_study_in_order_of_its_instances(client, sessions) -> None:
     study, other = uid.generate_uid(), uid.generate_uid()
     files = [dicom.dicom_bytes(study=study, InstanceNumber=number) for number in (3, 1, 2)]

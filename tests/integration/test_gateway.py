@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -191,6 +192,13 @@ def test_an_instance_that_is_too_large_ends_the_association(gateways, sessions) 
     port = gateways(max_request_bytes=20_000)
     assert send(port, dicom.dicom_bytes(dicom.field(1, size=256))) is None
     assert count(sessions, JobRow) == 0
+
+
+def test_a_pdu_of_gigabytes_is_not_waited_for(port) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(struct.pack(">BBL", 0x04, 0, 2**31))
+        with suppress(ConnectionError):
+            assert connection.recv(1) in (b"", b"\x07"), "the end, or an A-ABORT"
 
 
 def test_callers_are_told_apart_by_title_and_address() -> None:

@@ -8,6 +8,7 @@ import ssl
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,8 +28,11 @@ from shared.storage import StorageUnavailableError
 from shared.storage.s3 import S3Store
 from tests.certificates import Certificate, make_certificate, needs_openssl
 from tests.tls_front import tls_front
+from tests.waiting import eventually
 
 pytestmark = needs_openssl
+
+API_CONNECTIONS = 4
 
 HOSTS = {"right": "IP:127.0.0.1", "elsewhere": "DNS:elsewhere.example.org"}
 
@@ -177,6 +181,7 @@ def api(
                 **servers.environment(),
                 "HEMOTRIAGE_API_PORT": str(port),
                 "HEMOTRIAGE_API_PROCESSES": "1",
+                "HEMOTRIAGE_API_CONNECTIONS": str(API_CONNECTIONS),
                 "HEMOTRIAGE_API_TLS_CERTIFICATE": str(certificate.file),
                 "HEMOTRIAGE_API_TLS_KEY": str(certificate.key),
             },
@@ -238,3 +243,13 @@ def test_a_silent_client_of_the_api_holds_up_nobody(
     address = httpx.URL(api)
     with socket.create_connection((address.host, address.port)):
         assert ask(api, trusting(certificates["right"])).status_code == 200
+
+
+def test_silent_clients_in_each_place_of_the_api_lose_it(
+    api: str, certificates: dict[str, Certificate]
+) -> None:
+    address = httpx.URL(api)
+    with ExitStack() as silent:
+        for _ in range(2 * API_CONNECTIONS):
+            silent.enter_context(socket.create_connection((address.host, address.port)))
+        eventually(lambda: answers(api, trusting(certificates["right"])))

@@ -9,7 +9,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from shared.errors import ImageError, ImageTooComplexError
+from shared.errors import ImageError, ImageTooComplexError, ImageTooLargeError
 from shared.frugal import MAX_READS, Frugal
 from shared.imaging.decode import MAX_SCANS, decode_image
 from tests.factories import encode, smear_bytes
@@ -48,6 +48,19 @@ def tiff_of_many_directories() -> bytes:
     return bytes(tiff)
 
 
+def tiled_tiff(side: int) -> bytes:
+    """A TIFF of 32x32 pixels in one deflated tile of so many a side (TIFF 6.0, section 15)."""
+    tile = zlib.compress(b"\x80" * (side * side * 3))
+    behind = 8 + 2 + 12 * 11 + 4
+    tags = [
+        *((256, 4, 1, 32), (257, 4, 1, 32), (258, 3, 3, behind), (259, 3, 1, 8), (262, 3, 1, 2)),
+        *((277, 3, 1, 3), (284, 3, 1, 1), (322, 4, 1, side), (323, 4, 1, side)),
+        *((324, 4, 1, behind + 6), (325, 4, 1, len(tile))),
+    ]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return b"II*\0\x08\0\0\0" + directory + b"\0" * 4 + struct.pack("<3H", 8, 8, 8) + tile
+
+
 def progressive(more_scans: int) -> bytes:
     """A progressive JPEG that repeats its last scan."""
     jpeg = encode(Image.new("RGB", (256, 256), (200, 90, 150)), "JPEG", progressive=True)
@@ -71,6 +84,13 @@ HOSTILE = {
 def test_a_file_of_too_many_pieces_is_refused(kind: str) -> None:
     with pytest.raises(ImageTooComplexError):
         decode_image(io.BytesIO(HOSTILE[kind]()), max_pixels=MAX_PIXELS, reduced=True)
+
+
+def test_a_tile_that_is_larger_than_any_image_is_refused() -> None:
+    """However small the image, its tile would be decoded whole."""
+    assert decode_image(io.BytesIO(tiled_tiff(64)), max_pixels=MAX_PIXELS).width == 32
+    with pytest.raises(ImageTooLargeError, match="tile"):
+        decode_image(io.BytesIO(tiled_tiff(128)), max_pixels=100 * 100)
 
 
 def test_a_progressive_jpeg_of_usual_scans_is_taken() -> None:

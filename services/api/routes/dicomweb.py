@@ -26,7 +26,7 @@ from shared.errors import (
 )
 from shared.interop.dicom.frames import check_instance, uploads_of
 from shared.interop.dicom.intake import DicomIntake
-from shared.interop.dicom.read import Instance, read_instance
+from shared.interop.dicom.read import Inflation, Instance, read_instance
 from shared.interop.dicom.stow import (
     NOT_AS_ITS_CLASS,
     Failed,
@@ -79,8 +79,9 @@ def _store(study_uid: str | None) -> BaseResponse:
     failed: list[Failed] = []
     with ExitStack() as stack:
         instances = []
+        inflation = Inflation(context().settings.max_request_bytes)
         for part in _parts(stack):
-            read = _read(part, study_uid)
+            read = _read(part, inflation, study_uid)
             if isinstance(read, Failed):
                 failed.append(read)
             else:
@@ -112,11 +113,11 @@ def _parts(stack: ExitStack) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _read(stream: BinaryIO, study_uid: str | None) -> Instance | Failed:
+def _read(stream: BinaryIO, inflation: Inflation, study_uid: str | None) -> Instance | Failed:
     """The header of a part, or why it is refused; no pixel is decoded yet."""
     settings = context().settings
     try:
-        instance: Instance = decoding(read_instance, stream, settings)
+        instance: Instance = decoding(read_instance, stream, settings, inflation)
     except PermanentError as error:
         return Failed(failure_reason(error))
     named = (instance.sop_class_uid, instance.instance_uid)

@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag, Tag
 
-from shared.errors import HemotriageError
+from shared.errors import HemotriageError, PayloadTooLargeError
 from shared.frugal import Frugal
 from shared.interop.dicom.deidentify import pseudonym
 from shared.interop.dicom.errors import CorruptDicomError, DicomFieldError
@@ -55,6 +55,37 @@ READ_TAGS = frozenset(int(Tag(keyword)) for keyword in _KEYWORDS)
 """The only attributes that are read, by group and element in one number."""
 
 _REFERENCE: TypeAdapter[str] = TypeAdapter(Reference)
+
+
+class Inflation:
+    """What the deflated files of one request may inflate to, all of them together.
+
+    They stay on disk until the request ends, so that a bound for each alone would be none.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self._left = most_bytes
+
+    def inflated(self, stream: BinaryIO) -> BinaryIO:
+        """The data set of a deflated file (PS3.5, section A.5), from behind its meta information.
+
+        Raises:
+            PayloadTooLargeError: It is more than what is left.
+        """
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        plain = cast("BinaryIO", spool())
+        while not inflater.eof and (data := inflater.unconsumed_tail or stream.read(_CHUNK)):
+            self._write(plain, inflater.decompress(data, _CHUNK))
+        self._write(plain, inflater.flush())
+        return plain
+
+    def _write(self, plain: BinaryIO, data: bytes) -> None:
+        """What one file took is not given back: each costs time, whatever becomes of it."""
+        self._left -= len(data)
+        if self._left < 0:
+            raise PayloadTooLargeError(f"It inflates to more than {self.most_bytes} bytes.")
+        plain.write(data)
 
 
 @dataclass(frozen=True)
@@ -125,16 +156,18 @@ def guarded() -> Iterator[None]:
         raise CorruptDicomError from error
 
 
-def read_instance(stream: BinaryIO, settings: Settings) -> Instance:
+def read_instance(stream: BinaryIO, settings: Settings, inflation: Inflation) -> Instance:
     """Read a header; whether the image is one that is taken is `check_instance`'s to say.
 
     Args:
         stream: The file, seekable; it must stay open as long as the instance is used.
-        settings: The most bytes that it may inflate to, and the secret of pseudonyms.
+        settings: The secret of pseudonyms.
+        inflation: Of the request that it came in.
 
     Raises:
         CorruptDicomError: It is no DICOM file, or lacks what every image has.
         DicomFieldError: An identifier is none that a job may have.
+        PayloadTooLargeError: It inflates to too much.
     """
     with guarded():
         if not is_dicom(stream):
@@ -146,7 +179,7 @@ def read_instance(stream: BinaryIO, settings: Settings) -> Instance:
         syntax = uid.UID(_uid(meta, "TransferSyntaxUID"))
         if syntax == uid.DeflatedExplicitVRLittleEndian:
             syntax = uid.ExplicitVRLittleEndian
-            stream = _inflated(stream, settings.max_request_bytes)
+            stream = inflation.inflated(stream)
             header_of = frugal(stream, MAX_HEADER_BYTES)
             header_of.seek(0)
         header = read_dataset(
@@ -233,15 +266,3 @@ def _is_beyond_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
 
 def _is_at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
     return int(tag) >= _PIXEL_DATA
-
-
-def _inflated(stream: BinaryIO, most_bytes: int) -> BinaryIO:
-    """The data set of a deflated file (PS3.5, section A.5), from behind its meta information on."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    plain = cast("BinaryIO", spool())
-    while not inflater.eof and (data := inflater.unconsumed_tail or stream.read(_CHUNK)):
-        plain.write(inflater.decompress(data, _CHUNK))
-        if plain.tell() > most_bytes:
-            raise CorruptDicomError(f"It inflates to more than {most_bytes} bytes.")
-    plain.write(inflater.flush())
-    return plain

@@ -114,6 +114,19 @@ def test_a_large_zip_is_never_held_in_memory(client, storage) -> None:
             400,
             "bad_request",
         ),
+        (
+            {"data": b"x" * 1024**2, "content_type": "multipart/form-data; boundary=b"},
+            400,
+            "bad_request",
+        ),
+        (
+            {
+                "data": b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n",
+                "content_type": "multipart/form-data; boundary=b",
+            },
+            400,
+            "no_archive",
+        ),
         ({"data": {"file": (io.BytesIO(b"x"), "x"), "lock": "1"}}, 422, "validation_failed"),
         ({"data": {"file": (io.BytesIO(b"x"), "x"), "name": "x" * 2000}}, 400, "bad_request"),
         (

@@ -31,9 +31,9 @@ def query(step: dict[str, str] | None = None, **keys: str) -> Dataset:
     return wanted
 
 
-def associate(port: int):
+def associate(port: int, *syntaxes: str):
     entity = AE(ae_title=CALLER)
-    entity.add_requested_context(ModalityWorklistInformationFind)
+    entity.add_requested_context(ModalityWorklistInformationFind, list(syntaxes) or None)
     entity.add_requested_context(VLMicroscopicImageStorage)
     return entity.associate("127.0.0.1", port, ae_title=CALLED)
 

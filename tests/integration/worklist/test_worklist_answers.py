@@ -7,10 +7,12 @@ import threading
 import pytest
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, VLMicroscopicImageStorage
 from pynetdicom.association import Association
 from pynetdicom.sop_class import ModalityWorklistInformationFind
 
 from services.gateway import worklist
+from services.gateway.scp import MAX_QUERY_BYTES
 from shared.audit.queries import AuditFilter, list_events
 from shared.auth.hosts import parse_networks
 from shared.auth.keys import Scope, create_key
@@ -65,6 +67,26 @@ def test_more_items_than_an_answer_has_room_for_are_not_passed_over_in_silence(
         placed(number)
     items, statuses = ask(port, query())
     assert ([item.AccessionNumber for item in items], statuses[-1]) == (["C", "B"], 0xA700)
+
+
+def test_a_query_comes_as_it_is(port: int) -> None:
+    """One that is deflated would be inflated in memory, whatever its size."""
+    association = associate(port, DeflatedExplicitVRLittleEndian)
+    assert association.is_established
+    taken = {accepted.abstract_syntax for accepted in association.accepted_contexts}
+    association.release()
+    assert taken == {VLMicroscopicImageStorage}
+
+
+def test_a_query_that_goes_on_and_on_ends_the_association(port: int, placed) -> None:
+    placed()
+    wanted = query()
+    wanted.add_new(0x00091001, "UN", b"\0" * 3 * MAX_QUERY_BYTES)
+    association = associate(port)
+    answers = list(association.send_c_find(wanted, ModalityWorklistInformationFind))
+    assert [status for status, _ in answers if "Status" in status] == []
+    eventually(lambda: not association.is_established)
+    assert ask(port, query())[1][-1] == 0
 
 
 def knows_of_a_cancel() -> bool:

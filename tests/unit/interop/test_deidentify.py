@@ -10,7 +10,7 @@ from pydicom.datadict import keyword_for_tag
 
 from shared.interop.dicom.deidentify import IDENTIFYING, KEPT, pseudonym
 from shared.interop.dicom.errors import DicomFieldError
-from shared.interop.dicom.read import READ_TAGS, read_instance
+from shared.interop.dicom.read import READ_TAGS, Inflation, read_instance
 from tests import dicom
 
 SECRET = SecretStr(dicom.SECRET)
@@ -44,5 +44,5 @@ def test_a_pseudonym_is_the_same_for_ever() -> None:
 def test_a_refusal_does_not_quote_what_it_refuses() -> None:
     data = dicom.dicom_bytes(AccessionNumber="Synthetic^Person" * 20)
     with pytest.raises(DicomFieldError) as refused:
-        read_instance(io.BytesIO(data), dicom.settings_without_servers())
+        read_instance(io.BytesIO(data), dicom.settings_without_servers(), Inflation(0))
     assert "Synthetic" not in str(refused.value)

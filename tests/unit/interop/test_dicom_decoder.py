@@ -25,7 +25,7 @@ from shared.interop.dicom.decoder import process
 from shared.interop.dicom.decoder.decode import Coded
 from shared.interop.dicom.decoder.process import DecoderProcess, Decoders, DecoderUnavailableError
 from shared.interop.dicom.errors import CorruptDicomError
-from shared.interop.dicom.read import read_instance
+from shared.interop.dicom.read import Inflation, read_instance
 from shared.settings import PROJECT_ROOT, Settings
 from tests import dicom
 from tests.waiting import eventually
@@ -38,7 +38,7 @@ import gevent, io
 from gevent import get_hub
 from shared.errors import HemotriageError
 from shared.interop.dicom.frames import uploads_of
-from shared.interop.dicom.read import read_instance
+from shared.interop.dicom.read import Inflation, read_instance
 from tests import dicom
 
 settings = dicom.settings_without_servers()
@@ -47,7 +47,7 @@ turns = [0]
 def take(data):
     get_hub()  # what makes gevent's own subprocess and os.close wait for ever in a thread
     try:
-        return len(uploads_of(read_instance(io.BytesIO(data), settings), settings))
+        return len(uploads_of(read_instance(io.BytesIO(data), settings, Inflation(0)), settings))
     except HemotriageError as error:
         return error.code
 
@@ -94,7 +94,7 @@ def children() -> list[psutil.Process]:
 
 
 def take(data: bytes, settings: Settings) -> np.ndarray:
-    (upload,) = frames.uploads_of(read_instance(io.BytesIO(data), settings), settings)
+    (upload,) = frames.uploads_of(read_instance(io.BytesIO(data), settings, Inflation(0)), settings)
     upload.stream.seek(0)
     return np.asarray(Image.open(upload.stream))
 
@@ -106,7 +106,7 @@ def code_of(data: bytes, settings: Settings) -> str:
 
 
 def frame_of(data: bytes) -> bytes:
-    instance = read_instance(io.BytesIO(data), dicom.settings_without_servers())
+    instance = read_instance(io.BytesIO(data), dicom.settings_without_servers(), Inflation(0))
     (frame,) = frames._frames(instance)
     return frame
 

@@ -14,9 +14,9 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import convert_color_space
 from pydicom.sequence import Sequence
 
-from shared.errors import HemotriageError
+from shared.errors import HemotriageError, PayloadTooLargeError
 from shared.interop.dicom.frames import common, uploads_of
-from shared.interop.dicom.read import read_instance
+from shared.interop.dicom.read import Inflation, read_instance
 from shared.settings import Settings
 from tests import dicom
 
@@ -27,7 +27,7 @@ def settings() -> Settings:
 
 
 def read(data: bytes, settings: Settings):
-    return read_instance(io.BytesIO(data), settings)
+    return read_instance(io.BytesIO(data), settings, Inflation(settings.max_request_bytes))
 
 
 def uploads(data: bytes, settings: Settings):
@@ -234,7 +234,16 @@ def test_what_inflates_without_end_is_refused(settings) -> None:
     small = settings.model_copy(update={"max_request_bytes": 8 * 1024**2})
     data = dicom.deflated_bomb(32)
     assert len(data) < 1024**2
-    assert code_of(data, small) == "corrupt_dicom"
+    assert code_of(data, small) == "payload_too_large"
+
+
+def test_files_of_one_request_share_what_they_may_inflate_to(settings) -> None:
+    data = dicom.deflated_bomb(3)
+    inflation = Inflation(5 * 1024**2)
+    read_instance(io.BytesIO(data), settings, inflation)
+    for _ in range(2):
+        with pytest.raises(PayloadTooLargeError):
+            read_instance(io.BytesIO(data), settings, inflation)
 
 
 def test_what_would_decode_to_more_than_a_request_is_refused(settings) -> None:

@@ -139,7 +139,8 @@ def _set(alias: Alias, version: ModelVersion, form: dict[str, str]) -> None:
     values = {
         "version": version.version,
         "reason": form.get("reason"),
-        "canary_percent": int(share) if share.isdecimal() else share,
+        # Python makes no number of thousands of digits.
+        "canary_percent": int(share) if share.isdecimal() and len(share) <= 3 else share,
     }
     asked = validated(AliasIn, values)
     set_alias(

@@ -15,6 +15,8 @@ from shared.auth.keys import Scope
 from shared.errors import PermanentError
 
 _TIMES = ("from", "to")
+# Others are no part of a further page's address: some have a meaning to whoever makes it.
+_FIELDS = ("actor", "action", "job_id", *_TIMES, "calls", "limit")
 _NOTHING = AuditPage((), None)
 
 
@@ -36,7 +38,8 @@ def show_audit() -> str | tuple[str, int]:
     fields = query.model_dump(exclude={"cursor", "limit"})
     criteria = AuditFilter(**fields, with_calls=with_calls)
     found = list_events(context().sessions, criteria, limit=query.limit, cursor=query.cursor)
-    return page("audit.html", found=found, asked=asked)
+    known = {name: asked[name] for name in _FIELDS if name in asked}
+    return page("audit.html", found=found, asked=asked, known=known)
 
 
 def _in_utc(asked: dict[str, str]) -> dict[str, str]:
