@@ -30,6 +30,7 @@ from shared.db.session import Sessions, create_database, create_sessions
 from shared.jobs.claim import Claim
 from shared.jobs.complete import hand_back
 from shared.logging import configure_logging
+from shared.memory import share_one_heap
 from shared.metrics import serve_metrics
 from shared.queue.app import create_celery
 from shared.registry.catalogue import Catalogue
@@ -49,6 +50,7 @@ def main() -> int:
     settings = Settings()
     configure_logging(settings.log_level, service="worker")
     configure_tracing(settings, service="worker")
+    share_one_heap()
     threads = settings.worker_threads
     database = create_database(settings, pool_size=threads + _HOUSEKEEPERS)
     sessions = create_sessions(database)

@@ -35,6 +35,11 @@ SeaweedFS copies its log of changes each minute into the next of 32 buffers of 8
 from its start (`weed/util/log_buffer`): 256 MiB, of which it touches more for half an hour.
 """
 
+FILLS_ANEW = {"postgres"}
+"""Roles that fill again after each of their breaks: PostgreSQL has a process a connection, and what
+they keep of tables and plans begins anew with the client that restarts.
+"""
+
 _KIBIBYTE = 1024
 _SERVERS = """
 SELECT pg_database_size(current_database()),
@@ -175,10 +180,11 @@ def pieces_of(
     )
     for sample in samples:
         for held in sample.held:
-            cuts = [*breaks.get(held.role, []), *breaks.get("", [])]
-            number = sum(cut <= sample.at for cut in cuts)
+            own = [cut for cut in breaks.get(held.role, []) if cut <= sample.at]
+            number = len(own) + sum(cut <= sample.at for cut in breaks.get("", []))
             of_role = found[held.role]
-            if sample.at - held.created >= FILL_SECONDS_OF.get(held.role, FILL_SECONDS):
+            began = max([held.created, *(own if held.role in FILLS_ANEW else [])])
+            if sample.at - began >= FILL_SECONDS_OF.get(held.role, FILL_SECONDS):
                 piece = of_role[held.pid, held.created, number]
                 piece.append((sample.at, float(getattr(held, measure))))
     return {role: list(pieces.values()) for role, pieces in found.items()}

@@ -126,6 +126,30 @@ def test_what_a_process_fills_after_its_start_is_not_judged_and_a_leak_after_tha
         assert outcome.is_good is is_good, outcome.complaints
 
 
+@pytest.mark.parametrize(("hourly", "is_good"), [(60.0, False), (0.0, True)])
+def test_postgresql_fills_anew_with_each_client_and_a_leak_after_that_is_found(
+    hourly: float, is_good: bool
+) -> None:
+    restarts = [600.0, 1_500.0]
+
+    def held(at: float) -> int:
+        last = max([0.0, *(restart for restart in restarts if restart <= at)])
+        return int(
+            MEBIBYTE * (110 + 20 * min(1.0, (at - last) / FILL_SECONDS) + hourly * at / HOUR)
+        )
+
+    samples = [
+        Sample(at, [Held("postgres", 1, -FILL_SECONDS, held(at), 0, 0, 1, 1)])
+        for at in (5.0 * n for n in range(720))
+    ]
+    outcome = an_outcome()
+    judge_memory(outcome, samples, {"postgres": restarts}, plan(60), begin=300.0)
+    assert outcome.is_good is is_good, outcome.complaints
+    found = outcome.growths["postgres"]
+    assert found is not None
+    assert found.is_judged
+
+
 @pytest.mark.parametrize(("hourly", "is_good"), [(400.0, False), (0.0, True)])
 def test_a_store_is_judged_from_when_its_buffers_are_full_on(hourly: float, is_good: bool) -> None:
     """It is restarted early, fills 256 MiB in half an hour, and may then leak or not."""
