@@ -10,7 +10,8 @@ from pathlib import Path
 # What the server does before it forks, and a look in the place of its processes.
 PROGRAM = """
 import gc, pathlib, sys
-import services.api.main
+from services.api.patching import patch
+patch()
 from services.api import server
 server._Server.run = lambda _: print(gc.get_freeze_count(), len(gc.get_objects()))
 server.serve(pathlib.Path(sys.argv[1]))
