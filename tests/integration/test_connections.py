@@ -20,9 +20,9 @@ def served_by(engine: Engine) -> int:
 
 def test_an_old_connection_is_replaced(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else what its process keeps would grow for as long as ours lives."""
-    monkeypatch.setattr(session, "_RECYCLE_SECONDS", 1.0)
+    monkeypatch.setattr(session, "_RECYCLE_SECONDS", 2.0)
     engine = create_database(settings, pool_size=1)
     first = served_by(engine)
     assert served_by(engine) == first
-    time.sleep(1.1)
+    time.sleep(2.1)
     assert served_by(engine) != first
