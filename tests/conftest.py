@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as drawing
 from sqlalchemy import Engine, create_engine, text
 
 from shared.client import Client
@@ -30,6 +32,10 @@ from tests.factories import DATASET, PRETRAINED
 from tests.log_scan import log_scan, pytest_runtest_logreport
 
 __all__ = ["log_scan", "pytest_runtest_logreport"]
+
+# Nobody is told how fast a machine is: one that is busy takes longer over an example now and then.
+drawing.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+drawing.load_profile("busy")
 
 MOST_CONNECTED = 150
 """Of the 200 that PostgreSQL takes. Listeners on the tests' own engine last: some 50."""

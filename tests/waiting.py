@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def eventually(
-    holds: Callable[[], object], seconds: float = 60, *, meanwhile: Callable[[], object] = bool
+    holds: Callable[[], object], seconds: float = 120, *, meanwhile: Callable[[], object] = bool
 ) -> None:
     """Wait until something holds, doing `meanwhile` between one look and the next."""
     deadline = time.monotonic() + seconds

@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 from shared.local.service import LocalService
 from shared.settings import PROJECT_ROOT
 
+expect.set_options(timeout=30_000)
+
 CHROMIUM = Path("/usr/bin/chromium")
 SCREENSHOTS = PROJECT_ROOT / "var" / "screenshots"
 

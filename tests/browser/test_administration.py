@@ -108,7 +108,7 @@ def test_a_zip_is_imported_and_trained_on_and_the_training_cancelled(
     page.get_by_label("Zip with one folder").set_input_files(archive)
     page.locator("input[name=name]").first.fill("walked through")
     page.get_by_role("button", name="Import").click()
-    expect(page.get_by_text("ready", exact=True)).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("ready", exact=True)).to_be_visible(timeout=120_000)
     expect(page.get_by_role("rowheader", name="Early")).to_be_visible()
     axe(page)
     page.goto("/console/trainings")

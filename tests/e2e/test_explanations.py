@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from shared.client import Client
+from shared.local.ports import free_ports
 from shared.local.service import LocalService
 from shared.local.synthetic import SYNTHETIC_SMEAR
 from tests.command_line import command_line
@@ -107,7 +108,8 @@ def test_an_explainer_that_is_stopped_hands_back_what_it_has_and_ends_at_once(
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_results_are_explained_unasked_where_that_is_set(service_folder: Path) -> None:
-    settings = {"HEMOTRIAGE_EXPLAIN_RESULTS": "gradcam"}
+    settings = {"HEMOTRIAGE_API_PORT": str(free_ports(1)[0])}
+    settings["HEMOTRIAGE_EXPLAIN_RESULTS"] = "gradcam"
     with LocalService(service_folder / "explained", settings=settings) as running:
         job_id = Client(running.url, running.api_key).submit([SYNTHETIC_SMEAR]).id
         with httpx.Client(trust_env=False, base_url=running.url) as http:

@@ -70,6 +70,7 @@ def hospital(service_folder: Path) -> Iterator[Hospital]:
             f"dicom://{orthanc.TITLE}@{HOST}:{by_store.dicom_port}",
         ]
         settings = {
+            "HEMOTRIAGE_API_PORT": str(free_ports(1)[0]),
             "HEMOTRIAGE_DICOM_PORT": str(port),
             "HEMOTRIAGE_DICOM_CALLING_AES": f"{orthanc.TITLE}@{HOST},{MICROSCOPE}@{HOST}",
             "HEMOTRIAGE_PSEUDONYM_SECRET": dicom.SECRET,

@@ -288,7 +288,7 @@ def test_clients_that_wait_keep_nobody_from_being_served(
             job_id = http.post("/v1/jobs", files=[image]).json()["id"]
             sockets = [wait_without_reading(service, job_id) for _ in range(MANY)]
             for _ in range(3):
-                assert http.get(f"/v1/jobs/{job_id}", timeout=10).json()["status"] == "queued"
+                assert http.get(f"/v1/jobs/{job_id}", timeout=25).json()["status"] == "queued"
     finally:
         for worker in workers:
             worker.resume()

@@ -85,7 +85,7 @@ def test_one_that_is_killed_comes_back_and_misses_no_job(
     eventually(lambda: jobs & {*rows(shadowed)})
     (child,) = children(service)
     os.kill(service.applications["shadow"].pid, signal.SIGKILL)
-    eventually(lambda: is_gone(child), 10)
+    eventually(lambda: is_gone(child), 60)
     jobs |= submit(client, smears[:2])
     eventually(lambda: jobs <= {*rows(shadowed)}, meanwhile=service.ensure_alive)
     assert all(rows(shadowed)[job_id].document for job_id in jobs)
@@ -99,9 +99,9 @@ def test_one_that_is_stopped_ends_at_once_and_takes_its_child_with_it(
     eventually(lambda: jobs & {*rows(shadowed)})
     (child,) = children(service)
     shadow.ask_to_stop()
-    eventually(lambda: not shadow.is_running(), 10)
+    eventually(lambda: not shadow.is_running(), 60)
     assert shadow.exit_code == 0
-    eventually(lambda: is_gone(child), 10)
+    eventually(lambda: is_gone(child), 60)
     eventually(lambda: jobs <= {*rows(shadowed)}, meanwhile=service.ensure_alive)
 
 
@@ -113,6 +113,6 @@ def test_a_retired_challenger_leaves_nothing_in_memory(
     (child,) = children(service)
     assert "openvino" in libraries(child)
     retire(shadowed)
-    eventually(lambda: is_gone(child), 10)
+    eventually(lambda: is_gone(child), 60)
     assert children(service) == []
     assert "openvino" not in libraries(psutil.Process(service.applications["shadow"].pid))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from shared.local.leftovers import find_process
+from shared.local.ports import free_ports
 
 
 @pytest.fixture
@@ -21,7 +23,9 @@ def root(service_folder: Path) -> Path:
 
 def up(root: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "services.cli", "up", f"--root={root}", *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "HEMOTRIAGE_API_PORT": str(free_ports(1)[0])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=environment, text=True, **pipes)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 
 from shared.client import Client
 from shared.db.roles.table import Role
+from shared.local.ports import free_ports
 from shared.local.service import LocalService
 from shared.local.synthetic import SYNTHETIC_SMEAR
 from shared.webhooks.signature import key_of
@@ -27,6 +28,7 @@ PATIENT = {"accession_number": ACCESSION, "patient_ref": PATIENT_REF}
 def calling_service(service_folder: Path) -> Iterator[LocalService]:
     """A service that may call this machine back."""
     settings = {
+        "HEMOTRIAGE_API_PORT": str(free_ports(1)[0]),
         "HEMOTRIAGE_WEBHOOK_ALLOWED_HOSTS": "127.0.0.1",
         "HEMOTRIAGE_WEBHOOK_SECRET": SECRET,
         "HEMOTRIAGE_WEBHOOK_RETRY_SECONDS": "0.5",

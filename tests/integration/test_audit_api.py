@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import signal
-import socket
 import subprocess
 import sys
 import uuid
@@ -23,6 +22,7 @@ from shared.audit.queries import AuditEvent, AuditFilter, list_events
 from shared.auth.keys import Scope, create_key, list_keys
 from shared.clock import utc_now
 from shared.db.session import Sessions, create_database, create_sessions
+from shared.local.ports import free_ports
 from tests.factories import smear_bytes
 from tests.integration.posting import post
 from tests.waiting import eventually
@@ -155,7 +155,7 @@ def test_a_server_writes_within_seconds_and_at_its_end(
 ) -> None:
     _, key = create_key(sessions, "pacs", [Scope.READ])
     log = (tmp_path / "log").open("w")
-    environment = {**servers.environment(), "HEMOTRIAGE_API_PORT": str(a_free_port())}
+    environment = {**servers.environment(), "HEMOTRIAGE_API_PORT": str(free_ports(1)[0])}
     process = subprocess.Popen(
         [sys.executable, "-m", "services.api.main"], env=environment, stderr=log
     )
@@ -172,12 +172,6 @@ def test_a_server_writes_within_seconds_and_at_its_end(
         process.kill()
         log.close()
     assert numbers(sessions) == ["first", "last"]
-
-
-def a_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def is_up(http: httpx.Client) -> bool:

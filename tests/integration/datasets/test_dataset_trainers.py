@@ -50,7 +50,9 @@ from services.trainer.imports import run_imports
 
 settings = Settings()
 sessions = create_sessions(create_database(settings, pool_size=4))
-run_imports(settings, sessions, S3Store(settings, pool_size=2), threading.Event(), look_seconds=0.1)
+storage = S3Store(settings, pool_size=2)
+storage.put = lambda *_: threading.Event().wait()  # it is killed in the middle
+run_imports(settings, sessions, storage, threading.Event(), look_seconds=0.1)
 """
 
 
@@ -106,9 +108,9 @@ def test_a_trainer_that_stops_hands_its_import_back(client, settings, sessions, 
 def test_a_long_import_keeps_its_lease(client, settings, sessions, work: Path) -> None:
     dataset_id = upload(client, drawn()).json["id"]
     slow = SlowStore(settings)
-    with importing(settings, sessions, slow, work, lease_seconds=1):
+    with importing(settings, sessions, slow, work, lease_seconds=4):
         assert slow.asked.wait(60)
-        time.sleep(2)
+        time.sleep(5)
         assert taken(sessions) is None
         slow.let.set()
         assert ended(client, dataset_id)["attempts"] == 1

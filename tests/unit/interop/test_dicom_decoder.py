@@ -136,7 +136,8 @@ def test_crashes_leave_nothing_behind(settings, count: int) -> None:
     before, opened = children(), psutil.Process().num_fds()
     for _ in range(count):
         assert code_of(dicom.crashing(), settings) == "corrupt_dicom"
-    assert (children(), psutil.Process().num_fds()) == (before, opened)
+    assert children() == before
+    assert psutil.Process().num_fds() <= opened, "fewer: of tests before this one"
 
 
 @pytest.mark.usefixtures("decoders")
@@ -247,7 +248,7 @@ def test_a_child_that_does_not_start_is_no_fault_of_the_file(monkeypatch) -> Non
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(DecoderUnavailableError):
         DecoderProcess()
-    assert psutil.Process().num_fds() == opened
+    assert psutil.Process().num_fds() <= opened, "fewer: of tests before this one"
 
 
 def test_under_gevent_threads_start_children_and_nobody_else_waits() -> None:
