@@ -75,7 +75,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
         """Serve one connection."""
-        if isinstance(client, ssl.SSLSocket) and not _shakes_hands(client):
+        if isinstance(client, ssl.SSLSocket) and not _shakes_hands(client, addr):
             return
         connection = gevent.getcurrent()
         self._clients[connection] = client
@@ -109,7 +109,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         is_ours = isinstance(exc, (InvalidResponseHeader, InvalidResponseHeaderName))
         is_clients = isinstance(exc, (ParseException, ssl.SSLError)) and not is_ours
         if is_clients:
-            _log.warning("no request", extra={"error": type(exc).__name__})
+            _log.warning("no request", extra={"error": type(exc).__name__, "address": addr[0]})
         else:
             _log.error("unexpected error", exc_info=exc)
         status = HTTPStatus.BAD_REQUEST if is_clients else HTTPStatus.INTERNAL_SERVER_ERROR
@@ -153,13 +153,13 @@ def _end_reading(client: socket.socket) -> None:
             same.shutdown(socket.SHUT_RD)
 
 
-def _shakes_hands(client: ssl.SSLSocket) -> bool:
+def _shakes_hands(client: ssl.SSLSocket, addr: Any) -> bool:
     """Whether a client does so in time; one that is silent would keep its place for ever."""
     try:
         with gevent.Timeout(HANDSHAKE_SECONDS):
             client.do_handshake()
     except (gevent.Timeout, OSError) as error:
-        _log.info("no handshake", extra={"error": type(error).__name__})
+        _log.info("no handshake", extra={"error": type(error).__name__, "address": addr[0]})
         return False
     return True
 

@@ -206,6 +206,20 @@ def test_the_command_line_submits_waits_and_shows_the_result(
     assert len(json.loads(as_json.stdout)["result"]["images"]) == 3
 
 
+def test_the_command_line_leaves_the_priority_to_the_order(
+    service: LocalService, client: Client, drawn: list[Path]
+) -> None:
+    address = {"HEMOTRIAGE_URL": service.url, "HEMOTRIAGE_API_KEY": service.api_key}
+    order = {"accession_number": "STAT-1", "priority": "stat"}
+    with httpx.Client(base_url=service.url, trust_env=False) as http:
+        http.headers["Authorization"] = f"Bearer {service.api_key}"
+        assert http.post("/v1/orders", json=order).status_code == 201
+    for said, expected in (([], "stat"), (["--priority", "routine"], "routine")):
+        named = ["--accession-number", "STAT-1", *said]
+        done = command_line("submit", drawn[0], *named, **address)
+        assert client.job(done.stdout.split()[0]).priority == expected
+
+
 def test_the_command_line_tells_errors_in_one_line_with_their_code(
     service: LocalService, tmp_path: Path, drawn: list[Path]
 ) -> None:

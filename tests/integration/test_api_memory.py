@@ -18,6 +18,20 @@ server.serve(pathlib.Path(sys.argv[1]))
 """
 
 
+def test_a_server_that_is_not_patched_says_so(servers, tmp_path: Path) -> None:
+    """It would wait for one connection at a time, and answer nobody meanwhile."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace("patch()", ""), tmp_path],
+        env={**os.environ, **servers.environment()},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "services.api.patching.patch must be called first" in done.stderr
+
+
 def test_no_collection_of_garbage_visits_what_is_there_before_the_fork(
     servers, tmp_path: Path
 ) -> None:

@@ -8,10 +8,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from shared.db.migrate import downgrade, upgrade
+from shared.db.migrate import downgrade, revision_of, upgrade
 from shared.db.models import Base
 from shared.db.session import create_database
+from shared.local.servers import LocalServers
 from shared.settings import Settings
+from tests.command_line import command_line
 
 
 @pytest.fixture
@@ -33,6 +35,20 @@ def test_migrations_and_models_agree(empty_database: Engine) -> None:
     with empty_database.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": False})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_migrate_leaves_the_schema_of_a_newer_release_as_it_is(
+    empty_database: Engine, servers: LocalServers
+) -> None:
+    upgrade(empty_database)
+    with empty_database.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    address = empty_database.url.render_as_string(hide_password=False)
+    environment = {**servers.environment(), "HEMOTRIAGE_DATABASE_URL": address}
+    done = command_line("migrate", **environment)
+    assert (done.returncode, "9999, of a newer release" in done.stderr) == (0, True), done.stderr
+    with empty_database.connect() as connection:
+        assert revision_of(connection) == "9999"
 
 
 def test_migrations_go_forward_and_back_and_may_be_repeated(empty_database: Engine) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from services.worker.runtime import Runtime
 from shared.db.session import Sessions
-from shared.errors import ModelArtefactError, UnknownModelError
+from shared.errors import ModelArtefactError, TransientError, UnknownModelError
 from shared.registry.aliases import promote, rollback, set_challenger
 from shared.registry.catalogue import Catalogue
 from shared.registry.policy import ChangeControlPolicy
@@ -21,6 +21,7 @@ from shared.registry.states import (
     GateNotPassedError,
     NoChampionError,
     VersionIncompleteError,
+    VersionNotKeptError,
 )
 from shared.registry.versions import check_complete
 from shared.settings import Settings
@@ -110,6 +111,19 @@ def test_an_artefact_that_was_altered_or_lost_in_the_store_is_never_run(
     assert {one.name for one in path.parent.iterdir()} == {
         artefact["file"] for artefact in SHIPPED.resolve("student@1").card["artefacts"].values()
     }
+
+
+def test_where_there_is_no_room_a_version_is_asked_for_again_later(
+    own: Settings, catalogue: Catalogue, registered: Register
+) -> None:
+    registered("student@1")
+    own.registry_dir.mkdir(parents=True, exist_ok=True)
+    (own.registry_dir / "student").write_text("a file where its folder would be")
+    with pytest.raises(VersionNotKeptError) as told:
+        catalogue.fetch("student", 1001)
+    assert isinstance(told.value, TransientError), "no job is given up for it"
+    (own.registry_dir / "student").unlink()
+    assert catalogue.fetch("student", 1001).artefact_path("onnx").is_file()
 
 
 def test_a_bare_name_never_means_a_version_that_has_passed_no_gate(

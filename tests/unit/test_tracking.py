@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from services.trainer.dataset import Sample
 from services.trainer.plan import Recipe, make_plan
 from services.trainer.reports import (
     Heard,
@@ -22,6 +24,7 @@ from services.trainer.study import RUN, Study
 from services.trainer.tracking import Tracker, TrainingDivergedError, parts_of
 from shared.errors import DatasetError
 from shared.storage import StorageUnavailableError
+from shared.triage.labels import Label
 
 FIGURES = {"loss": 0.5, "val_loss": 0.25}
 
@@ -42,6 +45,15 @@ def study(tmp_path: Path) -> Study:
 @pytest.fixture
 def tracker(study: Study, pipe: io.StringIO) -> Tracker:
     return Tracker(Reports(pipe, attempt=1), parts_of(study), 4)
+
+
+def test_a_run_on_another_split_is_kept_elsewhere(study: Study) -> None:
+    """Else it would go on from weights that images of its test part may have trained."""
+    sample = Sample(Path("a.png"), Label.PRO, "a" * 64, "a")
+    other = replace(study, split=replace(study.split, test=(sample,)))
+    assert {part.folder for part in parts_of(study)}.isdisjoint(
+        part.folder for part in parts_of(other)
+    )
 
 
 def heard(pipe: io.StringIO) -> Heard:

@@ -9,8 +9,10 @@ from shared.audit.queries import AuditFilter, list_events
 from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.session import Sessions
 from shared.jobs.states import Priority
+from shared.orders.claim import claim, finish
 from shared.orders.entities import NewOrder, Order
 from shared.orders.place import place
+from shared.orders.states import OrderState
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 ORDER = NewOrder(
@@ -46,3 +48,17 @@ def said(order: Order) -> NewOrder:
 
 def placed(sessions: Sessions, key_id: str, **changes: object) -> Order:
     return place(sessions, replace(ORDER, **changes), key_id=key_id, tenant=DEFAULT_TENANT)[0]
+
+
+def claimed(sessions: Sessions, key_id: str, order: Order, transaction: str = TRANSACTION) -> Order:
+    return claim(sessions, order.id, transaction, key_id=key_id, tenant=DEFAULT_TENANT)
+
+
+def ended(
+    sessions: Sessions,
+    key_id: str,
+    order: Order,
+    end: OrderState = OrderState.COMPLETED,
+    transaction: str = TRANSACTION,
+) -> Order:
+    return finish(sessions, order.id, transaction, end, key_id=key_id, tenant=DEFAULT_TENANT)

@@ -8,7 +8,6 @@ from shared.auth.keys import Scope, create_key
 from shared.auth.tenants import DEFAULT_TENANT
 from shared.jobs.cancel import cancel
 from shared.jobs.states import Status
-from shared.orders.claim import claim, finish
 from shared.orders.place import cancel_order, place
 from shared.orders.queries import get_order
 from shared.orders.states import (
@@ -17,18 +16,18 @@ from shared.orders.states import (
     WrongTransactionError,
 )
 from tests.integration.jobs import post
-from tests.integration.orders.placing import ORDER, TRANSACTION, actions, placed
+from tests.integration.orders.placing import ORDER, actions, claimed, ended, placed
 
 
 def test_a_claimed_order_is_out_of_the_hands_of_its_placer(sessions, key_id) -> None:
     order = placed(sessions, key_id)
     performer = create_key(sessions, "bench", [Scope.SUBMIT])[0].id
-    held = claim(sessions, order.id, TRANSACTION, key_id=performer, tenant=DEFAULT_TENANT)
+    held = claimed(sessions, performer, order)
     assert (held.state, held.performer) == (OrderState.CLAIMED, performer)
     for call in (
         lambda: placed(sessions, key_id, specimen_id="S-2"),
         lambda: cancel_order(sessions, order.id, key_id=key_id, tenant=DEFAULT_TENANT),
-        lambda: claim(sessions, order.id, "2.25.2", key_id=key_id, tenant=DEFAULT_TENANT),
+        lambda: claimed(sessions, key_id, order, "2.25.2"),
     ):
         with pytest.raises(OrderClosedError):
             call()
@@ -37,69 +36,41 @@ def test_a_claimed_order_is_out_of_the_hands_of_its_placer(sessions, key_id) -> 
 
 def test_what_is_repeated_after_a_claim_is_no_change(sessions, key_id) -> None:
     order = placed(sessions, key_id)
-    held = claim(sessions, order.id, TRANSACTION, key_id=key_id, tenant=DEFAULT_TENANT)
+    held = claimed(sessions, key_id, order)
     assert place(sessions, ORDER, key_id=key_id, tenant=DEFAULT_TENANT) == (held, False)
-    done = finish(
-        sessions, order.id, TRANSACTION, OrderState.COMPLETED, key_id=key_id, tenant=DEFAULT_TENANT
-    )
+    done = ended(sessions, key_id, order)
     assert place(sessions, ORDER, key_id=key_id, tenant=DEFAULT_TENANT) == (done, False)
 
 
 @pytest.mark.parametrize("end", [OrderState.COMPLETED, OrderState.CANCELLED])
 def test_who_knows_the_transaction_ends_the_order(sessions, key_id, end: OrderState) -> None:
     order = placed(sessions, key_id)
-    claim(sessions, order.id, TRANSACTION, key_id=key_id, tenant=DEFAULT_TENANT)
+    claimed(sessions, key_id, order)
     with pytest.raises(WrongTransactionError):
-        finish(sessions, order.id, "2.25.2", end, key_id=key_id, tenant=DEFAULT_TENANT)
+        ended(sessions, key_id, order, end, "2.25.2")
     for _ in range(2):
-        assert (
-            finish(sessions, order.id, TRANSACTION, end, key_id=key_id, tenant=DEFAULT_TENANT).state
-            is end
-        )
+        assert ended(sessions, key_id, order, end).state is end
     assert actions(sessions) == ["order.placed", "order.claimed", f"order.{end}"]
     (other,) = {OrderState.COMPLETED, OrderState.CANCELLED} - {end}
     with pytest.raises(OrderClosedError):
-        finish(sessions, order.id, TRANSACTION, other, key_id=key_id, tenant=DEFAULT_TENANT)
+        ended(sessions, key_id, order, other)
 
 
 def test_an_order_that_nobody_claimed_cannot_be_ended(sessions, key_id) -> None:
     order = placed(sessions, key_id)
     with pytest.raises(OrderClosedError):
-        finish(
-            sessions,
-            order.id,
-            TRANSACTION,
-            OrderState.COMPLETED,
-            key_id=key_id,
-            tenant=DEFAULT_TENANT,
-        )
+        ended(sessions, key_id, order)
     with pytest.raises(ValueError, match="expected"):
-        finish(
-            sessions,
-            order.id,
-            TRANSACTION,
-            OrderState.EXPECTED,
-            key_id=key_id,
-            tenant=DEFAULT_TENANT,
-        )
+        ended(sessions, key_id, order, OrderState.EXPECTED)
 
 
 def test_of_who_gave_an_order_up_nothing_stays_once_it_is_placed_again(sessions, key_id) -> None:
     order = placed(sessions, key_id)
-    claim(sessions, order.id, TRANSACTION, key_id=key_id, tenant=DEFAULT_TENANT)
-    finish(
-        sessions, order.id, TRANSACTION, OrderState.CANCELLED, key_id=key_id, tenant=DEFAULT_TENANT
-    )
+    claimed(sessions, key_id, order)
+    ended(sessions, key_id, order, OrderState.CANCELLED)
     assert placed(sessions, key_id).performer is None
     with pytest.raises(OrderClosedError):
-        finish(
-            sessions,
-            order.id,
-            TRANSACTION,
-            OrderState.COMPLETED,
-            key_id=key_id,
-            tenant=DEFAULT_TENANT,
-        )
+        ended(sessions, key_id, order)
 
 
 def test_an_order_tells_of_its_newest_job(sessions, storage, key_id) -> None:
@@ -117,9 +88,6 @@ def test_an_order_that_is_done_here_cannot_be_claimed(sessions, storage, key_id)
     order = placed(sessions, key_id)
     job = post(sessions, storage, key_id, accession_number="A-1").job
     with pytest.raises(OrderClosedError):
-        claim(sessions, order.id, TRANSACTION, key_id=key_id, tenant=DEFAULT_TENANT)
+        claimed(sessions, key_id, order)
     cancel(sessions, job.id, actor="test", tenant=DEFAULT_TENANT)
-    assert (
-        claim(sessions, order.id, TRANSACTION, key_id=key_id, tenant=DEFAULT_TENANT).state
-        is OrderState.CLAIMED
-    )
+    assert claimed(sessions, key_id, order).state is OrderState.CLAIMED

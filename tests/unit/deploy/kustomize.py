@@ -21,6 +21,22 @@ SECRET_SETTINGS = {
 PAGE = PROJECT_ROOT / "docs" / "operations" / "install-kubernetes.md"
 SECRETS_FILE = KUBERNETES / "example" / "secrets.example.yaml"
 
+# The base has no GPU: that needs a device plugin and nodes of the site.
+RUNS = {
+    "api",
+    "gateway",
+    "worker",
+    "worker-stat",
+    "explainer",
+    "explainer-lime",
+    "shadow",
+    "relay",
+    "retention",
+    "trainer",
+    "operator",
+    "migrate",
+}
+
 needs_kubectl = pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="kubectl is not installed: `make peers`"
 )
