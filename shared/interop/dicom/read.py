@@ -84,7 +84,9 @@ class Inflation:
         """What one file took is not given back: each costs time, whatever becomes of it."""
         self._left -= len(data)
         if self._left < 0:
-            raise PayloadTooLargeError(f"Deflated files inflate to more than {self.most_bytes} bytes in all.")
+            raise PayloadTooLargeError(
+                f"Deflated files inflate to more than {self.most_bytes} bytes in all."
+            )
         plain.write(data)
 
 
