@@ -210,12 +210,12 @@ def test_the_command_line_leaves_the_priority_to_the_order(
     service: LocalService, client: Client, drawn: list[Path]
 ) -> None:
     address = {"HEMOTRIAGE_URL": service.url, "HEMOTRIAGE_API_KEY": service.api_key}
-    order = {"accession_number": "STAT-1", "priority": "stat"}
+    order = {"accession_number": "ACC-4712", "priority": "stat"}
     with httpx.Client(base_url=service.url, trust_env=False) as http:
         http.headers["Authorization"] = f"Bearer {service.api_key}"
         assert http.post("/v1/orders", json=order).status_code == 201
     for said, expected in (([], "stat"), (["--priority", "routine"], "routine")):
-        named = ["--accession-number", "STAT-1", *said]
+        named = ["--accession-number", "ACC-4712", *said]
         done = command_line("submit", drawn[0], *named, **address)
         assert client.job(done.stdout.split()[0]).priority == expected
 
