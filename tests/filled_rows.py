@@ -39,11 +39,18 @@ def rows(mark: int) -> Rows:
             }
         ],
         "audit_seals": [
-            {"position": mark + 1, "event_id": 1_000_000 + mark, "hash": bytes([mark]) * 32}
+            {"position": position(mark), "event_id": 1_000_000 + mark, "hash": bytes([mark]) * 32}
         ],
-        "audit_checkpoints": [{"position": mark + 1, "hash": bytes([mark]) * 32, "at": LATER}],
+        "audit_checkpoints": [
+            {"position": position(mark), "hash": bytes([mark]) * 32, "at": LATER}
+        ],
         "ended_sessions": [{"id": made_id("session", mark), "until": LATER}],
     }
+
+
+def position(mark: int) -> int:
+    """The place in the audit trail that is filled, with room for what is sealed between two."""
+    return 100 * mark + 1
 
 
 def key_id(mark: int) -> str:

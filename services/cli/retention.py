@@ -22,6 +22,8 @@ from shared.settings import Settings
 from shared.storage.s3 import S3Store
 
 _ACTOR = "operator"
+_LOOK_UP_SECONDS = 40.0
+"""What is due of a kind is found by reading it whole; shorter than `heartbeat.STALE_SECONDS`."""
 
 
 @click.group("retention")
@@ -58,5 +60,7 @@ def follow() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    sessions = create_sessions(create_database(settings, pool_size=2))
+    patient = {"answer_timeout_seconds": max(settings.answer_timeout_seconds, _LOOK_UP_SECONDS)}
+    database = create_database(settings.model_copy(update=patient), pool_size=2)
+    sessions = create_sessions(database)
     watch(settings, sessions, S3Store(settings, pool_size=1), stop)

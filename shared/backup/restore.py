@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, MetaData, select, text
 
 from shared import audit
 from shared.audit.put_back import put_back_checkpoints
+from shared.audit.seal import Sealer
 from shared.backup.database import tables_of
 from shared.backup.errors import (
     BackupDamagedError,
@@ -81,6 +82,8 @@ def restore_backup(
     put_back_checkpoints(sessions, storage)
     with sessions.begin() as session:
         audit.record(session, _OPERATOR, "backup.restored", backup=folder.name)
+    # No relay runs, and until an event has its place the trail is not whole.
+    Sealer(sessions).seal()
     return manifest
 
 

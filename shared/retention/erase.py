@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from shared import audit
-from shared.db.models import ErasureRow, JobImageRow, LegalHoldRow, OrderRow
+from shared.db.models import ErasureRow, JobImageRow, OrderRow
 from shared.db.session import Sessions
 from shared.jobs.states import locked_in_order
 from shared.retention.erasures import (
@@ -25,11 +25,11 @@ from shared.retention.erasures import (
     get_erasure,
     oldest_queued,
 )
-from shared.retention.holds import HoldKind, alone, holding
+from shared.retention.holds import alone, forget, holding
 from shared.retention.jobs import remove_jobs
 from shared.retention.ledger import Entry, strike_entry, write_entry
 from shared.retention.objects import remove_due
-from shared.retention.subjects import Subjects, subjects_of
+from shared.retention.subjects import Subjects, names_of, subjects_of
 from shared.retention.withdraw import Withdrawn, withdraw
 from shared.storage import ObjectStore
 
@@ -121,8 +121,16 @@ def _carry_out(
         # by it after a restore, which asks no holds.
         strike_entry(storage, row.id)
         return
+    _, accession_numbers = names_of(session, found)
+    forget(
+        session,
+        row.tenant,
+        {patient_ref},
+        accession_numbers,
+        placed_until=func.clock_timestamp(),
+        actor=row.requested_by,
+    )
     erased = erase(session, found, row.id, actor=row.requested_by, again_after=again_after)
-    _forget_released_holds(session, row.tenant, patient_ref)
     withdrawn = erased.withdrawn
     row.counts = erased.counts
     row.job_ids, row.order_ids = list(found.job_ids), list(found.order_ids)
@@ -170,16 +178,3 @@ def erase(
 
 def _locked(session: Session, job_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
     return list(session.scalars(locked_in_order(), {"job_ids": list(job_ids)}))
-
-
-def _forget_released_holds(session: Session, tenant: str, patient_ref: str) -> None:
-    """A hold that was released names the patient no more; that it was there stays."""
-    session.execute(
-        update(LegalHoldRow)
-        .where(
-            LegalHoldRow.tenant == tenant,
-            LegalHoldRow.kind == HoldKind.PATIENT_REF,
-            LegalHoldRow.value == patient_ref,
-        )
-        .values(value="")
-    )

@@ -10,12 +10,23 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ARRAY, Uuid, bindparam, func, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Uuid,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from shared import audit
@@ -212,6 +223,42 @@ def holding(
         "order_ids": order_ids,
     }
     return list(session.scalars(_HOLDING, values))
+
+
+def forget(
+    session: Session,
+    tenant: str,
+    patient_refs: Collection[str],
+    accession_numbers: Collection[str],
+    *,
+    placed_until: dt.datetime | ColumnElement[dt.datetime],
+    actor: str,
+) -> None:
+    """Have the holds on an erased patient name nobody; that they were there stays.
+
+    They were released, or nothing would have been erased. A restored one that is not, as it was
+    released after the backup, is released again.
+
+    Args:
+        session: The open transaction of who is `alone`.
+        tenant: Whose data were erased.
+        patient_refs: The patient's pseudonyms.
+        accession_numbers: The patient's orders.
+        placed_until: Holds that were placed later are left.
+        actor: Who erases, as in `audit.record`.
+    """
+    row = LegalHoldRow
+    of_patient = and_(row.kind == HoldKind.PATIENT_REF, row.value.in_(patient_refs))
+    of_order = and_(row.kind == HoldKind.ACCESSION_NUMBER, row.value.in_(accession_numbers))
+    session.execute(
+        update(row)
+        .where(row.tenant == tenant, or_(of_patient, of_order), row.placed_at <= placed_until)
+        .values(
+            value="",
+            released_at=func.coalesce(row.released_at, func.clock_timestamp()),
+            released_by=func.coalesce(row.released_by, actor),
+        )
+    )
 
 
 def _is_job_of(session: Session, job_id: uuid.UUID, tenant: str) -> bool:

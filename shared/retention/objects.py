@@ -30,13 +30,22 @@ _GIVE_UP = text(
     """
 ).bindparams(bindparam("keys", type_=ARRAY(Text)), bindparam("again_after", type_=Interval))
 
-# An image that another version has by now is in use again: its key is made of its content.
+# What another version has by now, or what was explained once more, is in use again: such keys are
+# made of their content.
 _DUE = text(
     """
-    SELECT key, due_at, starts_with(key, :images) AND EXISTS (
-        SELECT FROM datasets AS d, json_array_elements(d.record -> 'images') AS image
-        WHERE d.withdrawn_at IS NULL AND key = :images || (image ->> 'sha256')
-    ) AS is_used
+    SELECT key, due_at, CASE
+        WHEN starts_with(key, :images) THEN EXISTS (
+            SELECT FROM datasets AS d, json_array_elements(d.record -> 'images') AS image
+            WHERE d.withdrawn_at IS NULL AND key = :images || (image ->> 'sha256')
+        )
+        WHEN key LIKE 'jobs/%/explanations/%' THEN EXISTS (
+            SELECT FROM explanations AS e WHERE e.job_id = CAST(split_part(key, '/', 2) AS uuid)
+                AND key = format('jobs/%s/explanations/%s/%s-%s.png',
+                    e.job_id, e.image_index, e.method, left(e.png_sha256, 16))
+        )
+        ELSE false
+    END AS is_used
     FROM object_removals WHERE due_at <= clock_timestamp()
     ORDER BY due_at, key LIMIT :limit
     """

@@ -9,20 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import SecretStr
-from sqlalchemy import func, select, union
+from sqlalchemy import CompoundSelect, func, select, union
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from shared import audit
-from shared.db.models import ErasureRow, JobRow, OrderRow
+from shared.db.models import ErasureRow, JobRow, LegalHoldRow, OrderRow
 from shared.db.session import Sessions
 from shared.retention.erase import erase
 from shared.retention.erasures import ErasureStatus, digest_of
-from shared.retention.holds import alone
+from shared.retention.holds import HoldKind, alone, forget
 from shared.retention.jobs import give_up_objects
 from shared.retention.ledger import Entry
 from shared.retention.objects import remove_due
-from shared.retention.subjects import Subjects, subjects_of
+from shared.retention.subjects import Subjects, names_of, subjects_of
 from shared.storage import ObjectStore
 
 ACTOR = "operator"
@@ -76,6 +76,7 @@ def _again(
     # The store alone may have been restored: then objects are back that no row leads to.
     give_up_objects(session, entry.job_ids, again_after=again_after)
     found = _found_again(session, entry, refs)
+    _forget_holds(session, entry, found, refs)
     if not (found.job_ids or found.order_ids):
         return {}
     erased = erase(session, found, entry.id, actor=ACTOR, again_after=again_after)
@@ -83,6 +84,21 @@ def _again(
     jobs = [str(one) for one in found.job_ids]
     audit.record(session, ACTOR, "erasure.reapplied", None, **told, jobs=jobs)
     return erased.counts
+
+
+def _forget_holds(
+    session: Session, entry: Entry, found: Subjects, refs: dict[str, list[str]]
+) -> None:
+    patient_refs, accession_numbers = names_of(session, found)
+    patient_refs.update(refs.get(entry.ref_digest or "", []))
+    forget(
+        session,
+        entry.tenant,
+        patient_refs,
+        accession_numbers,
+        placed_until=entry.requested_at,
+        actor=ACTOR,
+    )
 
 
 def _found_again(session: Session, entry: Entry, refs: dict[str, list[str]]) -> Subjects:
@@ -106,7 +122,10 @@ def _before(
 def _refs_by_digest(sessions: Sessions, secret: SecretStr | None) -> dict[str, list[str]]:
     if not secret:
         return {}
-    refs = union(select(JobRow.patient_ref), select(OrderRow.patient_ref))
+    held = select(LegalHoldRow.value).where(LegalHoldRow.kind == HoldKind.PATIENT_REF)
+    refs: CompoundSelect[str | None] = union(
+        select(JobRow.patient_ref), select(OrderRow.patient_ref), held
+    )
     by_digest: dict[str, list[str]] = defaultdict(list)
     with sessions() as session:
         for patient_ref in session.scalars(refs):
@@ -116,11 +135,20 @@ def _refs_by_digest(sessions: Sessions, secret: SecretStr | None) -> dict[str, l
 
 
 def _remember(session: Session, entry: Entry) -> None:
-    row = insert(ErasureRow).values(
-        **entry.model_dump(exclude={"job_ids", "order_ids"}),
-        job_ids=list(entry.job_ids),
-        order_ids=list(entry.order_ids),
-        status=ErasureStatus.DONE,
-        finished_at=func.clock_timestamp(),
-    )
-    session.execute(row.on_conflict_do_nothing(index_elements=["id"]))
+    """Have the row of an erasure say that it was done.
+
+    A backup may have it queued: carried out once more it would find less, and so write less of it
+    into the ledger.
+    """
+    done = {
+        "ref_digest": entry.ref_digest,
+        "job_ids": list(entry.job_ids),
+        "order_ids": list(entry.order_ids),
+        "status": ErasureStatus.DONE,
+        "patient_ref": None,
+        "finished_at": func.clock_timestamp(),
+    }
+    told = entry.model_dump(exclude={"ref_digest", "job_ids", "order_ids"})
+    row = insert(ErasureRow).values(**told, **done)
+    is_queued = ErasureRow.status == ErasureStatus.QUEUED
+    session.execute(row.on_conflict_do_update(index_elements=["id"], set_=done, where=is_queued))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import text
+from sqlalchemy import ARRAY, Uuid, bindparam, text
 from sqlalchemy.orm import Session
 
 _JOBS = text(
@@ -38,6 +38,15 @@ _ORDERS = text(
     """
 )
 
+_IDS = (bindparam("job_ids", type_=ARRAY(Uuid)), bindparam("order_ids", type_=ARRAY(Uuid)))
+_NAMES = text(
+    """
+    SELECT patient_ref, accession_number FROM jobs WHERE id = ANY(:job_ids)
+    UNION
+    SELECT patient_ref, accession_number FROM orders WHERE id = ANY(:order_ids)
+    """
+).bindparams(*_IDS)
+
 
 @dataclass(frozen=True)
 class Subjects:
@@ -52,3 +61,11 @@ def subjects_of(session: Session, tenant: str, patient_ref: str) -> Subjects:
     values = {"tenant": tenant, "patient_ref": patient_ref}
     jobs, orders = (tuple(session.scalars(found, values)) for found in (_JOBS, _ORDERS))
     return Subjects(jobs, orders)
+
+
+def names_of(session: Session, found: Subjects) -> tuple[set[str], set[str]]:
+    """The pseudonyms and the accession numbers that jobs and orders carry."""
+    ids = {"job_ids": list(found.job_ids), "order_ids": list(found.order_ids)}
+    rows = session.execute(_NAMES, ids).all()
+    refs = {row.patient_ref for row in rows if row.patient_ref is not None}
+    return refs, {row.accession_number for row in rows if row.accession_number is not None}

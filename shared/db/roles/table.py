@@ -206,7 +206,7 @@ GRANTS: Mapping[Role, Mapping[str, str]] = {
         "explanations": "SELECT, DELETE",
         "job_images": "SELECT, UPDATE (purged_at), DELETE",
         "jobs": "SELECT, UPDATE, DELETE",
-        "legal_holds": "SELECT, UPDATE (value)",
+        "legal_holds": "SELECT, UPDATE (value, released_at, released_by)",
         "model_versions": "SELECT",
         "object_removals": _ALL,
         "orders": "SELECT, UPDATE, DELETE",

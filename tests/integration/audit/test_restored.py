@@ -41,8 +41,7 @@ def test_a_restored_audit_trail_is_verified_with_the_key_of_before(
         sessions, storage = create_sessions(target.engine), target.storage
         expected = Expectations(keys=PublicKeys([key.public]))
         report = verify(sessions, storage, expected)
-        assert (report.findings, report.covered, report.unsealed) == ([], 3, 1)
-        Sealer(sessions).seal()
+        assert (report.findings, report.covered, report.unsealed) == ([], 3, 0)
         assert Notary(sessions, storage, key, checkpoint_seconds=0).attest(), "it goes on"
         assert verify(sessions, storage, expected).covered == 4
         with sessions.begin() as session:

@@ -16,7 +16,7 @@ from shared.backup.place import BackupPlace
 from shared.db.removal import BackupRunsError, removal
 from shared.db.session import create_sessions
 from shared.retention.objects import give_up, remove_due
-from shared.storage import image_key, training_image_key
+from shared.storage import explanation_key, image_key, training_image_key
 from tests.filled import contents, everything
 from tests.filled_rows import STATUSES, content, job_id, sha256
 from tests.integration.backups import Place, add, back_up, named_by_rows, restore
@@ -39,6 +39,11 @@ def test_a_restored_backup_has_every_row_and_every_object(
     restored = [row for row in after["audit_events"] if row["action"] == "backup.restored"]
     assert len(restored) == 1
     after["audit_events"].remove(restored[0])
+    # What waited for its place in the audit trail, as no relay runs, and the event above.
+    sealed = [row for row in after["audit_seals"] if row not in before["audit_seals"]]
+    unplaced = {row["id"] for row in (*before["audit_events"], *restored)}
+    assert {row["event_id"] for row in sealed} == unplaced
+    after["audit_seals"] = before["audit_seals"]
     assert after == before
     attested = [key for key in target.stored() if key.startswith(CHECKPOINTS_PREFIX)]
     assert len(attested) == len(before["audit_checkpoints"])
@@ -115,7 +120,9 @@ def test_what_is_purged_or_erased_meanwhile_loses_its_objects_afterwards(
     manifest = back_up(source, tmp_path, purge)
     assert (manifest.lost, manifest.objects.count) == ((), len(contents(0)))
     purge()
-    assert source.stored().keys() == {training_image_key(sha256(content("field", 0)))}, "in use"
+    picture = explanation_key(job_id(0, "succeeded"), 0, "gradcam", sha256(content("picture", 0)))
+    in_use = {training_image_key(sha256(content("field", 0))), picture}
+    assert source.stored().keys() == in_use
 
 
 def test_a_backup_waits_for_a_removal_under_way(

@@ -23,6 +23,8 @@ from shared.jobs.entities import Job
 from shared.jobs.queries import get_job
 from shared.orders.entities import NewOrder
 from shared.orders.place import place
+from shared.retention import holds
+from shared.retention.holds import Hold, HoldKind
 from shared.retention.policy import Kind, RetentionPolicy, Rule
 from shared.storage import explanation_key
 from shared.storage.s3 import S3Store
@@ -139,6 +141,17 @@ def _fill(sessions: Sessions, patient: Patient, key_id: str) -> None:
     )
     with sessions.begin() as session:
         session.add_all(rows)
+
+
+def hold_on(sessions: Sessions, patient: Patient, kind: HoldKind) -> Hold:
+    """A hold on a patient, named in one of the ways there are."""
+    values = {
+        HoldKind.JOB: str(patient.job_id),
+        HoldKind.PATIENT_REF: patient.ref,
+        HoldKind.ACCESSION_NUMBER: patient.accession_number,
+    }
+    told = {"tenant": DEFAULT_TENANT, "reason": "m-1", "actor": "operator"}
+    return holds.place(sessions, kind, values[kind], **told)
 
 
 def tables_that_tell(database: Engine, word: str) -> set[str]:

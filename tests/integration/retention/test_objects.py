@@ -16,13 +16,13 @@ from shared.db.session import Sessions
 from shared.jobs.queries import get_job
 from shared.retention.erase import carry_out
 from shared.retention.erasures import ErasureStatus, get_erasure, request_erasure
-from shared.retention.objects import remove_due
+from shared.retention.objects import give_up, remove_due
 from shared.settings import Settings
-from shared.storage import ObjectMissingError, StoredObject, training_image_key
+from shared.storage import ObjectMissingError, StoredObject, explanation_key, training_image_key
 from shared.storage.s3 import S3Store
 from tests.integration.jobs import count
 from tests.integration.retention.conftest import NO_TIME, Erase
-from tests.integration.retention.patients import a_patient, objects_of
+from tests.integration.retention.patients import PNG_SHA256, a_patient, objects_of
 
 
 def test_what_a_backup_is_copying_is_removed_after_it(
@@ -40,6 +40,22 @@ def test_what_a_backup_is_copying_is_removed_after_it(
         assert len(objects_of(storage, gone.job_id)) == 2
     remove_due(sessions, storage)
     assert objects_of(storage, gone.job_id) == []
+
+
+def test_the_picture_of_what_was_explained_once_more_stays(
+    sessions: Sessions, storage: S3Store, key_id: str
+) -> None:
+    """It was purged, and its removal waited for a backup meanwhile."""
+    patient = a_patient(sessions, storage, key_id)
+    kept = explanation_key(patient.job_id, 0, "gradcam", PNG_SHA256)
+    other = explanation_key(patient.job_id, 0, "gradcam", "6" * 64)
+    storage.put(other, io.BytesIO(b"png"), 3, "image/png")
+    with sessions.begin() as session:
+        give_up(session, [kept, other], again_after=None)
+    remove_due(sessions, storage)
+    assert count(sessions, ObjectRemovalRow) == 0
+    assert kept in objects_of(storage, patient.job_id)
+    assert other not in objects_of(storage, patient.job_id)
 
 
 class _Overtaken(S3Store):

@@ -14,8 +14,8 @@ from shared.db.models import Base
 from shared.db.session import Sessions
 from shared.jobs.queries import get_job
 from shared.retention import holds
-from shared.retention.erase import carry_out
-from shared.retention.erasures import request_erasure
+from shared.retention.erase import carry_out, carry_out_all
+from shared.retention.erasures import ErasureStatus, get_erasure, request_erasure
 from shared.retention.holds import HoldKind
 from shared.retention.ledger import Entry, LedgerInvalidError, read_ledger, write_entry
 from shared.retention.objects import remove_due
@@ -27,6 +27,7 @@ from tests.integration.retention.conftest import NO_TIME, SECRET, Erase, Purging
 from tests.integration.retention.patients import (
     Patient,
     a_patient,
+    hold_on,
     objects_of,
     tables_that_tell,
 )
@@ -137,6 +138,49 @@ def test_what_was_purged_before_the_erasure_is_found_by_its_patient(
     assert backup.has_lost(gone)
 
 
+@pytest.mark.parametrize("kind", [HoldKind.PATIENT_REF, HoldKind.ACCESSION_NUMBER])
+def test_a_hold_that_was_released_since_the_backup_comes_back_without_its_name(
+    database: Engine,
+    sessions: Sessions,
+    storage: S3Store,
+    gone: Patient,
+    erase: Erase,
+    *,
+    kind: HoldKind,
+) -> None:
+    empty_ledger(storage)
+    placed = hold_on(sessions, gone, kind)
+    backup = Backup(database, sessions, storage)
+    holds.release(sessions, placed.id, actor="operator")
+    erase(gone.ref)
+    backup.restore()
+    later = hold_on(sessions, gone, kind)
+    assert backup.reapply(secret=SECRET)["jobs"] == 1
+    assert [hold.id for hold in holds.list_holds(sessions)] == [later.id]
+    again = holds.get_hold(sessions, placed.id)
+    assert (again.value, again.released_by) == ("", "operator")
+    empty_ledger(storage)
+
+
+def test_an_erasure_that_waited_in_the_backup_is_done_and_its_entry_stays_whole(
+    database: Engine, sessions: Sessions, storage: S3Store, gone: Patient
+) -> None:
+    empty_ledger(storage)
+    asked = request_erasure(
+        sessions, gone.ref, tenant=DEFAULT_TENANT, reason="a_test", actor="key:k", secret=None
+    )
+    backup = Backup(database, sessions, storage)
+    carry_out(sessions, storage, asked.id, again_after=NO_TIME)
+    backup.restore()
+    assert get_erasure(sessions, asked.id).status is ErasureStatus.QUEUED
+    assert backup.reapply()["jobs"] == 1
+    assert backup.has_lost(gone)
+    assert carry_out_all(sessions, storage, again_after=NO_TIME) == 0
+    (entry,) = read_ledger(sessions, storage)
+    assert (entry.id, entry.job_ids) == (asked.id, (gone.job_id,))
+    empty_ledger(storage)
+
+
 def test_what_was_refused_is_in_no_ledger_though_its_entry_was_written(
     sessions: Sessions, storage: S3Store, gone: Patient, backup: Backup
 ) -> None:
@@ -146,14 +190,7 @@ def test_what_was_refused_is_in_no_ledger_though_its_entry_was_written(
     )
     entry = Entry.of(asked).model_copy(update={"job_ids": (gone.job_id,)})
     write_entry(storage, entry)
-    holds.place(
-        sessions,
-        HoldKind.JOB,
-        str(gone.job_id),
-        tenant=DEFAULT_TENANT,
-        reason="m-1",
-        actor="operator",
-    )
+    hold_on(sessions, gone, HoldKind.JOB)
     carry_out(sessions, storage, asked.id, again_after=NO_TIME)
     assert list(storage.list(ERASURES_PREFIX, after=ERASURES_PREFIX)) == []
     assert backup.reapply(entry.model_dump_json()) == {}
