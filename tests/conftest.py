@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +38,12 @@ __all__ = ["log_scan", "pytest_runtest_logreport"]
 # Nobody is told how fast a machine is: one that is busy takes longer over an example now and then.
 drawing.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 drawing.load_profile("busy")
+
+# An activated environment has programs of pynetdicom that are called as those of dcmtk.
+_OURS = str(Path(sys.executable).parent)
+os.environ["PATH"] = os.pathsep.join(
+    folder for folder in os.environ["PATH"].split(os.pathsep) if folder != _OURS
+)
 
 MOST_CONNECTED = 150
 """Of the 200 that PostgreSQL takes. Listeners on the tests' own engine last: some 50."""

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from services.cli.evaluation_tables import print_comparison, print_report
 from services.trainer.compare import compare
-from services.trainer.dataset import read_dataset
+from services.trainer.dataset import Grouping, read_dataset
 from services.trainer.evaluate import (
     Evaluation,
     Part,
@@ -49,6 +49,18 @@ _FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
     help="Measure on the test part of this split, with the seed of the first model's card, "
     "and not on every image.",
 )
+@click.option(
+    "--split-seed",
+    type=click.IntRange(min=0),
+    help="Of that split, instead of the card's.",
+)
+@click.option(
+    "--groups",
+    type=click.Choice(["auto", "manifest", "detected"]),
+    default="auto",
+    show_default=True,
+    help="Groups that the split keeps together: of a manifest.csv, or found among the pixels.",
+)
 @click.option("--robustness", "changed", is_flag=True, help="Measure on changed images as well.")
 @click.option(
     "--foreign",
@@ -64,6 +76,8 @@ def command(
     *,
     models: tuple[str, ...],
     protocol: str | None,
+    split_seed: int | None,
+    groups: Grouping,
     changed: bool,
     foreign: tuple[Path, ...],
     json_file: Path | None,
@@ -73,8 +87,8 @@ def command(
     settings = InferenceSettings()
     registry = ModelRegistry(settings.models_dir)
     versions = list(dict.fromkeys(registry.resolve(model) for model in models))
-    seed = versions[0].card["split"]["seed"]
-    dataset = read_dataset(folder, groups="auto" if protocol else "none")
+    seed = versions[0].card["split"]["seed"] if split_seed is None else split_seed
+    dataset = read_dataset(folder, groups=groups if protocol else "none")
     part = read_part(dataset, protocol=Protocol(protocol) if protocol else None, seed=seed)
     evaluations = {
         str(version): _evaluate(version, part, registry, settings, changed=changed, foreign=foreign)

@@ -23,6 +23,8 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         f"on {metrics['images']} images: {part}"
     )
     console.print(f"Trained on: {measured_on['trained_on']}")
+    for name, code in measured_on["left_out"].items():
+        console.print(f"Left out, as it cannot be used: {name} ({code})")
     console.print(_class_table(metrics))
     console.print(_confusion_table(metrics))
     console.print(_summary_table(report))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -16,15 +17,44 @@ from services.cli.models import STUDY_WORK
 from services.trainer.dataset import Dataset, read_dataset
 from services.trainer.plan import Recipe, TrainingPlan, make_plan
 from services.trainer.release import ENSEMBLE, Release, release_ensemble, release_run
+from services.trainer.representation import require_servable
 from services.trainer.siblings import Origin
-from services.trainer.splits import Protocol, Split, split_dataset
+from services.trainer.splits import (
+    Protocol,
+    Split,
+    require_every_class,
+    require_unseen,
+    split_dataset,
+)
 from services.trainer.study import Study, best_run, run_study
 from services.trainer.tools import make_tools
 from shared.errors import ConflictError
+from shared.models.architectures import architecture as architecture_of
 from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
 
 _STUDY_MODELS = "cnn_custom,vgg16_baseline,vgg16_finetune"
+
+
+def _seeds(context: click.Context, option: click.Parameter, given: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(seed) for seed in given.split(","))
+    except ValueError:
+        seeds = ()
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise click.BadParameter("numbers from 0 with commas between, each once", context, option)
+    return seeds
+
+
+def _source(
+    context: click.Context, option: click.Parameter, given: Path | None
+) -> dict[str, str] | None:
+    if given is None:
+        return None
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(given.read_bytes())
+    except ValidationError as error:
+        raise click.BadParameter("a JSON object of texts", context, option) from error
 
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -55,8 +85,10 @@ _OPTIONS = (
         show_default=True,
         help="Groups of overlapping fields: of a manifest.csv, or found among the pixels.",
     ),
-    click.option("--split-seed", default=2022, show_default=True),
-    click.option("--seeds", default="1,2,3", show_default=True, help="A run each."),
+    click.option("--split-seed", type=click.IntRange(min=0), default=2022, show_default=True),
+    click.option(
+        "--seeds", default="1,2,3", show_default=True, callback=_seeds, help="A run each."
+    ),
     click.option(
         "--precision",
         type=click.Choice(["float32", "mixed_bfloat16"]),
@@ -119,6 +151,7 @@ _OPTIONS = (
     click.option(
         "--source",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        callback=_source,
         help="JSON for the card: `name`, `paper`, `data` and `terms` of the images.",
     ),
     click.option("--models-dir", type=_FOLDER, help="Where versions are, and go."),
@@ -151,8 +184,9 @@ def command(folder: Path, **given: Any) -> None:
         raise ConflictError("What is trained with the scale bar visible is never exported.")
     dataset = read_dataset(folder, groups=given["groups"])
     if given["source"]:
-        dataset = replace(dataset, source=json.loads(given["source"].read_text()))
+        dataset = replace(dataset, source=given["source"])
     split = split_dataset(dataset, protocol, given["split_seed"])
+    require_every_class(split)
     release = Release(
         dataset,
         split,
@@ -170,10 +204,16 @@ def command(folder: Path, **given: Any) -> None:
 def _train_and_export(
     dataset: Dataset, split: Split, release: Release, given: dict[str, Any]
 ) -> None:
-    plans = tuple(_plan(name, given) for name in given["models"].split(","))
+    registry = ModelRegistry(release.settings.models_dir)
+    if given["teacher"]:
+        teacher = registry.resolve(given["teacher"])
+        require_unseen(split, dataset, [teacher.card])
+        given = {**given, "teacher": str(teacher)}
+    plans = tuple(_plan(name.strip(), given) for name in given["models"].split(","))
+    if given["version"] is not None:
+        require_servable(plans[0])
     targets = {plan.architecture: _targets(plan.architecture, release, given) for plan in plans}
-    seeds = tuple(int(seed) for seed in given["seeds"].split(","))
-    study = Study(dataset, split, plans, seeds, given["work"])
+    study = Study(dataset, split, plans, given["seeds"], given["work"])
     origin = Origin(dataset, split, given["work"], release.settings)
     report = run_study(study, make_tools(release.settings, given["work"], given["teacher"]))
     Console(width=110).print(_table(report))
@@ -190,6 +230,7 @@ def _train_and_export(
 
 
 def _plan(architecture: str, given: dict[str, Any]) -> TrainingPlan:
+    architecture_of(architecture)  # before another one has trained for an hour
     names = (
         "precision", "representation", "max_epochs", "images_per_class", "teacher",
         "with_validation",
@@ -202,7 +243,7 @@ def _targets(name: str, release: Release, given: dict[str, Any]) -> list[ModelVe
     """The versions that are to be made; refused before anything is trained if one is there."""
     if given["version"] is None:
         return []
-    count = len(given["seeds"].split(",")) if given["every_seed"] else 1
+    count = len(given["seeds"]) if given["every_seed"] else 1
     numbers = range(given["version"], given["version"] + count)
     root = release.settings.models_dir / name
     targets = [ModelVersion(name, number, root / str(number)) for number in numbers]
@@ -216,7 +257,8 @@ def _export_ensemble(release: Release, given: dict[str, Any]) -> None:
     if not given["members"] or given["version"] is None:
         raise click.UsageError("An ensemble needs --members and --version.")
     registry = ModelRegistry(release.settings.models_dir)
-    members = [registry.resolve(reference) for reference in given["members"].split(",")]
+    members = [registry.resolve(name.strip()) for name in given["members"].split(",")]
+    require_unseen(release.split, release.dataset, [member.card for member in members])
     (target,) = _targets(ENSEMBLE, release, {**given, "every_seed": False})
     origin = Origin(release.dataset, release.split, given["work"], release.settings)
     _say(target, release_ensemble(members, target, release, origin.sibling))

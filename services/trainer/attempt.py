@@ -20,13 +20,13 @@ from services.trainer.plan import Recipe, make_plan
 from services.trainer.register import make_version
 from services.trainer.reports import Reports
 from services.trainer.siblings import trained_on_validation
-from services.trainer.splits import Protocol, Split, split_dataset
+from services.trainer.splits import Protocol, Split, require_every_class, split_dataset
 from services.trainer.study import Study, run_study
 from services.trainer.tools import make_tools
 from services.trainer.tracking import Tracker, parts_of
 from shared.datasets.queries import get_dataset
 from shared.db.session import create_database, create_sessions
-from shared.errors import DatasetError, PermanentError
+from shared.errors import PermanentError
 from shared.models.registry import ModelVersion
 from shared.models.restore import restore_keras
 from shared.registry.catalogue import Catalogue
@@ -35,7 +35,6 @@ from shared.storage.s3 import S3Store
 from shared.trainings.queue import get_training
 from shared.trainings.request import SPLIT_SEED
 from shared.trainings.states import TrainingRun
-from shared.triage.labels import LABELS
 
 
 def train_run(run_id: uuid.UUID, settings: Settings, reports: Reports) -> None:
@@ -127,10 +126,7 @@ def _device() -> str:
 
 def _split(dataset: Dataset, protocol: Protocol) -> Split:
     split = split_dataset(dataset, protocol, SPLIT_SEED)
-    for name, part in (("validation", split.validation), ("test", split.test)):
-        missing = set(LABELS) - {sample.label for sample in part}
-        if missing:
-            raise DatasetError(f"Too few groups: the {name} part has no {', '.join(missing)}.")
+    require_every_class(split)
     return split
 
 

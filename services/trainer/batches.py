@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from services.trainer.features import FeatureRows
 from services.trainer.plan import TrainingPlan
+from services.trainer.representation import represent
 from shared.imaging import Pixels
 from shared.imaging.augment import augment
 from shared.triage.labels import LABELS
@@ -119,7 +120,7 @@ def fresh(
                 with lock:  # an engine serves one thread at a time
                     taught = teacher(variants).astype(np.float32)
                 targets = _TEACHER_SHARE * taught + (1 - _TEACHER_SHARE) * targets
-            return variants, targets
+            return represent(variants, plan.representation), targets
 
         return Batches(order, plan.batch_size, prepare)
 

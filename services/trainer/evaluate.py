@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.code_version import code_version
-from services.trainer.dataset import Dataset, Sample, label_indices, load_pixels
+from services.trainer.dataset import Dataset, Sample, label_indices, load_usable
 from services.trainer.metrics import Labels, measure, measure_review
-from services.trainer.splits import Protocol, split_dataset
+from services.trainer.splits import Protocol, require_every_class, split_dataset
 from shared.imaging import Pixels
 from shared.imaging.quality import Quality, measure_quality
 from shared.models.prediction import Prediction
@@ -58,13 +58,16 @@ class Evaluation:
 def read_part(dataset: Dataset, *, protocol: Protocol | None = None, seed: int = 0) -> Part:
     """Read the test part of a split, or every image where there is no protocol.
 
+    A file that is no usable image is left out, and named in `measured_on`.
+
     Raises:
-        DatasetError: A file is no usable image.
+        DatasetError: There is no usable image of a class, or too few groups to be split.
     """
     samples = dataset.samples
-    measured_on: dict[str, Any] = {"dataset_version": dataset.version, "counts": dataset.counts()}
+    measured_on: dict[str, Any] = {"dataset_version": dataset.version}
     if protocol is not None:
         split = split_dataset(dataset, protocol, seed)
+        require_every_class(split)
         samples = split.test
         measured_on["split"] = {
             "protocol": protocol,
@@ -73,7 +76,9 @@ def read_part(dataset: Dataset, *, protocol: Protocol | None = None, seed: int =
             "part": "test",
         }
     # A shipped model never sees the scale bar, whatever protocol chose the images.
-    return Part(samples, load_pixels(samples), label_indices(samples), measured_on)
+    usable, images, left_out = load_usable(samples)
+    measured_on |= {"counts": replace(dataset, samples=usable).counts(), "left_out": left_out}
+    return Part(usable, images, label_indices(usable), measured_on)
 
 
 def evaluate(
@@ -91,7 +96,7 @@ def evaluate(
         Plain data: the model, what it was measured on, and the measures.
 
     Raises:
-        DatasetError: A file is no usable image.
+        DatasetError: As in `read_part`.
     """
     return evaluate_part(predictor, read_part(dataset, protocol=protocol, seed=seed)).report
 

@@ -85,7 +85,8 @@ def make_plan(architecture: str, recipe: Recipe, **overrides: Any) -> TrainingPl
     recipe were chosen on validation parts.
 
     Raises:
-        BadRequestError: The plan trains on the validation part, by which its recipe stops.
+        BadRequestError: The plan trains on the validation part, by which its recipe stops, or has
+            a teacher, who can only be asked where variants are drawn anew.
     """
     if recipe is Recipe.STUDY:
         values: dict[str, Any] = {
@@ -114,5 +115,9 @@ def make_plan(architecture: str, recipe: Recipe, **overrides: Any) -> TrainingPl
         raise BadRequestError(
             "The study's recipe stops by the validation part and cannot train on it; "
             "the robust recipe can."
+        )
+    if plan.teacher is not None and plan.augmentation is not Augmentation.ROBUST:
+        raise BadRequestError(
+            f"{architecture} learns from no teacher by this recipe: its variants are drawn once."
         )
     return plan

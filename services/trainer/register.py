@@ -8,19 +8,13 @@ from typing import Any
 from services.trainer.cards import update_card
 from services.trainer.finish import drafted
 from services.trainer.release import Release, release_run
+from services.trainer.representation import require_servable
 from services.trainer.siblings import Origin
 from services.trainer.study import Study, best_run
-from shared.errors import ConflictError
 from shared.models.registry import CARD
 from shared.registry.versions import check_complete
 from shared.settings import InferenceSettings
 from shared.trainings.states import TrainingRun
-
-
-class NotServableError(ConflictError):
-    """The service shows its models images as they are, and this one was trained on others."""
-
-    code = "representation_not_served"
 
 
 def make_version(
@@ -65,8 +59,7 @@ def _export(
 ) -> None:
     target = drafted(study.work, run.architecture)
     (plan,) = study.plans
-    if plan.representation != "original":
-        raise NotServableError(f"The representation was {plan.representation}.")
+    require_servable(plan)
     summary = report["models"][run.architecture]
     best = best_run(summary)
     log(f"makes a version of seed {best['plan']['seed']}, and measures it")

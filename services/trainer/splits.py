@@ -9,12 +9,15 @@ Protocols:
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
 from services.trainer.dataset import Dataset, Sample
+from shared.errors import ConflictError, DatasetError
 from shared.triage.labels import LABELS
 
 TRAIN_SHARE = 0.6
@@ -61,12 +64,13 @@ def split_dataset(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     """Split each class 60/20/20.
 
     The same images, protocol and seed give the same split on every machine, whatever the files
-    are called.
+    are called. A group that spans classes goes where its images of the first class go.
     """
     rng = np.random.default_rng(seed)
     train: list[Sample] = []
     validation: list[Sample] = []
     test: list[Sample] = []
+    part_of: dict[str, list[Sample]] = {}
     for label in LABELS:
         units = _units([s for s in dataset.samples if s.label is label], protocol)
         total = sum(len(unit) for unit in units)
@@ -78,9 +82,43 @@ def split_dataset(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
                 part = validation
             else:
                 part = test
+            if protocol is Protocol.GROUPED:
+                part = part_of.setdefault(units[index][0].group, part)
             part.extend(units[index])
             taken += len(units[index])
     return Split(protocol, seed, tuple(train), tuple(validation), tuple(test))
+
+
+def require_every_class(split: Split) -> None:
+    """Refuse a split that cannot be measured.
+
+    Raises:
+        DatasetError: A part has no image of a class.
+    """
+    parts = {"training": split.train, "validation": split.validation, "test": split.test}
+    for name, part in parts.items():
+        missing = sorted(set(LABELS) - {sample.label for sample in part})
+        if missing:
+            raise DatasetError(f"Too few groups: the {name} part has no {', '.join(missing)}.")
+
+
+def require_unseen(split: Split, dataset: Dataset, cards: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse versions of the same images that may have trained on what is tested here.
+
+    Args:
+        split: What is measured on its test part.
+        dataset: What was split.
+        cards: Of versions that are learned from, or joined.
+
+    Raises:
+        ConflictError: One was trained on another split of the data set.
+    """
+    for card in cards:
+        if card["data"]["version"] == dataset.version and card["split"]["hash"] != split.hash:
+            raise ConflictError(
+                f"{card['name']}@{card['version']} was trained on another split of these images: "
+                "it may know the test part."
+            )
 
 
 def _units(samples: list[Sample], protocol: Protocol) -> list[list[Sample]]:

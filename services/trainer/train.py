@@ -20,10 +20,10 @@ from services.trainer.features import FeatureCache, Trunk, as_float32, cut
 from services.trainer.loop import compile_model, run_epochs
 from services.trainer.plan import Recipe, TrainingPlan
 from services.trainer.progress import RunProgress, TrainingProgress
+from services.trainer.representation import represent
 from services.trainer.splits import Split
 from shared.imaging import Pixels
 from shared.imaging.augment import augment
-from shared.imaging.segment import segment
 from shared.models.architectures import architecture, build
 from shared.models.pretrained import PretrainedWeights
 from shared.triage.labels import LABELS
@@ -128,7 +128,7 @@ def _batches(
     if plan.recipe is Recipe.STUDY:
         return fixed(*drawn_once(split, plan), plan), validation
     samples = training_samples(split, plan)
-    images = load_images(samples, plan, masked=masked)
+    images = load_pixels(samples, masked=masked)
     batches = fresh(images, label_indices(samples), plan, masked=masked, teacher=tools.teacher)
     return batches, validation
 
@@ -140,10 +140,7 @@ def training_samples(split: Split, plan: TrainingPlan) -> tuple[Sample, ...]:
 
 def load_images(samples: tuple[Sample, ...], plan: TrainingPlan, *, masked: bool) -> Pixels:
     """Images as the plan's model sees them, shape (n, 224, 224, 3)."""
-    images = load_pixels(samples, masked=masked)
-    if plan.representation == "segmented":
-        images = np.stack([segment(image) for image in images])
-    return images
+    return represent(load_pixels(samples, masked=masked), plan.representation)
 
 
 def drawn_once(split: Split, plan: TrainingPlan) -> tuple[Pixels, NDArray[np.int64]]:
@@ -154,7 +151,7 @@ def drawn_once(split: Split, plan: TrainingPlan) -> tuple[Pixels, NDArray[np.int
     """
     masked = split.protocol.masked
     samples = training_samples(split, plan)
-    originals, labels = load_images(samples, plan, masked=masked), label_indices(samples)
+    originals, labels = load_pixels(samples, masked=masked), label_indices(samples)
     rng = np.random.default_rng(split.seed)
     chosen: list[Pixels] = []
     for index in range(len(LABELS)):
@@ -169,7 +166,7 @@ def _variant(
     image: Pixels, sample: Sample, number: int, plan: TrainingPlan, *, masked: bool
 ) -> Pixels:
     """Variant `number` of an image; 0 is the image itself."""
-    if number == 0:
-        return image
-    rng = np.random.default_rng([int(sample.sha256[:16], 16), number])
-    return augment(image, rng, plan.augmentation, masked=masked)
+    if number > 0:
+        rng = np.random.default_rng([int(sample.sha256[:16], 16), number])
+        image = augment(image, rng, plan.augmentation, masked=masked)
+    return represent(image, plan.representation)

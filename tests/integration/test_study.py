@@ -66,6 +66,36 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
     assert found["measured_on"]["split"]["hash"] == card["split"]["hash"]
 
 
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        (["--seeds=1,"], 2, "--seeds"),
+        (["--seeds=1,1"], 2, "--seeds"),
+        (["--split-seed=-1"], 2, "--split-seed"),
+        (["--models=cnn_custom, cnn_costum"], 1, "unknown_model"),
+        (["--representation=segmented", "--version=7"], 1, "representation_not_served"),
+        (["--models=student", "--teacher=student"], 1, "bad_request"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is(
+    drawn: Path, tmp_path: Path, options: list[str], status: int, said: str
+) -> None:
+    work = tmp_path / "work"
+    refused = command_line("study", drawn, "--models=cnn_custom", f"--work={work}", *options)
+    assert refused.returncode == status
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not list(work.glob("*/*"))
+
+
+def test_a_source_that_is_no_object_of_texts_is_refused(drawn: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source.json"
+    for content in ("{", '["name"]', '{"name": 1}'):
+        source.write_text(content)
+        refused = command_line("study", drawn, f"--source={source}", f"--work={tmp_path}")
+        assert (refused.returncode, "--source" in refused.stderr) == (2, True)
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_members_an_ensemble_and_a_student_that_learns_from_it(drawn: Path, tmp_path: Path) -> None:

@@ -199,10 +199,37 @@ def test_groups_come_from_the_manifest_or_from_the_search(folder: Path, tmp_path
         return len({sample.group for sample in read.samples})
 
     assert (sizes(), sizes(groups="detected"), sizes(groups="none")) == (11, 11, 12)
-    with pytest.raises(DatasetError, match="no manifest"):
+    with pytest.raises(DatasetError, match=r"No manifest\.csv"):
         sizes(groups="manifest")
     (folder / "manifest.csv").write_text("file,group\nPro/0.png,g\nPro/1.png,g\nPro/2.png,g\n")
-    assert (sizes(), sizes(groups="manifest"), sizes(groups="detected")) == (10, 10, 11)
+    # What a manifest does not name is searched for, unless the manifest alone is asked.
+    assert (sizes(), sizes(groups="manifest"), sizes(groups="detected")) == (9, 10, 11)
+
+
+def test_a_manifest_names_files_by_class_and_name_whatever_comes_before(folder: Path) -> None:
+    rows = [f"Original/{label}/{index}.png,{label}" for label in LABELS for index in range(3)]
+    (folder / "manifest.csv").write_text("\n".join(["file,group", *rows]), encoding="utf-8-sig")
+    groups = {sample.label: sample.group for sample in read_dataset(folder).samples}
+    assert groups == {label: str(label) for label in LABELS}
+
+
+def test_a_manifest_without_the_columns_is_refused(folder: Path) -> None:
+    (folder / "manifest.csv").write_text("path,patient\nPro/0.png,p\n")
+    with pytest.raises(DatasetError, match="columns"):
+        read_dataset(folder)
+
+
+def test_a_copy_is_in_the_group_of_what_it_is_a_copy_of(folder: Path) -> None:
+    shutil.copy(folder / "Pro" / "0.png", folder / "Pro" / "copy.png")
+    (folder / "manifest.csv").write_text("file,group\nPro/0.png,g\nPro/1.png,g\nPro/2.png,\n")
+    samples = read_dataset(folder, groups="manifest").samples
+    assert {s.path.name for s in samples if s.group == "g"} == {"0.png", "1.png", "copy.png"}
+
+
+def test_what_a_file_manager_left_is_no_image_of_a_class(folder: Path) -> None:
+    for name in (".DS_Store", "._0.png", "Thumbs.db", "desktop.ini"):
+        (folder / "Pro" / name).write_text("of its own")
+    assert imported(folder).faults == ()
 
 
 def test_evaluation_without_groups_searches_nothing(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,16 @@ import pytest
 
 from services.trainer.calibrate import fit_temperature
 from services.trainer.dataset import Dataset, load_pixels, read_dataset
-from services.trainer.splits import Protocol, Split, split_dataset
+from services.trainer.evaluate import read_part
+from services.trainer.splits import (
+    Protocol,
+    Split,
+    require_every_class,
+    require_unseen,
+    split_dataset,
+)
 from services.trainer.study import best_run
-from shared.errors import DatasetError
+from shared.errors import ConflictError, DatasetError
 from shared.local.synthetic import draw_smear
 from shared.triage.calibration import Calibration
 from shared.triage.labels import LABELS
@@ -60,6 +69,37 @@ def test_no_group_crosses_a_grouped_split(drawn: Dataset) -> None:
         assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
 
 
+def test_a_group_of_several_classes_is_in_one_part(folder: Path) -> None:
+    samples = read_dataset(folder).samples
+    spanning = tuple(replace(s, group=s.path.name) for s in samples)
+    for seed in range(20):
+        split = split_dataset(Dataset(folder, spanning), Protocol.GROUPED, seed)
+        groups = [{s.group for s in part} for part in (split.train, split.validation, split.test)]
+        assert sum(map(len, groups)) == len(set.union(*groups)) == 20
+
+
+def test_a_split_without_a_class_in_a_part_is_refused(drawn: Dataset) -> None:
+    few = tuple(s for s in drawn.samples if s.path.stem in {"3", "4", "5"})
+    with pytest.raises(DatasetError, match="the test part has no Benign"):
+        require_every_class(split_dataset(Dataset(drawn.root, few), Protocol.GROUPED, 1))
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_what_may_know_the_test_part_is_refused(drawn: Dataset, *, is_same: bool) -> None:
+    split, other = (split_dataset(drawn, Protocol.GROUPED, seed) for seed in (1, 2))
+    of_teacher = split if is_same else other
+    card = {
+        "name": "student",
+        "version": 1,
+        "data": {"version": drawn.version},
+        "split": {"hash": of_teacher.hash},
+    }
+    elsewhere = {**card, "data": {"version": "of another laboratory"}}
+    expected = nullcontext() if is_same else pytest.raises(ConflictError, match="student@1")
+    with expected:
+        require_unseen(split, drawn, [elsewhere, card])
+
+
 def test_a_split_is_told_by_its_seed_alone(drawn: Dataset) -> None:
     reordered = Dataset(drawn.root, tuple(reversed(drawn.samples)))
     first, again, other = (
@@ -83,8 +123,27 @@ def test_files_that_are_no_images_are_all_named(drawn: Dataset, tmp_path: Path) 
     (tmp_path / "Pre" / "notes.jpg").write_text("text")
     with pytest.raises(DatasetError) as refused:
         load_pixels(read_dataset(tmp_path).samples)
-    assert "empty.jpg (empty_file)" in str(refused.value)
-    assert "notes.jpg (unsupported_media_type)" in str(refused.value)
+    assert "Early/empty.jpg (empty_file)" in str(refused.value)
+    assert "Pre/notes.jpg (unsupported_media_type)" in str(refused.value)
+
+
+def test_what_is_measured_on_leaves_out_and_names_what_is_no_image(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "images", 2)
+    (root / "Early" / "0.png").write_bytes(b"")
+    part = read_part(read_dataset(root, groups="none"))
+    assert part.measured_on["left_out"] == {"Early/0.png": "empty_file"}
+    assert part.measured_on["counts"] == {"Benign": 2, "Early": 1, "Pre": 2, "Pro": 2}
+    assert len(part.images) == len(part.labels) == len(part.samples) == 7
+    (root / "Early" / "1.png").write_text("text")
+    with pytest.raises(DatasetError, match=r"of Early: Early/0\.png"):
+        read_part(read_dataset(root, groups="none"))
+
+
+def test_a_class_folder_that_is_called_otherwise_is_told(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "images", 1)
+    (root / "Pro").rename(root / "Pro-B")
+    with pytest.raises(DatasetError, match="There is Benign, Early, Pre, Pro-B"):
+        read_dataset(root)
 
 
 def test_the_published_protocol_alone_shows_the_scale_bar(drawn: Dataset) -> None:

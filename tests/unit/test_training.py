@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from services.trainer.batches import cycle, fixed, fresh, in_order, one_hot
-from services.trainer.dataset import label_indices, read_dataset
+from services.trainer.dataset import label_indices, load_pixels, read_dataset
 from services.trainer.features import FeatureCache
 from services.trainer.loop import compile_model, run_epochs
 from services.trainer.plan import Recipe, TrainingPlan, make_plan
 from services.trainer.splits import Protocol, Split, split_dataset
 from services.trainer.train import Tools, drawn_once, load_images, train
+from shared.errors import BadRequestError
+from shared.imaging.segment import cell_mask
 from shared.local.synthetic import draw_smear
 from shared.models.architectures import build
 from shared.models.pretrained import PretrainedWeights
@@ -196,3 +198,26 @@ def test_segmented_images_train_where_they_are_asked_for(split: Split) -> None:
     plan = a_plan("cnn_custom", representation="segmented")
     black = (load_images(split.train, plan, masked=True) == 0).all(axis=-1)
     assert black.mean() > 0.3
+
+
+@pytest.mark.parametrize("recipe", list(Recipe))
+def test_variants_of_segmented_images_are_black_where_no_cell_is(
+    split: Split, recipe: Recipe
+) -> None:
+    plan = a_plan("cnn_custom", recipe, representation="segmented", images_per_class=8)
+    if recipe is Recipe.STUDY:
+        variants, _ = drawn_once(split, plan)
+    else:
+        fields = load_pixels(split.train)
+        variants, _ = fresh(fields, label_indices(split.train), plan, masked=True)(0)[0]
+    shown = variants.any(axis=-1)
+    assert shown.any()
+    assert cell_mask(variants)[shown].all()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "recipe"), [("student", Recipe.STUDY), ("vgg16_finetune", Recipe.ROBUST)]
+)
+def test_a_teacher_who_would_not_be_asked_is_refused(architecture: str, recipe: Recipe) -> None:
+    with pytest.raises(BadRequestError, match="no teacher"):
+        make_plan(architecture, recipe, teacher="ensemble@1")
