@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 from typing import cast
@@ -15,6 +14,7 @@ from shared.auth.attempts import FailedAttempts
 from shared.auth.hosts import Networks, parse_networks
 from shared.auth.known import KnownKeys
 from shared.auth.tokens import Tokens
+from shared.cores import usable_cores
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.explanations.watch import ExplanationWatch
 from shared.jobs.admission import Admission
@@ -83,7 +83,7 @@ def create_context(settings: Settings) -> Context:
         # Clients that listen to trainings stay for hours.
         listening_places=threading.BoundedSemaphore(max(1, settings.api_connections // 4)),
         # A decoded image may be large, so that few are in memory at once.
-        decoding_places=threading.BoundedSemaphore(os.cpu_count() or 1),
+        decoding_places=threading.BoundedSemaphore(usable_cores()),
         stopping=threading.Event(),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,6 +22,7 @@ from services.gateway.keys import GatewayKey
 from services.gateway.status import SUCCESS, refused
 from services.gateway.tls import server_tls
 from services.gateway.worklist import Worklist
+from shared.cores import usable_cores
 from shared.errors import PermanentError
 from shared.interop.dicom.frames import SOP_CLASSES, TRANSFER_SYNTAXES, uploads_of
 from shared.interop.dicom.intake import DicomIntake
@@ -74,7 +74,7 @@ class Gateway:
         )
         self._worklist = Worklist(intake.sessions, self._key)
         self._callers = Callers.parse(self._settings.dicom_calling_aes)
-        self._places = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._places = threading.BoundedSemaphore(usable_cores())
         self._received: dict[Any, int] = {}
         self._server: Any = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from services.worker.runtime import Runtime
 from services.worker.watchdog import Watchdog
 from shared import __version__
 from shared.clock import utc_now
+from shared.cores import usable_cores
 from shared.imaging import Pixels
 from shared.imaging.decode import decode_image, to_model_input
 from shared.imaging.quality import LIMITS, Quality, measure_quality
@@ -30,6 +30,8 @@ from shared.telemetry.tracing import span
 from shared.triage.policy import CURRENT_VERSION
 from shared.triage.provenance import Provenance, digest, policy_sha256
 from shared.triage.result import TriageResult, field_result, triage_result
+
+_QUALITY_SHA256 = digest(asdict(LIMITS))
 
 
 class Triage:
@@ -65,7 +67,7 @@ class Triage:
         self._max_pixels = max_pixels
         self._policy_version = policy_version
         # A decoded image may be large, so that few are in memory at once.
-        self._decoding_places = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._decoding_places = threading.BoundedSemaphore(usable_cores())
 
     def __call__(self, held: Claim) -> TriageResult:
         """Make the result of a claimed job.
@@ -111,7 +113,7 @@ class Triage:
             decoded_by=f"pillow {PIL.__version__}",
             settings_sha256=predictor.settings_sha256,
             policy_sha256=policy_sha256(self._policy_version),
-            quality_sha256=digest(asdict(LIMITS)),
+            quality_sha256=_QUALITY_SHA256,
             inputs_sha256=[hashlib.sha256(one.pixels.tobytes()).hexdigest() for one in seen],
         )
 

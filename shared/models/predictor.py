@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ class Predictor:
         """The training images that its results may name."""
         return self._cases
 
-    @property
+    @cached_property
     def reference(self) -> ModelReference:
         """What a result says of this model."""
         return ModelReference(
@@ -99,7 +100,7 @@ class Predictor:
             label_set_coverage=None if self._conformal is None else self._conformal.coverage,
         )
 
-    @property
+    @cached_property
     def members(self) -> list[ModelReference]:
         """Those of an ensemble, in the order of its opinions."""
         source = self._source
@@ -115,7 +116,7 @@ class Predictor:
         """Version of the engine, and what it computes on."""
         return self._source.build
 
-    @property
+    @cached_property
     def settings_sha256(self) -> dict[str, str]:
         """What decides besides the networks, by `NAME@VERSION`: its own, then its members'."""
         source = self._source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +35,7 @@ class Provenance(BaseModel):
     )
 
 
+@cache
 def policy_sha256(version: str) -> str:
     """The SHA-256 of a policy's table.
 

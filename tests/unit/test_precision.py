@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from services.trainer.gate import LIMITS, compare
 from shared.imaging.decode import to_model_input
@@ -155,6 +156,12 @@ def test_tensorflow_runs_in_mixed_precision_and_by_xla(
     assert other.precision == options.get("precision", "f32")
     assert found.dtype == np.float32
     assert np.abs(found - full).max() < tolerance
+
+
+def test_float32_is_not_shortened_on_a_gpu_that_could() -> None:
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    TensorFlowEngine(ModelRegistry(InferenceSettings().models_dir).resolve("cnn_custom@1"))
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
 
 
 def test_quantising_tells_nobody_outside() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from shared.cores import usable_cores
 from shared.imaging import Pixels
 from shared.models.engines.outputs import Outputs
 from shared.models.gradcam import Head
@@ -76,7 +76,7 @@ class OpenVINOEngine:
             # What an int8 graph leaves in floating point stays float32.
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else FULL,
             "PERFORMANCE_HINT": "THROUGHPUT",
-            "NUM_STREAMS": str(min(_STREAMS, threads or os.cpu_count() or 1)),
+            "NUM_STREAMS": str(min(_STREAMS, threads or usable_cores())),
         }
         if threads:
             properties["INFERENCE_NUM_THREADS"] = str(threads)

@@ -49,6 +49,8 @@ class TensorFlowEngine:
         """
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
+        # Or a newer GPU shortens the factors of a float32 product to ten bits, and says nothing.
+        tf.config.experimental.enable_tensor_float_32_execution(False)
         self.precision = precision
         devices = sorted({device.device_type for device in tf.config.list_physical_devices()})
         self.build = f"tensorflow {tf.__version__} on {', '.join(devices)}"
