@@ -27,10 +27,12 @@ from shared.models.pretrained import PretrainedWeights
 from tests.factories import class_folders
 from tests.waiting import eventually
 
-HEAD_TOLERANCE = 2e-3
-"""Largest difference of a trained weight between cached and end-to-end training.
+HEAD_TOLERANCE, BLOCK_TOLERANCE = 0.05, 0.25
+"""Largest difference between cached and end-to-end training, in parts of how far training moves.
 
-The cache keeps features in half precision, whose steps are 5e-4 of a value.
+Two trainings that have nothing in common differ by more than 1. The cache keeps features in half
+precision, whose steps are 5e-4 of a value; and where a gradient is next to nothing, Adam makes a
+whole step of its sign, which those decide for a part of block 5.
 """
 
 
@@ -68,7 +70,8 @@ def test_what_trains_in_bfloat16_is_kept_in_float32(split: Split, tmp_path: Path
 def test_cached_and_end_to_end_training_give_the_same_head(
     split: Split, tmp_path: Path, architecture: str
 ) -> None:
-    plan = a_plan(architecture)
+    # At rates at which these few steps move the weights far.
+    plan = a_plan(architecture, learning_rate=1e-4 if architecture == "vgg16_finetune" else 1e-3)
     tools = Tools(PretrainedWeights(make_vgg16(tmp_path)), FeatureCache(tmp_path / "features"))
     cached = train(plan, split, tmp_path / "cached", tools).model
 
@@ -84,15 +87,17 @@ def test_cached_and_end_to_end_training_give_the_same_head(
         in_order(validation, label_indices(split.validation), 16),
         tmp_path / "end-to-end",
     )
-    moved = 0.0
     start = build(architecture, tools.pretrained)
     start.set_weights(start_of(architecture, plan, tools))
     for one, other, first in zip(
         cached.trainable_weights, end_to_end.trainable_weights, start.trainable_weights, strict=True
     ):
-        assert np.abs(one.numpy() - other.numpy()).max() < HEAD_TOLERANCE
-        moved = max(moved, float(np.abs(one.numpy() - first.numpy()).max()))
-    assert moved > 0, "nothing was trained"
+        moved = np.linalg.norm(one.numpy() - first.numpy())
+        tolerance = BLOCK_TOLERANCE if "block5" in one.path else HEAD_TOLERANCE
+        assert 0 < np.linalg.norm(one.numpy() - other.numpy()) < tolerance * moved
+    seen = load_images(split.test, plan, masked=True)
+    before, after, expected = (m.predict(seen, verbose=0) for m in (start, cached, end_to_end))
+    assert np.abs(after - expected).max() < HEAD_TOLERANCE * np.abs(after - before).max()
 
 
 def make_vgg16(folder: Path) -> Path:
