@@ -17,10 +17,12 @@ def usable_cores(quota: Path = _QUOTA) -> int:
             microseconds of processor time in a period of so many, or `max`. Without it, as on other
             systems, there is no limit.
     """
-    cores = len(os.sched_getaffinity(0))
+    # Linux alone tells what a process may run on.
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     try:
         allowed, period = quota.read_text().split()
-        limit = math.inf if allowed == "max" else int(allowed) / int(period)
+        limit = cores if allowed == "max" else math.ceil(int(allowed) / int(period))
     except (OSError, ValueError):
-        limit = math.inf
-    return max(1, min(cores, math.ceil(limit) if math.isfinite(limit) else cores))
+        limit = cores
+    return max(1, min(cores, limit))

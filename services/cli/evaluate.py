@@ -84,12 +84,15 @@ def command(
     html_file: Path | None,
 ) -> None:
     """Measure a model on DIR, which has one folder a class: Benign, Early, Pre, Pro."""
+    if protocol is None and split_seed is not None:
+        raise click.UsageError("--split-seed needs --protocol: without it nothing is split.")
     settings = InferenceSettings()
     registry = ModelRegistry(settings.models_dir)
     versions = list(dict.fromkeys(registry.resolve(model) for model in models))
     seed = versions[0].card["split"]["seed"] if split_seed is None else split_seed
     dataset = read_dataset(folder, groups=groups if protocol else "none")
-    part = read_part(dataset, protocol=Protocol(protocol) if protocol else None, seed=seed)
+    split = Protocol(protocol) if protocol else None
+    part = read_part(dataset, protocol=split, seed=seed, leave_out=True)
     evaluations = {
         str(version): _evaluate(version, part, registry, settings, changed=changed, foreign=foreign)
         for version in versions

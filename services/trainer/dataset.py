@@ -138,11 +138,14 @@ def _read_groups(root: Path) -> dict[str, str]:
     for folder in (root, root.parent):
         manifest = folder / MANIFEST
         if manifest.is_file():
-            with manifest.open(newline="", encoding="utf-8-sig") as file:
-                rows = csv.DictReader(file)
-                if not {"file", "group"} <= set(rows.fieldnames or ()):
-                    raise DatasetError(f"{manifest} has no columns `file` and `group`.")
-                return {_key(row["file"]): row["group"] for row in rows if row["group"]}
+            try:
+                rows = csv.DictReader(manifest.read_text("utf-8-sig").splitlines())
+            except UnicodeDecodeError as error:
+                raise DatasetError(f"{manifest} is no text in UTF-8.") from error
+            if not {"file", "group"} <= set(rows.fieldnames or ()):
+                raise DatasetError(f"{manifest} has no columns `file` and `group`.")
+            named = [(row["file"], row["group"]) for row in rows]
+            return {_key(file): group for file, group in named if file and group}
     return {}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.code_version import code_version
-from services.trainer.dataset import Dataset, Sample, label_indices, load_usable
+from services.trainer.dataset import Dataset, Sample, label_indices, load_pixels, load_usable
 from services.trainer.metrics import Labels, measure, measure_review
 from services.trainer.splits import Protocol, require_every_class, split_dataset
 from shared.imaging import Pixels
@@ -55,13 +55,24 @@ class Evaluation:
         return np.array([LABELS.index(result.prediction) for result in self.results])
 
 
-def read_part(dataset: Dataset, *, protocol: Protocol | None = None, seed: int = 0) -> Part:
+def read_part(
+    dataset: Dataset,
+    *,
+    protocol: Protocol | None = None,
+    seed: int = 0,
+    leave_out: bool = False,
+) -> Part:
     """Read the test part of a split, or every image where there is no protocol.
 
-    A file that is no usable image is left out, and named in `measured_on`.
+    Args:
+        dataset: The labelled images.
+        protocol: Of the split, if there is one.
+        seed: Of that split.
+        leave_out: Leave out files that are no usable images, and name them in `measured_on`.
 
     Raises:
-        DatasetError: There is no usable image of a class, or too few groups to be split.
+        DatasetError: A file is no usable image, or, where such are left out, none of a class is
+            usable; or there are too few groups to be split.
     """
     samples = dataset.samples
     measured_on: dict[str, Any] = {"dataset_version": dataset.version}
@@ -76,7 +87,10 @@ def read_part(dataset: Dataset, *, protocol: Protocol | None = None, seed: int =
             "part": "test",
         }
     # A shipped model never sees the scale bar, whatever protocol chose the images.
-    usable, images, left_out = load_usable(samples)
+    if leave_out:
+        usable, images, left_out = load_usable(samples)
+    else:
+        usable, images, left_out = samples, load_pixels(samples), {}
     measured_on |= {"counts": replace(dataset, samples=usable).counts(), "left_out": left_out}
     return Part(usable, images, label_indices(usable), measured_on)
 

@@ -112,6 +112,11 @@ def test_foreign_images_are_counted(drawn: Path, tmp_path: Path) -> None:
     assert "holiday" in page.read_text()
 
 
+def test_a_seed_of_no_split_is_refused(drawn: Path) -> None:
+    done = command_line("evaluate", drawn, "--model=cnn_custom", "--split-seed=7")
+    assert (done.returncode, "--protocol" in done.stderr) == (2, True)
+
+
 def test_a_folder_without_a_foreign_image_is_refused(drawn: Path, tmp_path: Path) -> None:
     done = command_line("evaluate", drawn, "--model=cnn_custom", f"--foreign={tmp_path}")
     assert done.returncode == 1

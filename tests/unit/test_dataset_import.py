@@ -213,10 +213,19 @@ def test_a_manifest_names_files_by_class_and_name_whatever_comes_before(folder: 
     assert groups == {label: str(label) for label in LABELS}
 
 
-def test_a_manifest_without_the_columns_is_refused(folder: Path) -> None:
-    (folder / "manifest.csv").write_text("path,patient\nPro/0.png,p\n")
-    with pytest.raises(DatasetError, match="columns"):
-        read_dataset(folder)
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"path,patient\nPro/0.png,p\n", "columns"),
+        (b"", "columns"),
+        ("file,group\nPro/Öl.png,g\n".encode("latin-1"), "UTF-8"),
+        (b"group,file\ng\n,Pro/0.png\n", "names its images"),
+    ],
+)
+def test_a_manifest_that_says_nothing_is_refused(folder: Path, content: bytes, said: str) -> None:
+    (folder / "manifest.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=said):
+        read_dataset(folder, groups="manifest")
 
 
 def test_a_copy_is_in_the_group_of_what_it_is_a_copy_of(folder: Path) -> None:

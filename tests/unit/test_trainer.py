@@ -130,13 +130,15 @@ def test_files_that_are_no_images_are_all_named(drawn: Dataset, tmp_path: Path) 
 def test_what_is_measured_on_leaves_out_and_names_what_is_no_image(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "images", 2)
     (root / "Early" / "0.png").write_bytes(b"")
-    part = read_part(read_dataset(root, groups="none"))
+    with pytest.raises(DatasetError, match="empty_file"):
+        read_part(read_dataset(root, groups="none"))
+    part = read_part(read_dataset(root, groups="none"), leave_out=True)
     assert part.measured_on["left_out"] == {"Early/0.png": "empty_file"}
     assert part.measured_on["counts"] == {"Benign": 2, "Early": 1, "Pre": 2, "Pro": 2}
     assert len(part.images) == len(part.labels) == len(part.samples) == 7
     (root / "Early" / "1.png").write_text("text")
     with pytest.raises(DatasetError, match=r"of Early: Early/0\.png"):
-        read_part(read_dataset(root, groups="none"))
+        read_part(read_dataset(root, groups="none"), leave_out=True)
 
 
 def test_a_class_folder_that_is_called_otherwise_is_told(tmp_path: Path) -> None:
