@@ -31,17 +31,16 @@ def known_version(name: str, version: int) -> ModelVersion:
 
 
 def standing() -> AliasesOut:
-    """What the aliases stand for."""
+    """What the aliases stand for, read now.
+
+    What a moment ago was true is not enough for whoever has just changed one: the change may have
+    been made by another process.
+    """
     registry = context().registry
+    registry.refresh()
     challenger = registry.challenger()
     share = 0 if challenger is None else challenger.canary_percent
     return AliasesOut(aliases=registry.aliases(), canary_percent=share)
-
-
-def standing_now() -> AliasesOut:
-    """The same after a change of this request, which the catalogue may not have seen yet."""
-    context().registry.refresh()
-    return standing()
 
 
 def judge(candidate: ModelVersion, dataset_id: uuid.UUID | None) -> Gate:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from shared.auth.known import TRUST_SECONDS
 from shared.client import Client
 from shared.local.service import LocalService
 from tests.browser.conftest import sign_in
@@ -147,6 +148,7 @@ def test_a_key_is_made_copied_used_and_revoked(browser_page: Page, open_page, ax
     axe(page)
     page.get_by_role("button", name="Revoke").click()
     expect(row.get_by_text("revoked")).to_be_visible()
+    other.wait_for_timeout(1_100 * TRUST_SECONDS)  # so long may the other process trust it
     other.goto("/console/queues")
     expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
 

@@ -307,8 +307,19 @@ def test_a_promotion_is_seen_by_another_process_within_a_second(
     assert other.get("/v1/models").json["aliases"] == SHIPPED["aliases"]
     client.put(CHAMPION, json=WHY, headers=signed)
     deadline = utc_now() + dt.timedelta(seconds=5)
-    while other.get("/v1/models").json["aliases"] == SHIPPED["aliases"]:
+    while model_of_job(other) == "ensemble@1":
         assert utc_now() < deadline
+
+
+def test_what_aliases_stand_for_is_told_by_every_process_at_once(
+    client: FlaskClient, settings: Settings, sessions: Sessions
+) -> None:
+    other = authorised(create_app(settings), sessions)
+    for version in (2, 1):
+        assert client.put(CHALLENGER, json={"version": version}).status_code == 200
+        assert other.get("/v1/models").json["aliases"]["challenger"] == f"student@{version}"
+    client.delete("/v1/models/aliases/challenger")
+    assert other.get("/v1/models").json["aliases"] == SHIPPED["aliases"]
 
 
 def test_a_service_without_a_model_is_ready_and_refuses_jobs(

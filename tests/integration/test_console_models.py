@@ -103,6 +103,17 @@ def test_a_challenger_comes_and_goes(admin: Visitor, sessions: Sessions) -> None
     assert admin.post("/models/retire").status_code == 409
 
 
+def test_a_page_shows_what_another_process_has_just_changed(
+    admin: Visitor, settings: Settings, sessions: Sessions
+) -> None:
+    other = Visitor(settings, sessions, ADMIN)
+    pages = {"/models": "Retire the challenger", "/models/student/2": '"badge review">challenger'}
+    pages["/models/cnn_custom/1/challenger"] = "The challenger is student@2 now."
+    for change, shown in {"/models/student/2/challenger": True, "/models/retire": False}.items():
+        assert other.post(change, canary_percent="0").status_code == 302
+        assert [text in admin.get(page) for page, text in pages.items()] == [shown] * 3
+
+
 def test_a_roll_back_names_the_version_that_goes(
     admin: Visitor, sessions: Sessions, storage: S3Store, policy: Any
 ) -> None:

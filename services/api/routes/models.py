@@ -16,7 +16,6 @@ from services.api.model_changes import (
     roll_back,
     set_alias,
     standing,
-    standing_now,
 )
 from services.api.model_schemas import (
     AgreementOut,
@@ -124,7 +123,7 @@ def put_alias(name: str, alias: str, asked: AliasIn) -> dict[str, Any]:
     version = known_version(name, asked.version)
     share = asked.canary_percent or 0
     set_alias(chosen, version, reason=asked.reason, agreeing=agreeing, canary_percent=share)
-    return standing_now().model_dump(mode="json")
+    return standing().model_dump(mode="json")
 
 
 @bp.delete("/aliases/challenger")
@@ -134,7 +133,7 @@ def put_alias(name: str, alias: str, asked: AliasIn) -> dict[str, Any]:
 def delete_challenger() -> dict[str, Any]:
     """It looks at no more jobs, and gets none. Scope `admin`."""
     retire_challenger(context().sessions, actor=actor())
-    return standing_now().model_dump(mode="json")
+    return standing().model_dump(mode="json")
 
 
 @bp.post("/rollback")
@@ -149,7 +148,7 @@ def delete_challenger() -> dict[str, Any]:
 def post_rollback(asked: RollbackIn) -> dict[str, Any]:
     """Champion and previous change places; the challenger's share becomes 0. Scope `admin`."""
     roll_back(reason=asked.reason, champion=asked.champion)
-    return standing_now().model_dump(mode="json")
+    return standing().model_dump(mode="json")
 
 
 def _settable(alias: str, asked: AliasIn) -> Alias:

@@ -68,12 +68,13 @@ def show_model(name: str, version: int) -> str:
     """One version: its card, its gates, and how it agreed as a challenger."""
     ctx = context()
     found = known_version(name, version)
+    present = standing()
     return page(
         "model.html",
         figures=figures(found.card),
         registered=ctx.registry.registered().get((name, version)),
         shadow=agreement(ctx.sessions, name, version),
-        standing=standing(),
+        standing=present,
         **_gates(found),
     )
 
@@ -98,7 +99,6 @@ def do_change(name: str, version: int, change: str) -> Response | tuple[str, int
         _change(change, found)
     except PermanentError as error:
         return _asked(change, found, refusal=error), int(error.http_status)
-    context().registry.refresh()
     return redirect(url_for("console.model", name=name, version=version))
 
 
@@ -115,7 +115,6 @@ def do_aliases_change(change: str) -> Response | tuple[str, int]:
         _change(change, None)
     except PermanentError as error:
         return _asked(change, None, refusal=error), int(error.http_status)
-    context().registry.refresh()
     return redirect(url_for("console.models"))
 
 
@@ -160,6 +159,7 @@ def _refuse_unknown(change: str, version: ModelVersion | None) -> None:
 def _asked(change: str, version: ModelVersion | None, **more: Any) -> str:
     _refuse_unknown(change, version)
     ctx = context()
+    present = standing()
     policy = read_policy(ctx.settings.change_control_policy)
     objection = None
     if version is not None:
@@ -168,7 +168,7 @@ def _asked(change: str, version: ModelVersion | None, **more: Any) -> str:
         "model_change.html",
         change=change,
         version=version,
-        standing=standing(),
+        standing=present,
         test_sets=ready_datasets(ctx.sessions, locked=True) if change == "judge" else [],
         policy=policy,
         objection=objection,
