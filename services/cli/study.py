@@ -17,6 +17,7 @@ from services.cli.models import STUDY_WORK
 from services.trainer.dataset import Dataset, read_dataset
 from services.trainer.plan import Recipe, TrainingPlan, make_plan
 from services.trainer.release import ENSEMBLE, Release, release_ensemble, release_run
+from services.trainer.report import html_study
 from services.trainer.representation import require_servable
 from services.trainer.siblings import Origin
 from services.trainer.splits import (
@@ -57,7 +58,16 @@ def _source(
         raise click.BadParameter("a JSON object of texts", context, option) from error
 
 
+def _in_a_folder(
+    context: click.Context, option: click.Parameter, given: Path | None
+) -> Path | None:
+    if given is not None and not given.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {given.parent}", context, option)
+    return given
+
+
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 _OPTIONS = (
     click.option(
         "--models",
@@ -155,7 +165,20 @@ _OPTIONS = (
         help="JSON for the card: `name`, `paper`, `data` and `terms` of the images.",
     ),
     click.option("--models-dir", type=_FOLDER, help="Where versions are, and go."),
-    click.option("--json", "json_file", type=click.Path(path_type=Path), help="Report."),
+    click.option(
+        "--json",
+        "json_file",
+        type=_FILE,
+        callback=_in_a_folder,
+        help="Write the report here, if models are trained.",
+    ),
+    click.option(
+        "--html",
+        "html_file",
+        type=_FILE,
+        callback=_in_a_folder,
+        help="The same as a page with tables and plots.",
+    ),
 )
 
 
@@ -218,7 +241,9 @@ def _train_and_export(
     report = run_study(study, make_tools(release.settings, given["work"], given["teacher"]))
     Console(width=110).print(_table(report))
     if given["json_file"]:
-        given["json_file"].write_text(json.dumps(report, indent=1) + "\n")
+        given["json_file"].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if given["html_file"]:
+        given["html_file"].write_text(html_study(report), encoding="utf-8")
     if given["version"] is None:
         return
     for architecture, versions in targets.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ LEARNING_RATE_FACTOR = 0.1618
 BEST_WEIGHTS = "best.weights.h5"
 
 _CHECKPOINT = "checkpoint"
+_STATE = "state.json"
 
 
 @dataclass
@@ -36,6 +38,8 @@ class _State:
     best_epoch: int = -1
     stale: int = 0
     history: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+    """That the epochs have taken; one that a kill cut off is not among them."""
 
 
 def compile_model(model: keras.Model, plan: TrainingPlan, steps_per_epoch: int) -> None:
@@ -84,12 +88,14 @@ def run_epochs(
         for number in range(state.epoch):
             progress.end_epoch(number, {name: of[number] for name, of in state.history.items()})
         while state.epoch < plan.max_epochs and not _is_over(state, plan):
+            started = time.monotonic()
             of_epoch = batches(state.epoch)
             progress.begin_epoch(state.epoch, len(of_epoch))
             _seed_dropout(model, plan.seed, state.epoch)
             figures = _epoch(model, of_epoch, validation, progress)
             progress.end_epoch(state.epoch, figures)
             _learn_from(state, figures, model, plan, run)
+            state.seconds += time.monotonic() - started
             _save(model, state, run)
     if plan.patience is not None:
         model.load_weights(run / BEST_WEIGHTS)
@@ -143,7 +149,7 @@ def _save(model: keras.Model, state: _State, run: Path) -> None:
     fresh.mkdir(parents=True)
     model.save_weights(fresh / "model.weights.h5")
     np.savez(fresh / "optimizer.npz", *(v.numpy() for v in model.optimizer.variables))
-    (fresh / "state.json").write_text(json.dumps(asdict(state)))
+    (fresh / _STATE).write_text(json.dumps(asdict(state)))
     shutil.rmtree(old, ignore_errors=True)
     if place.exists():
         place.rename(old)
@@ -151,18 +157,31 @@ def _save(model: keras.Model, state: _State, run: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _restore(model: keras.Model, run: Path) -> _State | None:
+def seconds_before(run: Path) -> float:
+    """What the whole epochs of a run took that was interrupted; 0 of a run that is to begin."""
+    place = _checkpoint(run)
+    state = {} if place is None else json.loads((place / _STATE).read_text())
+    return float(state.get("seconds", 0.0))
+
+
+def _checkpoint(run: Path) -> Path | None:
+    """Where the whole checkpoint of an unfinished run is."""
     place, old = run / _CHECKPOINT, run / "checkpoint.old"
     if not place.exists() and old.exists():
         old.rename(place)  # killed between the two renames
-    if not place.exists():
+    return place if place.exists() else None
+
+
+def _restore(model: keras.Model, run: Path) -> _State | None:
+    place = _checkpoint(run)
+    if place is None:
         return None
     model.load_weights(place / "model.weights.h5")
     model.optimizer.build(model.trainable_variables)
     saved: Any = np.load(place / "optimizer.npz")
     for index, variable in enumerate(model.optimizer.variables):
         variable.assign(saved[f"arr_{index}"])
-    return _State(**json.loads((place / "state.json").read_text()))
+    return _State(**json.loads((place / _STATE).read_text()))
 
 
 def forget_checkpoint(run: Path) -> None:

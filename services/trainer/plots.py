@@ -207,9 +207,14 @@ def curves_plot(curves: Mapping[str, Any]) -> str:
         return _svg(figure, "Deletion and insertion curves")
 
 
+def part_of_page(name: str) -> Any:
+    """A context: the plots made in it have other ids than those of the page's other parts."""
+    return mpl.rc_context({"svg.hashsalt": name})
+
+
 def _style(name: str) -> Any:
-    # The salt keeps the ids inside a plot apart from those of the page's others, and repeatable.
-    return mpl.rc_context({**_STYLE, "svg.hashsalt": name})
+    # The salt keeps the ids inside a plot apart from those of the part's others, and repeatable.
+    return mpl.rc_context({**_STYLE, "svg.hashsalt": f"{mpl.rcParams['svg.hashsalt']} {name}"})
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -225,5 +230,5 @@ def _svg(figure: Figure, title: str) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     # Nothing refers to the ids of groups, and they would occur in every plot of a page.
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

@@ -14,10 +14,12 @@ from services.trainer.plots import (
     accuracy_plot,
     confusion_plot,
     curves_plot,
+    part_of_page,
     reliability_plot,
     roc_plot,
     training_plot,
 )
+from services.trainer.splits import Protocol
 from shared.triage.labels import LABELS
 from shared.triage.wording.english import ENGLISH
 
@@ -93,6 +95,35 @@ def html_comparison(reports: Mapping[str, Mapping[str, Any]], comparison: Mappin
     )
 
 
+def html_study(report: Mapping[str, Any]) -> str:
+    """The page of a study.
+
+    Args:
+        report: What `run_study` gives.
+
+    Returns:
+        A whole HTML document that refers to nothing outside itself.
+    """
+    models = report["models"]
+    accuracies = {
+        name: {**model["accuracy"], "value": model["accuracy"]["mean"]}
+        for name, model in models.items()
+    }
+    accuracies[COLOUR_ALONE] = report["colour_baseline"]["accuracy"]
+    return _render(
+        "study.html",
+        **report,
+        labels=[str(label) for label in LABELS],
+        colour_alone=COLOUR_ALONE,
+        masked=Protocol(report["split"]["protocol"]).masked,
+        plot=_inline(accuracy_plot(accuracies, COLOUR_ALONE)),
+        plots={
+            name: [_plots_of_run(run) for run in model["runs"]] for name, model in models.items()
+        },
+        shown=SHOWN_ERRORS,
+    )
+
+
 def model_title(report: Mapping[str, Any]) -> str:
     """`NAME@VERSION` of the model that a report is about."""
     return f"{report['model']['name']}@{report['model']['version']}"
@@ -138,6 +169,11 @@ def _plots(
         "curves": curves_plot(explanation["curves"]) if explanation else None,
     }
     return {name: None if svg is None else _inline(svg) for name, svg in plots.items()}
+
+
+def _plots_of_run(run: Mapping[str, Any]) -> dict[str, Markup | None]:
+    with part_of_page(f"{run['plan']['architecture']} {run['plan']['seed']}"):
+        return _plots(run["metrics"], run["history"], None)
 
 
 def _inline(svg: str) -> Markup:

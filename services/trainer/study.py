@@ -23,7 +23,7 @@ from services.trainer.calibrate import fit_calibration
 from services.trainer.code_version import code_version
 from services.trainer.dataset import Dataset, label_indices, load_pixels
 from services.trainer.groups import write_whole
-from services.trainer.loop import forget_checkpoint
+from services.trainer.loop import forget_checkpoint, seconds_before
 from services.trainer.metrics import measure, proportion
 from services.trainer.plan import TrainingPlan
 from services.trainer.splits import Split
@@ -63,8 +63,12 @@ def run_study(study: Study, tools: Tools) -> dict[str, Any]:
     Returns:
         Plain data: the split, the colour-only baseline, wall time and memory, and by architecture
         the runs with their measures on the test part, and their mean accuracy.
+
+    Raises:
+        PretrainedWeightsError: Those of an architecture cannot be had; nothing was trained.
     """
     started = time.monotonic()
+    _require_weights(study, tools)
     models = {
         plan.architecture: _summary(
             [_finished(study, replace(plan, seed=seed), tools) for seed in study.seeds]
@@ -120,25 +124,46 @@ def describe_split(split: Split) -> dict[str, Any]:
 
 def _finished(study: Study, plan: TrainingPlan, tools: Tools) -> dict[str, Any]:
     """The record of a run, from disk if it is there."""
+    if (kept := _kept(study, plan)) is not None:
+        return kept
     folder = study.run_folder(plan)
-    described = {"plan": plan.as_dict(), "split_hash": study.split.hash}
-    if (folder / RUN).is_file():
-        found: dict[str, Any] = json.loads((folder / RUN).read_text())
-        if "temperature" in found:  # as earlier releases said it
-            temperature = found.pop("temperature")
-            found["calibration"] = {"method": "temperature", "temperature": temperature}
-        if all(found[key] == value for key, value in described.items()):
-            return {**found, "folder": str(folder)}
-    started = time.monotonic()
+    started = time.monotonic() - seconds_before(folder)
     trained = train(plan, study.split, folder, tools)
     trained.model.save_weights(folder / WEIGHTS)
     seconds = time.monotonic() - started
-    found = {**described, **record(trained), "seconds": seconds}
+    found = {**_described(study, plan), **record(trained), "seconds": seconds}
     found |= _measure(trained, study, tools)
     write_whole(folder / RUN, json.dumps(found, indent=1))
     forget_checkpoint(folder)  # not before: measuring may take longer than training
     _say(found)
     return {**found, "folder": str(folder)}
+
+
+def _kept(study: Study, plan: TrainingPlan) -> dict[str, Any] | None:
+    """The record of a run that is finished."""
+    folder = study.run_folder(plan)
+    if not (folder / RUN).is_file():
+        return None
+    found: dict[str, Any] = json.loads((folder / RUN).read_text())
+    if "temperature" in found:  # as earlier releases said it
+        temperature = found.pop("temperature")
+        found["calibration"] = {"method": "temperature", "temperature": temperature}
+    is_the_same = all(found[key] == value for key, value in _described(study, plan).items())
+    return {**found, "folder": str(folder)} if is_the_same else None
+
+
+def _described(study: Study, plan: TrainingPlan) -> dict[str, Any]:
+    return {"plan": plan.as_dict(), "split_hash": study.split.hash}
+
+
+def _require_weights(study: Study, tools: Tools) -> None:
+    """Find out that pretrained weights are missing before another network trains for an hour."""
+    if tools.base is not None:
+        return
+    for plan in study.plans:
+        runs = (replace(plan, seed=seed) for seed in study.seeds)
+        if any(_kept(study, run) is None for run in runs):
+            build(plan.architecture, tools.pretrained)
 
 
 def sibling_run(study: Study, plan: TrainingPlan, tools: Tools) -> dict[str, Any]:

@@ -29,15 +29,18 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) -> None:
     work, models, report = tmp_path / "work", tmp_path / "models", tmp_path / "report.json"
+    told, page = tmp_path / "study.json", tmp_path / "study.html"
     study = ["study", drawn, "--models=cnn_custom", "--seeds=1", "--max-epochs=1"]
     study += ["--images-per-class=16", "--no-robustness", "--no-gate", "--no-explanations"]
     study += [f"--work={work}", f"--models-dir={models}", "--version=1"]
     source = tmp_path / "source.json"
     source.write_text('{"name": "drawn fields"}')
-    study.append(f"--source={source}")
+    study += [f"--source={source}", f"--html={page}", f"--json={told}"]
     trained = command_line(*study)
     assert trained.returncode == 0, trained.stderr
     finished = next(work.glob("*/run.json")).stat().st_mtime_ns
+    (run,) = json.loads(told.read_text())["models"]["cnn_custom"]["runs"]
+    assert all(file in page.read_text() for file in run["wrong"])
 
     card = json.loads((models / "cnn_custom/1/card.json").read_text())
     assert card["split"]["counts"] == {"train": 24, "validation": 8, "test": 8}
@@ -75,6 +78,8 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
         (["--models=cnn_custom, cnn_costum"], 1, "unknown_model"),
         (["--representation=segmented", "--version=7"], 1, "representation_not_served"),
         (["--models=student", "--teacher=student"], 1, "bad_request"),
+        (["--models=cnn_custom,efficientnet_lite0"], 1, "pretrained_weights_missing"),
+        (["--html=nowhere/study.html"], 2, "--html"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is(

@@ -14,6 +14,7 @@ import pytest
 from services.trainer import study as studies
 from services.trainer.dataset import read_dataset
 from services.trainer.features import FeatureCache
+from services.trainer.loop import seconds_before
 from services.trainer.plan import Recipe, make_plan
 from services.trainer.reports import Reports
 from services.trainer.splits import Protocol, split_dataset
@@ -101,14 +102,17 @@ def test_a_killed_run_measures_as_one_that_was_not(make_study, tmp_path, monkeyp
     with pytest.raises(Killed):
         attempt(study, Pipe())
     monkeypatch.undo()
+    spent = {str(run): seconds_before(run) for run in study.work.iterdir()}
     last = Pipe()
     monkeypatch.setattr("services.trainer.loop._epoch", trained_again)
     runs = attempt(study, last)
     assert set(last.epochs) == set(keys(1, 2)), "what was finished is told once more"
+    assert max(spent.values()) > 0
     for found, expected in zip(runs, whole, strict=True):
         assert found["metrics"]["confusion_matrix"] == expected["metrics"]["confusion_matrix"]
         assert found["validation_loss"] == pytest.approx(expected["validation_loss"], rel=1e-3)
         assert found["plan"] == expected["plan"]
+        assert found["seconds"] >= spent[found["folder"]], "epochs before the kill count"
         for name, values in expected["history"].items():
             assert found["history"][name] == pytest.approx(values, rel=1e-3), name
         assert not (Path(found["folder"]) / "checkpoint").exists()
