@@ -71,6 +71,14 @@ class Decoded(NamedTuple):
     height: int
 
 
+class Checked(NamedTuple):
+    """What is known of an image whose pixels were not kept; width and height are in pixels."""
+
+    media_type: str
+    width: int
+    height: int
+
+
 def decode_image(source: BinaryIO, *, max_pixels: int, reduced: bool = False) -> Decoded:
     """Decode one smear image completely.
 
@@ -85,6 +93,35 @@ def decode_image(source: BinaryIO, *, max_pixels: int, reduced: bool = False) ->
     Raises:
         ImageError: One of its subclasses says what is wrong with the file.
     """
+    with _usable(source, max_pixels) as image:
+        width, height = image.size
+        if reduced:
+            image.draft(image.mode, (REDUCED_SIDE, REDUCED_SIDE))  # only JPEG knows it
+        return Decoded(_read_pixels(image), MEDIA_TYPES[str(image.format)], width, height)
+
+
+def check_image(source: BinaryIO, *, max_pixels: int) -> Checked:
+    """Refuse what `decode_image` would refuse, at the least cost; its pixels are not wanted.
+
+    A JPEG is reduced as far as libjpeg can, to an eighth: it reads every coefficient all the same.
+
+    Args:
+        source: A seekable stream, read from its beginning.
+        max_pixels: Largest width x height that is taken.
+
+    Raises:
+        ImageError: One of its subclasses says what is wrong with the file.
+    """
+    with _usable(source, max_pixels) as image:
+        width, height = image.size
+        image.draft(image.mode, (1, 1))
+        _read_pixels(image)
+        return Checked(MEDIA_TYPES[str(image.format)], width, height)
+
+
+@contextmanager
+def _usable(source: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
+    """The image by its head, within whose block the rest is read."""
     size = source.seek(0, io.SEEK_END)
     if size == 0:
         raise EmptyFileError
@@ -100,10 +137,7 @@ def decode_image(source: BinaryIO, *, max_pixels: int, reduced: bool = False) ->
     )
     with _damage_told(), _open(frugal) as image:
         _refuse_unusable(image, source, max_pixels)
-        width, height = image.size
-        if reduced:
-            image.draft(image.mode, (REDUCED_SIDE, REDUCED_SIDE))  # only JPEG knows it
-        return Decoded(_read_pixels(image), MEDIA_TYPES[str(image.format)], width, height)
+        yield image
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, BinaryIO, cast
 
 from shared.errors import EmptyFileError, PayloadTooLargeError
-from shared.imaging.decode import decode_image
+from shared.imaging.decode import check_image
 from shared.jobs.submit import Upload
 from shared.settings import Settings
 
@@ -45,12 +45,12 @@ def check_upload(stream: BinaryIO, settings: Settings, *, max_bytes: int | None 
     limit = max_bytes or settings.max_file_bytes
     if size > limit:
         raise PayloadTooLargeError(f"{size} bytes; at most {limit} a file.")
-    decoded = decode_image(stream, max_pixels=settings.max_pixels, reduced=True)
+    checked = check_image(stream, max_pixels=settings.max_pixels)
     return Upload(
         stream=stream,
         sha256=digest.hexdigest(),
-        media_type=decoded.media_type,
+        media_type=checked.media_type,
         bytes=size,
-        width=decoded.width,
-        height=decoded.height,
+        width=checked.width,
+        height=checked.height,
     )

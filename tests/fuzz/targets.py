@@ -29,7 +29,7 @@ from services.trainer.class_folders import ClassFolders
 from shared.auth.tokens import Tokens
 from shared.clock import utc_now
 from shared.errors import HemotriageError
-from shared.imaging.decode import MIN_SIDE, decode_image
+from shared.imaging.decode import MIN_SIDE, check_image, decode_image
 from shared.interop.dicom.stow import Parts
 from shared.interop.dicom.ups.read import read_changes, read_creation, read_dataset
 from shared.interop.hl7.ack import Refusal, acknowledge
@@ -69,7 +69,8 @@ def _settings() -> Settings:
 
 
 def image(data: bytes) -> None:
-    """An upload's bytes, whole and reduced."""
+    """An upload's bytes, checked, whole and reduced."""
+    check_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
     for reduced in (False, True):
         decoded = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS, reduced=reduced)
         assert decoded.image.mode == "RGB"

@@ -1,6 +1,7 @@
 """Images are told by their bytes, and every unusable one is refused with its own code."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from shared.errors import ImageError
 from shared.imaging import INPUT_SIZE
-from shared.imaging.decode import decode_image, resize, to_model_input
+from shared.imaging.decode import check_image, decode_image, resize, to_model_input
 from shared.imaging.mask import MASK_COLOUR, MASK_SIZE, mask_scale_bar
 from shared.local.synthetic import draw_smear
 from tests.factories import BAD_IMAGES, encode, smear_bytes
@@ -21,6 +22,9 @@ def test_an_unusable_image_is_refused_with_its_code(kind: str) -> None:
     data, status, code = BAD_IMAGES[kind]
     with pytest.raises(ImageError) as refused:
         decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+    assert (refused.value.code, refused.value.http_status) == (code, status)
+    with pytest.raises(ImageError) as refused:
+        check_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
     assert (refused.value.code, refused.value.http_status) == (code, status)
 
 
@@ -117,6 +121,17 @@ def test_a_large_jpeg_that_ends_early_is_refused_when_reduced_too() -> None:
     with pytest.raises(ImageError) as refused:
         decode_image(io.BytesIO(data[: len(data) * 9 // 10]), max_pixels=MAX_PIXELS, reduced=True)
     assert refused.value.code == "corrupt_image"
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_a_jpeg_that_ends_anywhere_is_refused_by_the_check(options: dict[str, Any]) -> None:
+    """Every row is read, however far the check has it reduced."""
+    data = smear_bytes(image_format="JPEG", **options)
+    assert check_image(io.BytesIO(data), max_pixels=MAX_PIXELS) == ("image/jpeg", 224, 224)
+    for share in (0.1, 0.5, 0.9, 0.99):
+        with pytest.raises(ImageError) as refused:
+            check_image(io.BytesIO(data[: int(len(data) * share)]), max_pixels=MAX_PIXELS)
+        assert refused.value.code == "corrupt_image"
 
 
 def test_the_mask_hides_whatever_stands_in_the_corner() -> None:

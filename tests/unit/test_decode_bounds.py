@@ -11,7 +11,7 @@ from PIL import Image
 
 from shared.errors import ImageError, ImageTooComplexError, ImageTooLargeError
 from shared.frugal import MAX_READS, Frugal
-from shared.imaging.decode import MAX_SCANS, decode_image
+from shared.imaging.decode import MAX_SCANS, check_image, decode_image
 from tests.factories import encode, smear_bytes
 
 MAX_PIXELS = 50_000_000
@@ -84,6 +84,8 @@ HOSTILE = {
 def test_a_file_of_too_many_pieces_is_refused(kind: str) -> None:
     with pytest.raises(ImageTooComplexError):
         decode_image(io.BytesIO(HOSTILE[kind]()), max_pixels=MAX_PIXELS, reduced=True)
+    with pytest.raises(ImageTooComplexError):
+        check_image(io.BytesIO(HOSTILE[kind]()), max_pixels=MAX_PIXELS)
 
 
 def test_a_tile_that_is_larger_than_any_image_is_refused() -> None:

@@ -1,4 +1,6 @@
-"""Whatever is done to an image file: its pixels come out, or an error with a code."""
+"""Whatever is done to an image file: its pixels come out, or an error with a code.
+
+What checks an upload takes and refuses the same."""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.errors import ImageError
-from shared.imaging.decode import MIN_SIDE, decode_image
+from shared.imaging.decode import MIN_SIDE, check_image, decode_image
 from tests.dicom import field
 from tests.factories import animated, cmyk_jpeg, encode, exif_rotated_jpeg, sixteen_bit_colour_png
 
@@ -58,7 +60,11 @@ def gives_pixels_or_a_code(data: bytes, *, reduced: bool) -> None:
     except ImageError as error:
         assert error.code
         assert error.http_status in (413, 415, 422)
+        with pytest.raises(type(error)):
+            check_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
     else:
+        checked = check_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+        assert checked == (decoded.media_type, decoded.width, decoded.height)
         assert decoded.image.mode == "RGB"
         assert min(decoded.width, decoded.height) >= MIN_SIDE
         assert decoded.width * decoded.height <= MAX_PIXELS
