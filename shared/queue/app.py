@@ -9,6 +9,7 @@ from kombu import Queue
 
 from shared.queue.fairness import FairPriorities
 from shared.queue.names import QUEUES
+from shared.queue.transport import Transport
 from shared.settings import Settings
 
 _CHECK = "ssl_cert_reqs"
@@ -33,6 +34,7 @@ def create_celery(settings: Settings, *, answer_timeout: float | None = None) ->
     app = Celery("hemotriage", broker=broker, set_as_current=False)
     timeout = settings.connect_timeout_seconds
     app.conf.update(
+        broker_transport=f"{Transport.__module__}:{Transport.__name__}",
         broker_connection_retry_on_startup=True,
         # Such as a Valkey whose disk is full.
         broker_channel_error_retry=True,

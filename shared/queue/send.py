@@ -58,6 +58,8 @@ class CelerySender:
                 args=[str(job_id)],
                 queue=queue,
                 retry=False,
+                # Workers declare their queues; a list takes messages all the same.
+                declare=(),
                 headers={_ANNOUNCED_AT: announced_at.isoformat()},
             )
 

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from redis import Redis
 from sqlalchemy.exc import OperationalError
@@ -12,6 +13,8 @@ from shared.db.models import OutboxRow
 from shared.jobs.outbox import send_due
 from shared.jobs.states import Priority
 from shared.jobs.sweep import announce_lost
+from shared.queue.app import create_celery
+from shared.queue.names import INFER_TASK
 from tests.integration.jobs import (
     Broker,
     Recorder,
@@ -96,6 +99,30 @@ def test_a_message_without_its_time_makes_nothing_lost(sessions, settings, sende
     sender(uuid.uuid4(), "urgent", at)
     assert sender.oldest("urgent") == at
     redis.delete("urgent")
+
+
+def test_a_message_is_the_one_that_celery_sends_by_itself(settings, sender) -> None:
+    """A worker reads the same as if kombu's own transport had sent it."""
+    redis = Redis.from_url(settings.broker_url.get_secret_value())
+    redis.delete("urgent")
+    job_id, at = uuid.uuid4(), dt.datetime.now(dt.UTC)
+    sender(job_id, "urgent", at)
+    usual = create_celery(settings, answer_timeout=5)
+    usual.conf.broker_transport = "redis"
+    headers = {"announced_at": at.isoformat()}
+    usual.send_task(INFER_TASK, args=[str(job_id)], queue="urgent", headers=headers)
+    ours, usual_one = (of_any_id(json.loads(message)) for message in redis.lrange("urgent", 0, -1))
+    assert ours == usual_one
+    redis.delete("urgent")
+
+
+def of_any_id(message: dict[str, Any]) -> dict[str, Any]:
+    """A message without what is new in each."""
+    for name in ("id", "root_id"):
+        uuid.UUID(message["headers"].pop(name))
+    for name in ("correlation_id", "delivery_tag", "reply_to"):
+        uuid.UUID(message["properties"].pop(name))
+    return message
 
 
 def test_a_job_whose_message_the_broker_lost_is_announced_again(sessions, storage, key_id) -> None:
