@@ -69,7 +69,7 @@ class CelerySender:
         Raises:
             BrokerUnavailableError: The broker refused or did not answer in time.
         """
-        with _translated(), self._app.connection_for_read() as connection:
+        with _translated(), self._app.pool.acquire(block=True) as connection:
             message = self._redis(connection).lindex(queue, -1)
         if message is None:
             return None

@@ -125,6 +125,26 @@ def of_any_id(message: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
+def test_sender_and_relay_keep_their_connections_and_make_anew_what_the_broker_closed(
+    settings, sender
+) -> None:
+    redis = Redis.from_url(settings.broker_url.get_secret_value())
+
+    def at_work() -> int:
+        before = redis.info("stats")["total_connections_received"]
+        for _ in range(3):
+            sender(uuid.uuid4(), "urgent", dt.datetime.now(dt.UTC))
+            sender.oldest("urgent")
+        return redis.info("stats")["total_connections_received"] - before
+
+    at_work()
+    assert at_work() == 0
+    redis.client_kill_filter(_type="normal", skipme=True)
+    assert at_work() == 2
+    assert redis.llen("urgent") == 9
+    redis.delete("urgent")
+
+
 def test_a_job_whose_message_the_broker_lost_is_announced_again(sessions, storage, key_id) -> None:
     broker = Broker()
     job = post(sessions, storage, key_id, broker).job
