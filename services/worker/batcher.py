@@ -2,19 +2,18 @@
 
 Jobs come from many threads, which load, decode and commit while this one infers. Waiting for a
 batch to fill would add latency to a quiet service and nothing to a busy one, whose next batch
-fills while the present one runs.
+fills while the present one runs. `lanes.py` chooses what comes next.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.worker.lanes import Lanes, Request
 from services.worker.metrics import count_batch
 from services.worker.watchdog import Watchdog
 from shared.imaging import Pixels
@@ -32,22 +31,16 @@ class NotNowError(Exception):
         self.delay_seconds = delay_seconds
 
 
-@dataclass(frozen=True)
-class _Request:
-    claim: Claim
-    predictor: Predictor
-    images: Pixels
-    traceparent: str | None
-    future: Future[Prediction] = field(default_factory=Future)
-
-
 class Batcher:
-    """Joins the requests of many threads into batches of one model each."""
+    """Joins the requests of many threads into batches of one model and one priority each.
+
+    What has more images than a batch is answered in pieces, between which others have their turn.
+    """
 
     def __init__(self, watchdog: Watchdog, *, batch_size: int) -> None:
         self._watchdog = watchdog
         self._batch_size = batch_size
-        self._waiting: deque[_Request] = deque()
+        self._waiting = Lanes(batch_size=batch_size)
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
@@ -59,11 +52,11 @@ class Batcher:
         Raises:
             NotNowError: The batcher is closed.
         """
-        request = _Request(claim, predictor, images, traceparent())
+        request = Request(claim, predictor, images, traceparent(), most=self._batch_size)
         with self._changed:
             if self._closed:
                 raise NotNowError("the worker stops")
-            self._waiting.append(request)
+            self._waiting.add(request)
             self._changed.notify()
         return request.future
 
@@ -71,32 +64,24 @@ class Batcher:
         """Let the running batch finish; what waits gets a NotNowError. Returns at once."""
         with self._changed:
             self._closed = True
-            while self._waiting:
-                self._waiting.popleft().future.set_exception(NotNowError("the worker stops"))
+            for request in self._waiting.take_all():
+                _refuse(request)
             self._changed.notify()
 
     def _run(self) -> None:
         while batch := self._next_batch():
             self._answer(batch)
 
-    def _next_batch(self) -> list[_Request]:
-        """Block until there is work; empty once closed. The oldest request chooses the model."""
+    def _next_batch(self) -> list[Request]:
+        """Block until there is work; empty once closed."""
         with self._changed:
             while not self._waiting:
                 if self._closed:
                     return []
                 self._changed.wait()
-            batch = [self._waiting.popleft()]
-            size = len(batch[0].images)
-            for request in list(self._waiting):
-                fits = size + len(request.images) <= self._batch_size
-                if fits and request.predictor is batch[0].predictor:
-                    self._waiting.remove(request)
-                    batch.append(request)
-                    size += len(request.images)
-            return batch
+            return self._waiting.take_batch()
 
-    def _answer(self, batch: list[_Request]) -> None:
+    def _answer(self, batch: list[Request]) -> None:
         """Give each request its rows, or its error; one that fails does not fail the others."""
         try:
             joined = self._predict(batch)
@@ -109,12 +94,20 @@ class Batcher:
             return
         start = 0
         for request in batch:
-            end = start + len(request.images)
-            request.future.set_result(joined.rows(start, end))
+            end = start + len(request.piece)
+            if not request.answer(joined.rows(start, end)):
+                self._put_back(request)
             start = end
 
-    def _predict(self, batch: list[_Request]) -> Prediction:
-        images = np.concatenate([request.images for request in batch])
+    def _put_back(self, request: Request) -> None:
+        with self._changed:
+            if self._closed:
+                _refuse(request)
+            else:
+                self._waiting.put_back(request)
+
+    def _predict(self, batch: list[Request]) -> Prediction:
+        images = np.concatenate([request.piece for request in batch])
         # In the trace of the oldest, and linked to all whose images it has.
         traced = [request.traceparent for request in batch if request.traceparent]
         parent = batch[0].traceparent
@@ -127,3 +120,7 @@ class Batcher:
             prediction = batch[0].predictor.predict(images)
         count_batch(len(images), seconds=time.perf_counter() - start)
         return prediction
+
+
+def _refuse(request: Request) -> None:
+    request.future.set_exception(NotNowError("the worker stops"))

@@ -14,7 +14,7 @@ from shared.db.models import JobRow
 from shared.db.session import Sessions, execute
 from shared.jobs.entities import JobImage, image_from_columns
 from shared.jobs.queries import IMAGES
-from shared.jobs.states import Status, locked_in_order, moved, transition
+from shared.jobs.states import Priority, Status, locked_in_order, moved, transition
 from shared.telemetry.about import UNKNOWN, Origin, ids_of
 
 _CLAIM = moved(
@@ -30,6 +30,7 @@ _CLAIM = moved(
     JobRow.isolated,
     JobRow.model_name,
     JobRow.model_version,
+    JobRow.priority,
     JobRow.request_id,
     JobRow.traceparent,
     IMAGES,
@@ -51,6 +52,7 @@ class Claim:
     model_name: str
     model_version: int
     images: tuple[JobImage, ...]
+    priority: Priority = Priority.ROUTINE
     origin: Origin = UNKNOWN
 
     @property
@@ -82,6 +84,7 @@ def claim(
             model_name=row.model_name,
             model_version=row.model_version,
             images=tuple(image_from_columns(image) for image in row.images),
+            priority=Priority(row.priority),
             origin=Origin(row.request_id, row.traceparent),
         )
         for row in execute(sessions, _CLAIM, values)

@@ -76,6 +76,12 @@ def test_a_job_is_claimed_by_one_worker_alone(sessions, storage, key_id) -> None
     assert get_job(sessions, job.id, tenant=DEFAULT_TENANT).status is Status.RUNNING
 
 
+@pytest.mark.parametrize("priority", Priority)
+def test_a_claim_says_how_urgent_its_job_is(sessions, storage, key_id, priority: Priority) -> None:
+    job = post(sessions, storage, key_id, priority=priority).job
+    assert take(sessions, job).priority is priority
+
+
 def test_a_result_is_written_once_with_its_audit_event(sessions, storage, key_id) -> None:
     job = post(sessions, storage, key_id).job
     held = take(sessions, job)

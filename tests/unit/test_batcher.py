@@ -12,6 +12,7 @@ import pytest
 from services.worker.batcher import Batcher, NotNowError
 from services.worker.watchdog import Watchdog
 from shared.jobs.claim import Claim
+from shared.jobs.states import Priority
 from shared.models.prediction import Prediction
 
 
@@ -29,6 +30,21 @@ class CountingPredictor:
         values = images[:, 0, 0, 0].astype(np.float32)
         rows = np.stack([values] * 4, axis=1)
         return Prediction(rows, rows.astype(np.float64))
+
+
+class SteppingPredictor(CountingPredictor):
+    """Tells when it begins a batch, and ends it when it is let; remembers the values of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.let = threading.Semaphore(0), threading.Semaphore(0)
+        self.values: list[set[int]] = []
+
+    def predict(self, images: np.ndarray) -> Prediction:
+        self.begun.release()
+        assert self.let.acquire(timeout=10)
+        self.values.append(set(images[:, 0, 0, 0].tolist()))
+        return super().predict(images)
 
 
 class Watched(Watchdog):
@@ -60,8 +76,13 @@ def make_batcher(batch_size: int) -> Batcher:
     return Batcher(Watched(), batch_size=batch_size)
 
 
-def submit(batcher: Batcher, predictor: object, images: np.ndarray) -> Future[Prediction]:
-    claim = Claim(uuid.uuid4(), "w", 1, False, "m", 1, ())
+def submit(
+    batcher: Batcher,
+    predictor: object,
+    images: np.ndarray,
+    priority: Priority = Priority.ROUTINE,
+) -> Future[Prediction]:
+    claim = Claim(uuid.uuid4(), "w", 1, False, "m", 1, (), priority)
     return batcher.submit(claim, predictor, images)
 
 
@@ -86,6 +107,59 @@ def test_a_job_of_several_images_gets_all_of_its_rows() -> None:
     prediction = submit(batcher, CountingPredictor(), images(7, count=5)).result(10)
     batcher.close()
     assert prediction.raw.shape == (5, 4)
+
+
+def test_a_large_job_is_answered_in_pieces_and_gets_its_rows_in_order() -> None:
+    predictor = CountingPredictor()
+    batcher = make_batcher(batch_size=16)
+    large = np.concatenate([images(value) for value in range(70)])
+    prediction = submit(batcher, predictor, large).result(10)
+    batcher.close()
+    assert prediction.raw[:, 0].tolist() == list(range(70))
+    assert predictor.batches == [16, 16, 16, 16, 6]
+
+
+def test_a_stat_job_waits_for_one_batch_however_large_the_jobs_beside_it() -> None:
+    predictor = SteppingPredictor()
+    batcher = make_batcher(batch_size=16)
+    large = [submit(batcher, predictor, images(1, count=64)) for _ in range(3)]
+    assert predictor.begun.acquire(timeout=10)
+    stat = submit(batcher, predictor, images(2), Priority.STAT)
+    predictor.let.release(2)
+    assert stat.result(10).raw[0, 0] == 2
+    assert predictor.values == [{1}, {2}]
+    assert predictor.batches == [16, 1]
+    assert not any(future.done() for future in large)
+    predictor.let.release(11)
+    assert [len(future.result(10).raw) for future in large] == [64, 64, 64]
+    batcher.close()
+
+
+def test_a_piece_that_fails_fails_its_job_and_no_other() -> None:
+    gate = threading.Event()
+    fussy = FussyPredictor()
+    batcher = make_batcher(batch_size=4)
+    submit(batcher, CountingPredictor(gate), images(0))
+    broken = np.concatenate([images(1, count=9), images(13), images(1, count=8)])
+    bad, good = (submit(batcher, fussy, pixels) for pixels in (broken, images(3, count=6)))
+    gate.set()
+    with pytest.raises(ValueError, match="13"):
+        bad.result(10)
+    assert good.result(10).raw[:, 0].tolist() == [3] * 6
+    batcher.close()
+    assert fussy.batches == [4, 4, 4, 2], "nothing more is predicted of the job that failed"
+
+
+def test_a_job_of_which_a_piece_runs_is_handed_back_when_the_batcher_closes() -> None:
+    predictor = SteppingPredictor()
+    batcher = make_batcher(batch_size=4)
+    large = submit(batcher, predictor, images(1, count=8))
+    assert predictor.begun.acquire(timeout=10)
+    batcher.close()
+    predictor.let.release()
+    with pytest.raises(NotNowError):
+        large.result(10)
+    assert predictor.batches == [4]
 
 
 def test_two_models_never_share_a_batch() -> None:
@@ -153,3 +227,12 @@ def test_a_model_call_is_watched_with_the_jobs_in_it() -> None:
     batcher.submit(claim, CountingPredictor(), images(1)).result(10)
     batcher.close()
     assert watched.pieces == [[claim]]
+
+
+def test_each_piece_of_a_large_job_is_watched_by_itself() -> None:
+    watched = Watched()
+    batcher = Batcher(watched, batch_size=4)
+    claim = Claim(uuid.uuid4(), "w", 1, False, "m", 1, ())
+    batcher.submit(claim, CountingPredictor(), images(1, count=10)).result(10)
+    batcher.close()
+    assert watched.pieces == [[claim], [claim], [claim]]

@@ -17,6 +17,7 @@ from services.worker.watchdog import Watchdog
 from shared.errors import BadRequestError
 from shared.jobs.claim import Claim
 from shared.local.ports import free_ports
+from shared.models.prediction import Prediction
 from shared.settings import PROJECT_ROOT
 from shared.telemetry.export import MOST_WAITING
 from shared.telemetry.tracing import Kind, is_tracing, leaf, span, traceparent
@@ -140,9 +141,10 @@ def test_a_batch_is_linked_to_all_whose_images_it_has() -> None:
     free = threading.Event()
 
     class Slow:
-        def predict(self, images: np.ndarray) -> Rows:
+        def predict(self, images: np.ndarray) -> Prediction:
             assert free.wait(60)
-            return Rows(len(images))
+            rows = np.zeros((len(images), 4))
+            return Prediction(rows.astype(np.float32), rows)
 
     batcher = Batcher(Watchdog(limit_seconds=60, on_overdue=lambda _: None), batch_size=8)
     predictor, images = Slow(), np.zeros((1, 2, 2, 3), np.uint8)
@@ -161,13 +163,3 @@ def test_a_batch_is_linked_to_all_whose_images_it_has() -> None:
     assert {link for batch in batches for link in batch.links} == {first.id, second.id, third.id}
     assert all(batch.parent == batch.links[0] for batch in batches)
     assert sum(int(batch.attributes["hemotriage.batch.jobs"]) for batch in batches) == 3
-
-
-class Rows:
-    """A prediction of so many rows, for what passes it on."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def rows(self, start: int, end: int) -> int:
-        return end - start
