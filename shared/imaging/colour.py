@@ -61,14 +61,17 @@ def colour_statistics(images: Pixels) -> NDArray[np.float64]:
     mean = counts @ _LEVELS / max(pixels, 1)
     square = counts @ _LEVELS**2 / max(pixels, 1)
     deviation = np.sqrt(np.maximum(square - mean**2, 0))
-    percentiles = [_percentile(counts.cumsum(axis=2), pixels, q) for q in PERCENTILES]
-    return np.concatenate([mean, deviation, *percentiles], axis=1)
+    percentiles = _percentiles(counts.cumsum(axis=2), pixels)
+    return np.concatenate([mean, deviation, percentiles], axis=1)
 
 
-def _percentile(cumulated: NDArray[Any], pixels: int, percent: int) -> NDArray[np.float64]:
-    """Of channels given by their cumulated histograms, with linear interpolation."""
-    position = (pixels - 1) * percent / 100
-    below = int(position)
-    lower, upper = ((cumulated <= rank).sum(axis=2) for rank in (below, below + 1))
-    value: NDArray[np.float64] = lower + (upper - lower) * (position - below)
-    return value
+def _percentiles(cumulated: NDArray[Any], pixels: int) -> NDArray[np.float64]:
+    """Of channels given by their cumulated histograms, with linear interpolation, shape (n, 15)."""
+    positions = (pixels - 1) * np.array(PERCENTILES)[:, np.newaxis] / 100
+    below = positions.astype(int)
+    by_percentile = cumulated[:, np.newaxis]
+    lower, upper = (
+        (by_percentile <= rank[..., np.newaxis]).sum(axis=3) for rank in (below, below + 1)
+    )
+    values: NDArray[np.float64] = lower + (upper - lower) * (positions - below)
+    return values.reshape(-1, len(positions) * cumulated.shape[1])

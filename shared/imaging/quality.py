@@ -122,6 +122,7 @@ _DEGREES_TO_PILLOW = 256 / 360
 
 _FIELD = np.ones((_HALF, _HALF), dtype=bool)
 _FIELD[-_CORNER:, -_CORNER:] = False
+_FIELD_SIZE = int(np.count_nonzero(_FIELD))
 _FIELD_IMAGE = Image.fromarray(_FIELD.astype(np.uint8) * 255)
 _PLACES = np.arange(_HALF * _HALF, dtype=np.int32).reshape(_HALF, _HALF)
 
@@ -198,16 +199,22 @@ def _focus(luma: Levels) -> float:
 
 def _bleached(half: Pixels) -> float:
     red, green, blue = np.moveaxis(half, -1, 0)
-    return float((np.minimum(np.minimum(red, green), blue) >= BLEACHED_LEVEL)[_FIELD].mean())
+    return _share(np.minimum(np.minimum(red, green), blue) >= BLEACHED_LEVEL)
 
 
 def _stain(balanced: Image.Image) -> tuple[float, float]:
     """The shares of the field in a smear's hues and in others."""
-    hue, saturation, _ = (np.asarray(band)[_FIELD] for band in balanced.convert("HSV").split())
+    colours = balanced.convert("HSV")
+    hue, saturation = (np.asarray(colours.getchannel(band)) for band in "HS")
     is_stain = (hue >= FIRST_HUE * _DEGREES_TO_PILLOW) | (hue <= LAST_HUE * _DEGREES_TO_PILLOW)
     stained = is_stain & (saturation >= MIN_TINT * 255)
     foreign = ~is_stain & (saturation >= MIN_COLOUR * 255)
-    return float(stained.mean()), float(foreign.mean())
+    return _share(stained), _share(foreign)
+
+
+def _share(where: NDArray[np.bool_]) -> float:
+    """The share of the field in which something is so."""
+    return int(np.count_nonzero(where & _FIELD)) / _FIELD_SIZE
 
 
 def _count_cells(balanced: Pixels) -> int:
@@ -221,7 +228,9 @@ def _count_cells(balanced: Pixels) -> int:
 
 def _highest(heights: NDArray[np.int32]) -> NDArray[np.int32]:
     """The highest of each pixel and of those up to `CELL_DISTANCE` above and below it."""
-    padded = np.pad(heights, ((CELL_DISTANCE, CELL_DISTANCE), (0, 0)))
-    near = [padded[shift : shift + len(heights)] for shift in range(2 * CELL_DISTANCE + 1)]
-    highest: NDArray[np.int32] = np.max(near, axis=0)
+    highest = heights.copy(order="K")
+    for shift in range(1, CELL_DISTANCE + 1):
+        lower, upper = highest[shift:], highest[:-shift]
+        np.maximum(lower, heights[:-shift], out=lower)
+        np.maximum(upper, heights[shift:], out=upper)
     return highest

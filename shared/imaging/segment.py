@@ -44,7 +44,7 @@ def cell_mask(image: Pixels) -> NDArray[np.bool_]:
     Returns:
         Shape (..., height, width).
     """
-    red, green, blue = np.moveaxis(image.astype(np.int32), -1, 0)
+    red, green, blue = np.moveaxis(image, -1, 0).astype(np.int32, order="C")
     # From 240 to 300 degrees blue is the largest channel (the value) and green the smallest.
     chroma = blue - green
     is_violet = (red <= blue) & (
