@@ -24,6 +24,9 @@ _BATCH = 500
 _ACTOR = "service:sweeper"
 LEASE_EXPIRED = "lease_expired"
 EXPIRED = "expired"
+_NOW = func.statement_timestamp()
+"""What rows are compared with: no index is searched for `clock_timestamp`, whose value may change
+within a statement."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,8 @@ def sweep_leases(sessions: Sessions, *, max_attempts: int, lease_seconds: float)
         lease_seconds: The length of a lease; one that ends later than that from now was written
             before the database's clock was set back, and has ended too.
     """
-    now = func.clock_timestamp()
-    furthest = now + dt.timedelta(seconds=2 * lease_seconds)
-    ended = or_(JobRow.lease_expires_at < now, JobRow.lease_expires_at > furthest)
+    furthest = _NOW + dt.timedelta(seconds=2 * lease_seconds)
+    ended = or_(JobRow.lease_expires_at < _NOW, JobRow.lease_expires_at > furthest)
     dead = 0
     with sessions.begin() as session:
         jobs = session.scalars(
@@ -67,7 +69,7 @@ def sweep_expired(sessions: Sessions) -> int:
     with sessions.begin() as session:
         expired = session.scalars(
             select(JobRow.id)
-            .where(JobRow.status == Status.QUEUED, JobRow.expires_at < func.clock_timestamp())
+            .where(JobRow.status == Status.QUEUED, JobRow.expires_at < _NOW)
             .limit(_BATCH)
             .with_for_update(skip_locked=True)
         ).all()
@@ -138,15 +140,14 @@ def _announce_lost(
     sessions: Sessions, queues: QueueView, queue: Priority, after_seconds: float
 ) -> int:
     following = queues.oldest(queue)
-    now = func.clock_timestamp()
     margin = dt.timedelta(seconds=after_seconds)
-    before = now if following is None else literal(following)
+    before = _NOW if following is None else literal(following)
     pending = exists().where(OutboxRow.job_id == JobRow.id)
     # A time ahead of the clock was written before the clock was set back. A message with such a
     # time tells nothing of the others.
     passed = or_(
-        and_(before <= now, JobRow.queued_at < before - margin),
-        JobRow.queued_at > now + 2 * margin,
+        and_(before <= _NOW, JobRow.queued_at < before - margin),
+        JobRow.queued_at > _NOW + 2 * margin,
     )
     with sessions.begin() as session:
         lost = session.scalars(

@@ -18,7 +18,7 @@ _HISTORY = text(
     SELECT m.measure, max(w.window_to) AS at, max(m.psi) AS psi, max(m.noise) AS noise,
         bool_or(m.alert) AS alert
     FROM drift_windows AS w JOIN drift_measures AS m ON m.window_id = w.id
-    WHERE w.window_to > clock_timestamp() - CAST(:span AS interval)
+    WHERE w.window_to > statement_timestamp() - CAST(:span AS interval)
         AND m.model_name = :name AND m.model_version = :version
     GROUP BY m.measure, date_bin(CAST(:step AS interval), w.window_to, TIMESTAMPTZ 'epoch')
     ORDER BY m.measure, at

@@ -57,7 +57,7 @@ _PENDING = text(
 _MOMENT = text(
     """
     SELECT clock_timestamp() AS at, EXISTS (
-        SELECT FROM jobs WHERE status = 'queued' AND queued_at < clock_timestamp() - :longest
+        SELECT FROM jobs WHERE status = 'queued' AND queued_at < statement_timestamp() - :longest
     ) AS live_jobs_wait
     """
 )

@@ -46,7 +46,7 @@ _DUE = text(
         )
         ELSE false
     END AS is_used
-    FROM object_removals WHERE due_at <= clock_timestamp()
+    FROM object_removals WHERE due_at <= statement_timestamp()
     ORDER BY due_at, key LIMIT :limit
     """
 )

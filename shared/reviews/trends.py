@@ -17,7 +17,7 @@ _BINS = 10
 _REVIEWED = """
     WITH newest AS (
         SELECT DISTINCT ON (job_id) job_id, decision, at FROM reviews
-        WHERE at > clock_timestamp() - CAST(:span AS interval) ORDER BY job_id, id DESC
+        WHERE at > statement_timestamp() - CAST(:span AS interval) ORDER BY job_id, id DESC
     ), reviewed AS (
         SELECT newest.at, newest.decision = :confirm AS confirmed, results.confidence
         FROM newest JOIN results USING (job_id) JOIN jobs ON jobs.id = newest.job_id
