@@ -48,7 +48,9 @@ def add_precisions(
     """
     supported = [p for p in supported_precisions(settings.engine) if p in among]
     if "int8" in supported and not version.members and not _has_int8(version):
-        update_card(version, artefacts={**version.card["artefacts"], **_quantise(version, split)})
+        update_card(
+            version, artefacts={**version.card["artefacts"], **_quantise(version, split, settings)}
+        )
     part = held_out(split, dataset_version)
     found: dict[str, dict[str, Any]] = {p: ask_gate(p, version, part, settings) for p in supported}
     known = version.card.get("precisions", {})
@@ -61,6 +63,9 @@ def _has_int8(version: ModelVersion) -> bool:
     return INT8_GRAPH in version.card["artefacts"]
 
 
-def _quantise(version: ModelVersion, split: Split) -> dict[str, dict[str, Any]]:
+def _quantise(
+    version: ModelVersion, split: Split, settings: InferenceSettings
+) -> dict[str, dict[str, Any]]:
     calibration, control = (load_pixels(part) for part in (split.train, split.validation))
-    return quantise(version, calibration, control, label_indices(split.validation))
+    labels = label_indices(split.validation)
+    return quantise(version, calibration, control, labels, settings)
