@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from collections import deque
 
 from shared.local.errors import LocalServiceError
 
@@ -15,6 +16,9 @@ GRPC_OFFSET = 10_000
 # connections, which would take the port of a server while it is down.
 _FIRST, _LAST = 12_000, 21_999
 _TRIES = 1000
+
+_MOST_HELD = 200
+_held: deque[socket.socket] = deque()
 
 
 def is_free(port: int) -> bool:
@@ -41,7 +45,7 @@ def free_ports(count: int, *, paired: bool = False) -> list[int]:
     found: list[int] = []
     for _ in range(_TRIES):
         port = random.randint(_FIRST, _LAST)  # noqa: S311 - no secret
-        if port in found or not is_free(port) or (paired and not is_free(port + GRPC_OFFSET)):
+        if not is_free(port) or (paired and not is_free(port + GRPC_OFFSET)) or not _hold(port):
             continue
         found.append(port)
         if len(found) == count:
@@ -60,6 +64,25 @@ def free_row(count: int) -> int:
     """
     for _ in range(_TRIES):
         first = random.randint(_FIRST, _LAST - count)  # noqa: S311 - no secret
-        if all(is_free(first + place) for place in range(count)):
+        row = range(first, first + count)
+        if all(map(is_free, row)) and all(map(_hold, row)):
             return first
     raise LocalServiceError("No free ports were found.")
+
+
+def _hold(port: int) -> bool:
+    """Keep whoever looks for a port from finding this one before its server listens on it.
+
+    The port of the same number for datagrams is taken for that, as no server here uses it, until
+    this process ends or has found many others.
+    """
+    holder = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        holder.bind((HOST, port))
+    except OSError:
+        holder.close()
+        return False
+    _held.append(holder)
+    if len(_held) > _MOST_HELD:
+        _held.popleft().close()
+    return True

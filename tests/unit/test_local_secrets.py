@@ -1,14 +1,19 @@
 """Passwords and ports are made once; a port that others took is chosen anew."""
 
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
+from shared.local.errors import LocalServiceError
 from shared.local.ports import GRPC_OFFSET, HOST, free_ports, free_row, is_free
 from shared.local.secrets import load_or_make_secrets
 
+ROWS = iter(range(13_000, 21_000, 7))  # each once: what a test has found stays held
 FIRST_OUTGOING_PORT = 32_768  # of Linux; such a port may be gone while its server restarts
 
 
@@ -29,16 +34,42 @@ def test_free_ports_differ_and_leave_outgoing_connections_theirs() -> None:
     assert max(both) < FIRST_OUTGOING_PORT
 
 
-def test_a_row_leaves_out_the_port_that_something_listens_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    first = free_row(4)
+@pytest.fixture
+def seven(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Ports in a row that are free, and the only ones that are looked at; gives the first."""
+    first = next(n for n in ROWS if all(is_free(n + place) for place in range(7)))
     monkeypatch.setattr("shared.local.ports._FIRST", first)
-    monkeypatch.setattr("shared.local.ports._LAST", first + 6)  # rows that begin at +0, +1, +2
+    monkeypatch.setattr("shared.local.ports._LAST", first + 6)
+    return first
+
+
+def test_a_row_leaves_out_the_port_that_something_listens_on(seven: int) -> None:
     with socket.socket() as taken:
-        taken.bind((HOST, first))
+        taken.bind((HOST, seven + 3))
         taken.listen()
-        assert {free_row(4) for _ in range(50)} <= {first + 1, first + 2}
+        with pytest.raises(LocalServiceError):
+            free_row(4)
+    assert free_row(4) in range(seven, seven + 3)
+    with pytest.raises(LocalServiceError):
+        free_row(4)
+
+
+def test_no_process_finds_a_port_that_another_has_found(seven: int) -> None:
+    look = f"""
+from shared.local import ports
+ports._FIRST, ports._LAST = {seven}, {seven + 6}
+print(*ports.free_ports(3), flush=True)
+input()
+"""
+    command = [sys.executable, "-c", look]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as other:
+        theirs = {int(port) for port in other.stdout.readline().split()}
+        ours = set(free_ports(4))
+        assert (len(theirs), theirs & ours) == (3, set())
+        with pytest.raises(LocalServiceError):
+            free_ports(1)
+        other.communicate("\n")
+    assert set(free_ports(3)) == theirs
 
 
 def test_passwords_and_ports_are_kept_for_the_owner_alone(tmp_path: Path) -> None:
