@@ -9,11 +9,11 @@ from subprocess import PIPE
 
 import pytest
 
+from shared.local import ports
 from shared.local.errors import LocalServiceError
 from shared.local.ports import GRPC_OFFSET, HOST, free_ports, free_row, is_free
 from shared.local.secrets import load_or_make_secrets
 
-ROWS = iter(range(13_000, 21_000, 7))  # each once: what a test has found stays held
 FIRST_OUTGOING_PORT = 32_768  # of Linux; such a port may be gone while its server restarts
 
 
@@ -28,8 +28,8 @@ def test_a_port_that_something_listens_on_is_not_free() -> None:
 
 
 def test_free_ports_differ_and_leave_outgoing_connections_theirs() -> None:
-    ports = free_ports(50, paired=True)
-    both = {*ports, *(port + GRPC_OFFSET for port in ports)}
+    found = free_ports(50, paired=True)
+    both = {*found, *(port + GRPC_OFFSET for port in found)}
     assert len(both) == 100
     assert max(both) < FIRST_OUTGOING_PORT
 
@@ -37,7 +37,10 @@ def test_free_ports_differ_and_leave_outgoing_connections_theirs() -> None:
 @pytest.fixture
 def seven(monkeypatch: pytest.MonkeyPatch) -> int:
     """Ports in a row that are free, and the only ones that are looked at; gives the first."""
-    first = next(n for n in ROWS if all(is_free(n + place) for place in range(7)))
+    while ports._held:  # by the tests before
+        ports._held.popleft().close()
+    rows = range(13_000, 21_000, 7)
+    first = next(n for n in rows if all(is_free(n + place) for place in range(7)))
     monkeypatch.setattr("shared.local.ports._FIRST", first)
     monkeypatch.setattr("shared.local.ports._LAST", first + 6)
     return first
