@@ -9,7 +9,6 @@ from subprocess import PIPE
 
 import pytest
 
-from shared.local import ports
 from shared.local.errors import LocalServiceError
 from shared.local.ports import GRPC_OFFSET, HOST, free_ports, free_row, is_free
 from shared.local.secrets import load_or_make_secrets
@@ -34,16 +33,23 @@ def test_free_ports_differ_and_leave_outgoing_connections_theirs() -> None:
     assert max(both) < FIRST_OUTGOING_PORT
 
 
+def is_held(port: int) -> bool:
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return True
+    return False
+
+
 @pytest.fixture
 def seven(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Ports in a row that are free, and the only ones that are looked at; gives the first."""
-    while ports._held:  # by the tests before
-        ports._held.popleft().close()
-    rows = range(13_000, 21_000, 7)
-    first = next(n for n in rows if all(is_free(n + place) for place in range(7)))
-    monkeypatch.setattr("shared.local.ports._FIRST", first)
-    monkeypatch.setattr("shared.local.ports._LAST", first + 6)
-    return first
+    """Ports in a row that nobody has found, and the only ones looked at; gives the first."""
+    rows = (range(first, first + 7) for first in range(13_000, 21_000, 7))
+    row = next(row for row in rows if all(is_free(n) and not is_held(n) for n in row))
+    monkeypatch.setattr("shared.local.ports._FIRST", row[0])
+    monkeypatch.setattr("shared.local.ports._LAST", row[-1])
+    return row[0]
 
 
 def test_a_row_leaves_out_the_port_that_something_listens_on(seven: int) -> None:
@@ -59,7 +65,6 @@ def test_a_row_leaves_out_the_port_that_something_listens_on(seven: int) -> None
 
 def test_no_process_finds_a_port_that_another_has_found(seven: int) -> None:
     look = f"""
-from shared.local import ports
 ports._FIRST, ports._LAST = {seven}, {seven + 6}
 print(*ports.free_ports(3), flush=True)
 input()
