@@ -65,6 +65,7 @@ def test_a_row_leaves_out_the_port_that_something_listens_on(seven: int) -> None
 
 def test_no_process_finds_a_port_that_another_has_found(seven: int) -> None:
     look = f"""
+from shared.local import ports
 ports._FIRST, ports._LAST = {seven}, {seven + 6}
 print(*ports.free_ports(3), flush=True)
 input()
