@@ -126,6 +126,8 @@ def _targets(name: str, release: Release, given: dict[str, Any]) -> list[ModelVe
 def _export_ensemble(release: Release, given: dict[str, Any]) -> None:
     if not given["members"] or given["version"] is None:
         raise click.UsageError("An ensemble needs --members and --version.")
+    if given["json_file"] or given["html_file"]:
+        raise click.UsageError("--json and --html tell of models that are trained: see `evaluate`.")
     registry = ModelRegistry(release.settings.models_dir)
     members = [registry.resolve(name.strip()) for name in given["members"].split(",")]
     require_unseen(release.split, release.dataset, [member.card for member in members])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -53,6 +55,22 @@ def http(service: LocalService) -> Iterator[httpx.Client]:
         base_url=service.url, headers=headers, timeout=60, trust_env=False
     ) as connected:
         yield connected
+
+
+def test_the_processes_of_this_service_find_only_what_their_image_holds(
+    service: LocalService,
+) -> None:
+    environment = {**service.environment(), "HEMOTRIAGE_TEST_IMAGE": "worker"}
+    for module, is_held in {"tensorflow": False, "kombu.transport.redis": True}.items():
+        done = subprocess.run(
+            [sys.executable, "-c", f"import {module}"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) is is_held, done.stderr
+        assert is_held or "in the image of the worker" in done.stderr
 
 
 def test_a_field_has_its_result_and_both_explanations(

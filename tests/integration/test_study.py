@@ -80,6 +80,7 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
         (["--models=student", "--teacher=student"], 1, "bad_request"),
         (["--models=cnn_custom,efficientnet_lite0"], 1, "pretrained_weights_missing"),
         (["--html=nowhere/study.html"], 2, "--html"),
+        (["--models=ensemble", "--members=student@2", "--version=7", "--json=a"], 2, "--json"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is(
