@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 from shared.local.service import LocalService
 from shared.settings import PROJECT_ROOT
@@ -96,6 +97,16 @@ def sign_in(page: Page, key: str) -> None:
     page.locator("#key").fill(key)
     with page.expect_navigation():
         page.locator("#key").press("Enter")
+
+
+def slow_scripts(page: Page) -> None:
+    """Let our scripts come late, as from a busy host: later than what is seen before them."""
+
+    def late(route: Route) -> None:
+        time.sleep(1)
+        route.continue_()
+
+    page.route(re.compile(r"/static/\w+\.js"), late)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from shared.client import Client
 from shared.db.models import ReviewRow
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.local.service import LocalService
-from tests.browser.conftest import sign_in
+from tests.browser.conftest import sign_in, slow_scripts
 from tests.conftest import settings_of
 from tests.factories import smear_bytes
 
@@ -106,9 +106,22 @@ def test_a_case_is_signed_by_one_key_and_the_next_one_comes_at_once(
     expect(page.get_by_text("It stands until you sign again")).to_be_visible()
     expect(page.get_by_role("heading", name=first.name)).to_be_visible()
     page.keyboard.press("u")
+    expect(page.get_by_label("Uncertain")).to_be_checked()
     page.keyboard.press("c")
     expect(page.get_by_text("A second reader is asked")).to_be_visible()
     assert first.state() == "second_reading"
+
+
+def test_keys_act_as_soon_as_the_decision_is_seen(read_by, case) -> None:
+    read = case(7)
+    page = read_by("Dr Quick")
+    slow_scripts(page)
+    page.goto(read.address, wait_until="commit")
+    expect(page.get_by_role("button", name=re.compile("^Confirm"))).to_be_visible()
+    page.keyboard.press("u")
+    page.keyboard.press("c")
+    expect(page.get_by_text("A second reader is asked")).to_be_visible()
+    assert read.state() == "second_reading"
 
 
 def test_a_second_reader_sees_nothing_of_the_first_until_both_have_signed(

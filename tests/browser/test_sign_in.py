@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from shared.local.service import LocalService
-from tests.browser.conftest import sign_in
+from tests.browser.conftest import sign_in, slow_scripts
 
 ADDRESS = "/console/sign-in"
 
@@ -57,6 +57,14 @@ def test_languages_and_colours_are_kept(open_page, axe, shot) -> None:
     page.reload()
     expect(page.locator("html")).to_have_attribute("lang", "id")
     shot(page, "sign-in-dark")
+
+
+def test_a_choice_counts_as_soon_as_it_is_seen(open_page) -> None:
+    page: Page = open_page(locale="en-GB")
+    slow_scripts(page)
+    page.goto(ADDRESS, wait_until="commit")
+    page.locator("select[name=theme]").select_option("dark")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 
 
 def test_the_language_of_the_browser_is_the_first_one(open_page) -> None:

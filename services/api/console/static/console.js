@@ -10,10 +10,8 @@ function localTimes(root) {
   }
 }
 
-function submitOnChange(root) {
-  for (const field of root.querySelectorAll("[data-submit]")) {
-    field.addEventListener("change", () => field.form.requestSubmit());
-  }
+function submitOnChange(event) {
+  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
 }
 
 // `make run` prints an address with the key behind a #: no server and no log ever sees that part.
@@ -26,9 +24,9 @@ function keyFromAddress() {
   form.requestSubmit();
 }
 
+document.addEventListener("change", submitOnChange);
 document.addEventListener("DOMContentLoaded", () => {
   localTimes(document);
-  submitOnChange(document);
   keyFromAddress();
 });
 // A page that nobody sees asks for nothing.
