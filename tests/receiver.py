@@ -33,10 +33,10 @@ class Call:
     def document(self) -> dict[str, Any]:
         return json.loads(self.body)
 
-    def is_signed(self) -> bool:
+    def is_signed(self, secret: str = SECRET) -> bool:
         """Whether its signature is good at the moment that it names."""
         moment = int(self.headers["webhook-timestamp"])
-        return verify(key_of(SECRET), self.headers, self.body, now=moment)
+        return verify(key_of(secret), self.headers, self.body, now=moment)
 
 
 Answer = int | Callable[["Receiver", BaseHTTPRequestHandler], None]

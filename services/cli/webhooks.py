@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from services.cli.operator import operator_settings
+from services.cli.tenants import tenant_option
 from shared.auth.tenants import EVERY_TENANT
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.webhooks.admin import list_events, resend
 from shared.webhooks.signature import new_secret
+from shared.webhooks.tenant_secrets import secret_of
 
 
 @click.group("webhooks")
@@ -56,6 +58,16 @@ def resend_one(event_id: uuid.UUID) -> None:
 def secret() -> None:
     """Print a fresh value for HEMOTRIAGE_WEBHOOK_SECRET; it is kept nowhere."""
     click.echo(new_secret())
+
+
+@command.command("tenant-secret")
+@tenant_option("Whose receivers get it.")
+def tenant_secret(tenant: str) -> None:
+    """Print what a tenant's webhooks are signed with, by HEMOTRIAGE_WEBHOOK_SECRET."""
+    of_service = operator_settings().webhook_secret
+    if of_service is None:
+        raise click.UsageError("HEMOTRIAGE_WEBHOOK_SECRET is not set")
+    click.echo(secret_of(of_service.get_secret_value(), tenant))
 
 
 def _sessions() -> Sessions:

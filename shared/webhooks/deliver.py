@@ -28,6 +28,7 @@ from shared.webhooks.events import SUPERSEDED, payload, status_of
 from shared.webhooks.hosts import AllowedHosts, CallbackNotAllowedError
 from shared.webhooks.metrics import count_delivery
 from shared.webhooks.signature import key_of, sign
+from shared.webhooks.tenant_secrets import secret_of
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Delivery:
     origin: str
     body: bytes
     superseded: bool
+    tenant: str
     came_with: Origin = UNKNOWN
 
     @property
@@ -113,7 +115,7 @@ def take_due(
         )
         .returning(
             *(WebhookRow, _origin(WebhookRow.url), JobRow.status, JobRow.error_code),
-            *(JobRow.request_id, JobRow.traceparent),
+            *(JobRow.tenant, JobRow.request_id, JobRow.traceparent),
         )
         .execution_options(synchronize_session=False)
     )
@@ -121,7 +123,7 @@ def take_due(
         taken = session.execute(statement).one_or_none()
         if taken is None:
             return None
-        event, origin, status, error_code, *of_job = taken
+        event, origin, status, error_code, tenant, *came_with = taken
         return Delivery(
             event_id=event.id,
             job_id=event.job_id,
@@ -131,7 +133,8 @@ def take_due(
             body=payload(event, error_code),
             # An operator queued the job again, and its next end is yet to come.
             superseded=status != status_of(event.event),
-            came_with=Origin(*of_job),
+            tenant=tenant,
+            came_with=Origin(*came_with),
         )
 
 
@@ -201,11 +204,11 @@ def _call_back(settings: Settings, allowed: AllowedHosts, delivery: Delivery) ->
     callback = allowed.check(delivery.url)
     if settings.webhook_secret is None:
         raise ValueError("webhooks need a secret")
-    key = key_of(settings.webhook_secret.get_secret_value())
+    secret = secret_of(settings.webhook_secret.get_secret_value(), delivery.tenant)
     status = post(
         callback,
         {
-            **sign(key, str(delivery.event_id), int(time.time()), delivery.body),
+            **sign(key_of(secret), str(delivery.event_id), int(time.time()), delivery.body),
             **_of_request(delivery.came_with),
         },
         delivery.body,

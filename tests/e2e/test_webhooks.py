@@ -16,6 +16,7 @@ from shared.local.ports import free_ports
 from shared.local.service import LocalService
 from shared.local.synthetic import SYNTHETIC_SMEAR
 from shared.webhooks.signature import key_of
+from shared.webhooks.tenant_secrets import secret_of
 from tests.canaries import ACCESSION, PATIENT_REF
 from tests.command_line import command_line
 from tests.receiver import SECRET, Receiver
@@ -130,8 +131,21 @@ def test_webhooks_are_listed_and_sent_again_at_the_command_line(
     assert "hemotriage: not_found: " in unknown.stderr
 
 
-def test_a_secret_is_made_at_the_command_line() -> None:
+def test_secrets_are_made_at_the_command_line(calling_service: LocalService) -> None:
     assert len(key_of(command_line("webhooks", "secret").stdout.strip())) == 32
+    environment = calling_service.environment(Role.OPERATOR)
+    assert environment["HEMOTRIAGE_WEBHOOK_SECRET"] == SECRET
+
+    def of(tenant: str) -> str:
+        asked = ("webhooks", "tenant-secret", "--tenant", tenant)
+        return command_line(*asked, **environment).stdout.strip()
+
+    assert of("north") == secret_of(SECRET, "north")
+    assert of("default") == SECRET
+    none = environment | {"HEMOTRIAGE_WEBHOOK_SECRET": "", "HEMOTRIAGE_WEBHOOK_ALLOWED_HOSTS": ""}
+    refused = command_line("webhooks", "tenant-secret", "--tenant=north", **none)
+    assert refused.returncode != 0
+    assert "HEMOTRIAGE_WEBHOOK_SECRET is not set" in refused.stderr
 
 
 def test_a_relay_does_not_start_with_a_list_that_it_cannot_read(

@@ -13,15 +13,18 @@ from shared.jobs.ending import tell_end
 from shared.webhooks.admin import State, list_events
 from shared.webhooks.deliver import MAX_ATTEMPTS, take_due
 from shared.webhooks.hosts import AllowedHosts
+from shared.webhooks.tenant_secrets import secret_of
 from tests.integration.webhooks.events import (
     PATIENT,
     RETRY_SECONDS,
     attempt,
+    change_job,
     make_due,
     read,
     receiving,
     seconds_left,
 )
+from tests.receiver import SECRET
 
 
 def test_an_event_is_delivered_once_signed_and_without_anything_of_a_patient(
@@ -50,6 +53,15 @@ def test_an_event_is_delivered_once_signed_and_without_anything_of_a_patient(
     }
     sent = f"{told.path} {told.headers} {told.body.decode()}"
     assert not [value for value in (*PATIENT.values(), "test", "cnn_custom") if value in sent]
+
+
+def test_webhooks_of_a_tenant_are_signed_with_its_secret(sessions, calling, receiver, end) -> None:
+    change_job(sessions, read(sessions, end(receiver.url)).job_id, tenant="north")
+    attempt(sessions, calling)
+    (told,) = receiver.calls
+    assert told.is_signed(secret_of(SECRET, "north"))
+    assert not told.is_signed()
+    assert not told.is_signed(secret_of(SECRET, "south"))
 
 
 def test_a_job_without_a_callback_has_no_event(sessions, end) -> None:
