@@ -15,6 +15,7 @@ GUIDED_BY = {
     "upload": _MULTIPART,
     "dataset_upload": _MULTIPART,
     "stow": ["email", "shared.interop.dicom.stow"],
+    "dicom": ["pydicom", "shared.interop.dicom"],
     "hl7": ["shared.interop.hl7"],
     "body": ["pydicom", "shared.interop.dicom.ups"],
     "archive": ["zipfile", "services.trainer.archive"],

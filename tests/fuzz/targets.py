@@ -17,6 +17,7 @@ from pathlib import Path
 
 from flask import Flask, request
 from pydantic import ValidationError
+from pydicom import Dataset, uid
 from werkzeug.exceptions import HTTPException
 
 from services.api.dataset_uploads import ArchiveUpload
@@ -30,6 +31,8 @@ from shared.auth.tokens import Tokens
 from shared.clock import utc_now
 from shared.errors import HemotriageError
 from shared.imaging.decode import MIN_SIDE, check_image, decode_image
+from shared.interop.dicom.frames import uploads_of
+from shared.interop.dicom.read import Inflation, read_instance
 from shared.interop.dicom.stow import Parts
 from shared.interop.dicom.ups.read import read_changes, read_creation, read_dataset
 from shared.interop.hl7.ack import Refusal, acknowledge
@@ -40,11 +43,27 @@ from shared.settings import Settings
 from shared.triage.labels import LABELS
 from shared.webhooks.call import CallFailedError
 from tests import hl7_orders
-from tests.dicom import field, settings_without_servers
+from tests.dicom import (
+    deflated_bomb,
+    dicom_bytes,
+    field,
+    in_jpeg,
+    in_syntax,
+    settings_without_servers,
+)
 from tests.factories import BAD_IMAGES, encode
 
 MAX_PIXELS = 1_000_000
 BOUNDARY = "fuzz"
+
+DICOM_SYNTAXES = (
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+    uid.RLELossless,
+)
+"""Of the files to begin from; frames of others are decoded in a child, which may crash."""
 
 _FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
@@ -144,6 +163,27 @@ def stow_bodies() -> Iterator[bytes]:
     yield f"--{BOUNDARY}\r\n\r\n\r\n--{BOUNDARY}--".encode()
 
 
+def dicom(data: bytes) -> None:
+    """A DICOM file: its header, and its frames as images."""
+    own = _settings()
+    instance = read_instance(io.BytesIO(data), own, Inflation(own.max_request_bytes))
+    for upload in uploads_of(instance, own):
+        with upload.stream:
+            assert MIN_SIDE**2 <= instance.rows * instance.columns <= MAX_PIXELS
+
+
+def dicom_files() -> Iterator[bytes]:
+    small = field(size=MIN_SIDE)
+    for syntax in DICOM_SYNTAXES:
+        yield in_syntax(syntax, small)
+    yield in_syntax(uid.RLELossless, small, small)
+    yield in_jpeg(small, comment=b"ACC-1")[0]
+    described = Dataset()
+    described.SpecimenIdentifier = "SPEC-1"
+    yield dicom_bytes(small, small, SpecimenDescriptionSequence=[described])
+    yield deflated_bomb(1)
+
+
 def hl7(data: bytes) -> None:
     """An order message and its acknowledgement; and bytes as another's acknowledgement."""
     message: Message | None = None
@@ -229,6 +269,7 @@ TARGETS = {
     "upload": Target(upload, forms),
     "dataset_upload": Target(dataset_upload, forms),
     "stow": Target(stow, stow_bodies),
+    "dicom": Target(dicom, dicom_files),
     "hl7": Target(hl7, hl7_messages),
     "body": Target(body, bodies),
     "archive": Target(archive, archives),

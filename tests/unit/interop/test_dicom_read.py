@@ -278,10 +278,17 @@ def test_no_cut_gives_anything_but_a_refusal(syntax, settings) -> None:
         assert refused.value.code in {"corrupt_dicom", "corrupt_image"}, length
 
 
-def test_no_changed_byte_gives_anything_but_pixels_or_a_refusal(settings) -> None:
+@pytest.mark.parametrize(
+    ("syntax", "count"),
+    # A child that two of them end is started anew.
+    [(uid.JPEG2000Lossless, 150), (uid.JPEGLSLossless, 20), (uid.JPEGLosslessSV1, 20)],
+)
+def test_no_changed_byte_gives_anything_but_pixels_or_a_refusal(
+    settings, syntax: uid.UID, count: int
+) -> None:
     random = np.random.default_rng(7)
-    whole = dicom.in_syntax(uid.JPEG2000Lossless, dicom.field())
-    for _ in range(150):
+    whole = dicom.in_syntax(syntax, dicom.field())
+    for _ in range(count):
         data = bytearray(whole)
         for position in random.integers(132, len(data), 3):
             data[position] = random.integers(256)
