@@ -40,7 +40,11 @@ _BROKER_AWAY = (
     "^worker.*(consumer: |CPendingDeprecationWarning)",
     "messages were lost",
 )
-_STORE_AWAY = (*_AWAY, "urllib3.connectionpool.*Retrying", "^api: .*storage")
+_STORE_AWAY = (
+    *(*_AWAY, "urllib3.connectionpool.*Retrying", "^api: .*storage"),
+    # Asked for an object before it has found its own volumes again: whoever asked tries again.
+    r"^seaweedfs: .*volume \d+ not found",
+)
 _WORKER_LEAVES = ("Requeuing undeliverable message",)
 _WORKERS = ("worker", "worker-stat")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 _LEVELS = ("WARNING", "ERROR", "CRITICAL")
 _OF_SERVERS = re.compile(r"\b(ERROR|FATAL|PANIC|WARNING):|^[EF]\d{4} |# WARNING")
+_SEAWEEDFS = re.compile(r"[IWEF](\d{4} \d\d:\d\d:\d\d\.\d{6}) ")
 _MARKS = ("Traceback (most recent call last)", "MemoryError", "Segmentation fault")
 _SHOWN = 300
 _HARMLESS = re.compile(
@@ -69,7 +70,7 @@ def _lines(path: Path) -> Iterator[Line]:
             found = json.loads(text)
             at, level = _moment(found["at"]), str(found["level"])
         except (ValueError, KeyError, TypeError):
-            last = _moment(text[:23].replace(".", ",")) or last
+            last = _moment(text[:23].replace(".", ",")) or _moment_of_seaweedfs(text) or last
             is_named = _OF_SERVERS.search(text) and not _HARMLESS.search(text)
             if is_named or any(mark in text for mark in _MARKS):
                 yield Line(path.stem, last, "ERROR", text[:_SHOWN])
@@ -85,6 +86,17 @@ def _moment(text: str) -> float | None:
         return dt.datetime.strptime(text, "%Y-%m-%d %H:%M:%S,%f").astimezone().timestamp()
     except ValueError:
         return None
+
+
+def _moment_of_seaweedfs(text: str) -> float | None:
+    """Of a line such as `E0102 03:04:05.678901 file.go:1 text`, which does not say the year."""
+    found = _SEAWEEDFS.match(text)
+    if found is None:
+        return None
+    now = dt.datetime.now().astimezone()
+    moment = dt.datetime.strptime(f"{now.year}{found[1]}", "%Y%m%d %H:%M:%S.%f").astimezone()
+    is_of_last_year = moment > now + dt.timedelta(days=1)
+    return (moment.replace(year=now.year - 1) if is_of_last_year else moment).timestamp()
 
 
 def unexplained(lines: Iterable[Line], windows: Iterable[Window]) -> list[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import random
 from pathlib import Path
@@ -226,6 +227,17 @@ def test_logs_give_warnings_errors_and_tracebacks_with_their_times(tmp_path: Pat
     ]
     assert len({one.at for one in found}) == 1
     assert "broken" in found[1].text
+
+
+def test_lines_of_the_object_store_have_their_times(tmp_path: Path) -> None:
+    now = dt.datetime.now().astimezone().replace(microsecond=0)
+    moments = [now, now + dt.timedelta(days=10)]
+    lines = [f"E{one:%m%d %H:%M:%S}.000000 manifest.go:363 volume 3 not found" for one in moments]
+    (tmp_path / "seaweedfs.log").write_text("\n".join(lines))
+    this, before = [one.at for one in lines_of(tmp_path)]
+    assert this == now.timestamp()
+    days_ago = (this - before) / 86400
+    assert 350 < days_ago < 360, "no line is of a time to come"
 
 
 def sent(priority: str, first: float, last: float, count: int = 200) -> tuple[list[Sent], dict]:
