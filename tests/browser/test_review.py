@@ -122,6 +122,12 @@ def test_keys_act_as_soon_as_the_decision_is_seen(read_by, case) -> None:
     page.keyboard.press("c")
     expect(page.get_by_text("A second reader is asked")).to_be_visible()
     assert read.state() == "second_reading"
+    page.keyboard.press("z")
+    expect(page.get_by_text("It stands until you sign again")).to_be_visible()
+    page.goto(f"/console/cases/{read.id}", wait_until="commit")
+    expect(page.get_by_role("button", name=re.compile("^Confirm"))).to_be_visible()
+    page.keyboard.press("u")
+    expect(page.get_by_label("Uncertain")).to_be_checked()
 
 
 def test_a_second_reader_sees_nothing_of_the_first_until_both_have_signed(

@@ -1,4 +1,4 @@
-"""Model versions over HTTP: listed, judged, promoted, challenged, rolled back."""
+"""Model versions over HTTP: listed, promoted, challenged, rolled back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy import select
 from services.api.app import create_app
 from shared.auth.keys import Scope, create_key, revoke_key
 from shared.clock import utc_now
-from shared.db.models import AuditRow, GateRow, JobRow
+from shared.db.models import AuditRow, JobRow
 from shared.db.session import Sessions
 from shared.registry.policy import ChangeControlPolicy
 from shared.settings import Settings
@@ -94,54 +94,6 @@ def test_versions_are_listed_with_where_they_are_from(
 def test_a_version_that_is_not_there_is_a_404(client: FlaskClient, path: str) -> None:
     for answer in (client.get(f"/v1/models/{path}"), client.post(f"/v1/models/{path}/gates")):
         assert (answer.status_code, answer.json["code"]) == (404, "not_found")
-
-
-def test_a_gate_is_asked_for_read_and_listed(client: FlaskClient, sessions: Sessions) -> None:
-    older = str(a_ready_dataset(sessions, locked=True))
-    newest = str(a_ready_dataset(sessions, locked=True))
-    answer = client.post("/v1/models/student/versions/2/gates")
-    assert answer.status_code == 202
-    gate = answer.json
-    assert answer.headers["Location"] == gate["links"]["self"] == f"/v1/gates/{gate['id']}"
-    assert (gate["model"], gate["champion"], gate["status"]) == (
-        "student@2",
-        "ensemble@1",
-        "queued",
-    )
-    assert (gate["dataset_id"], gate["report"], gate["error"]) == (newest, None, None)
-    polled = client.get(gate["links"]["self"])
-    assert polled.json == gate
-    assert polled.headers["Retry-After"]
-    assert client.get(gate["links"]["model"]).status_code == 200
-
-    asked = {"dataset_id": older}
-    other = client.post("/v1/models/cnn_custom/versions/1/gates", json=asked).json
-    assert other["dataset_id"] == older
-    in_all = client.get("/v1/gates").json["gates"]
-    assert [one["id"] for one in in_all] == [other["id"], gate["id"]]
-    assert "report" not in in_all[0]
-    assert len(client.get("/v1/gates?limit=1").json["gates"]) == 1
-    of_one = client.get("/v1/gates?model=student&version=2").json["gates"]
-    assert [one["id"] for one in of_one] == [gate["id"]]
-    assert client.get("/v1/gates?model=student&version=1").json["gates"] == []
-    assert [action for action, _, _ in told(sessions)] == ["gate.requested"] * 2
-
-
-def test_a_gate_needs_a_locked_test_set(client: FlaskClient, sessions: Sessions) -> None:
-    path = "/v1/models/student/versions/2/gates"
-    open_one = a_ready_dataset(sessions)
-    refused = {
-        None: (409, "no_locked_test_set"),
-        str(open_one): (409, "conflict"),
-        str(uuid.uuid4()): (404, "not_found"),
-        "the-old-one": (422, "validation_failed"),
-    }
-    for dataset_id, expected in refused.items():
-        answer = client.post(path, json={"dataset_id": dataset_id})
-        assert (answer.status_code, answer.json["code"]) == expected, dataset_id
-    extra = client.post(path, json={"champion": "student@1"})
-    assert (extra.status_code, extra.json["code"]) == (422, "validation_failed")
-    assert count(sessions, GateRow) == 0
 
 
 def test_a_version_that_has_passed_its_gate_is_promoted_by_one_key(
