@@ -42,7 +42,9 @@ _BROKER_AWAY = (
 )
 _STORE_AWAY = (
     *(*_AWAY, "urllib3.connectionpool.*Retrying", "^api: .*storage"),
-    # Asked for an object before it has found its own volumes again: whoever asked tries again.
+    # Its parts leave and return one after the other, and each says which of the others it misses:
+    # whoever wrote or read an object meanwhile tries again.
+    r"^seaweedfs: .*code = (Unavailable|Canceled)",
     r"^seaweedfs: .*volume \d+ not found",
 )
 _WORKER_LEAVES = ("Requeuing undeliverable message",)

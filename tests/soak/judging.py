@@ -21,6 +21,7 @@ from tests.soak.samples import Sample, pieces_of
 
 _MEBIBYTE = 2**20
 _SHOWN = 20
+_SHOWN_OF_A_LINE = 300
 _ID_OR_NUMBER = re.compile(r"[0-9a-f]{8,}(-[0-9a-f]+)*|\d+")
 
 
@@ -134,7 +135,10 @@ def judge_lines(outcome: Outcome, lines: Sequence[Line]) -> None:
     for line in unexplained(lines, outcome.windows):
         alike[line.process, _ID_OR_NUMBER.sub("#", line.text)].append(line)
     outcome.complain(
-        [f"{len(of)} x {of[0].process} {of[0].level}, first: {of[0].text}" for of in alike.values()]
+        [
+            f"{len(of)} x {of[0].process} {of[0].level}, first: {of[0].text[:_SHOWN_OF_A_LINE]}"
+            for of in alike.values()
+        ]
     )
 
 

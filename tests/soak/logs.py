@@ -13,7 +13,6 @@ _LEVELS = ("WARNING", "ERROR", "CRITICAL")
 _OF_SERVERS = re.compile(r"\b(ERROR|FATAL|PANIC|WARNING):|^[EF]\d{4} |# WARNING")
 _SEAWEEDFS = re.compile(r"[IWEF](\d{4} \d\d:\d\d:\d\d\.\d{6}) ")
 _MARKS = ("Traceback (most recent call last)", "MemoryError", "Segmentation fault")
-_SHOWN = 300
 _HARMLESS = re.compile(
     "Memory overcommit must be enabled"  # of the machine
     "|SecurityWarning"  # Celery's, of a worker that runs as root
@@ -73,12 +72,12 @@ def _lines(path: Path) -> Iterator[Line]:
             last = _moment(text[:23].replace(".", ",")) or _moment_of_seaweedfs(text) or last
             is_named = _OF_SERVERS.search(text) and not _HARMLESS.search(text)
             if is_named or any(mark in text for mark in _MARKS):
-                yield Line(path.stem, last, "ERROR", text[:_SHOWN])
+                yield Line(path.stem, last, "ERROR", text)
             continue
         last = at
         if level in _LEVELS and not _HARMLESS.search(text):
             rest = {k: v for k, v in found.items() if k not in ("at", "level", "service")}
-            yield Line(path.stem, at, level, json.dumps(rest)[:_SHOWN])
+            yield Line(path.stem, at, level, json.dumps(rest))
 
 
 def _moment(text: str) -> float | None:

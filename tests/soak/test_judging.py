@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.verdict import Verdict
+from tests.soak.events import SERVERS
 from tests.soak.growth import LIMIT, Growth, Piece, growth
 from tests.soak.judging import Outcome, judge_answers, judge_lines, judge_memory, judge_verdict
 from tests.soak.latency import latencies
@@ -208,6 +209,37 @@ def test_a_line_is_explained_by_process_text_and_time(line: Line, is_explained: 
     outcome = an_outcome(windows=[WINDOW])
     judge_lines(outcome, [line])
     assert outcome.is_good is is_explained
+
+
+@pytest.mark.parametrize(
+    ("text", "is_explained"),
+    [
+        (
+            "upload_chunked.go:281 chunked upload failed: assign volume: all filers failed, last "
+            "error: assign volume: rpc error: code = Unavailable desc = connection error: desc = "
+            '"transport: Error while dialing: dial unix /tmp/filer.sock: connect: no such file"',
+            True,
+        ),
+        (
+            "s3api_object_handlers_put.go:626 putToFiler: chunked upload failed: assign volume: "
+            "all filers failed, last error: assign volume: rpc error: code = Unavailable desc = "
+            'closing transport due to: connection error: desc = "error reading from server: EOF"',
+            True,
+        ),
+        (
+            "filechunk_manifest.go:59 operation LookupFileId 3,1 failed: volume 3 not found",
+            True,
+        ),
+        ("volume_loading.go:100 volume 3: data corruption, checksum mismatch", False),
+    ],
+)
+def test_a_restart_explains_what_the_store_says_of_its_own_parts(
+    text: str, is_explained: bool
+) -> None:
+    event = next(event for event in SERVERS if event.name == "seaweedfs-restarted")
+    window = Window(event.name, 100.0, 120.0, event.lines, event.answers)
+    line = Line("seaweedfs", 110.0, "ERROR", f"E1128 04:42:56.584727 {text}")
+    assert (unexplained([line], [window]) == []) is is_explained
 
 
 def test_logs_give_warnings_errors_and_tracebacks_with_their_times(tmp_path: Path) -> None:
