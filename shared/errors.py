@@ -46,6 +46,13 @@ class PermanentError(HemotriageError):
     http_status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
+class DoubtfulError(PermanentError):
+    """The work cannot succeed, unless it was its process that failed: it is done again, alone."""
+
+    code = "doubtful"
+    http_status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 class TransientError(HemotriageError):
     """A part of the service is not available; try again later."""
 

@@ -27,6 +27,7 @@ from shared.db.session import Sessions, execute
 from shared.errors import (
     AttemptCrashedError,
     AttemptHungError,
+    DoubtfulError,
     HemotriageError,
     PermanentError,
     TransientError,
@@ -160,9 +161,12 @@ def give_up(sessions: Sessions, held: Claim, error: Exception, *, max_attempts: 
     A `PermanentError` fails the job at once. A `TransientError` is an outage of something else: the
     job goes back to its queue, later each time, until it expires. Anything else counts against
     the job, and after `max_attempts` of it the job is dead. After a crash it runs alone, and so
-    it does after an error that nobody foresaw, which may be this process's and not the job's.
+    it does after an error that nobody foresaw, which may be this process's and not the job's. A
+    `DoubtfulError` is of that kind until the job has run alone, and of the first kind then.
     """
-    if isinstance(error, PermanentError):
+    if isinstance(error, DoubtfulError) and not held.isolated:
+        _count(sessions, held, error, max_attempts)
+    elif isinstance(error, PermanentError):
         _fail(sessions, held, error)
     elif isinstance(error, TransientError):
         _retry(sessions, held, error)
@@ -213,7 +217,9 @@ def _retry(sessions: Sessions, held: Claim, error: HemotriageError) -> None:
 def _count(sessions: Sessions, held: Claim, error: Exception, max_attempts: int) -> None:
     code = error.code if isinstance(error, HemotriageError) else HemotriageError.code
     crashed = isinstance(error, AttemptCrashedError)
-    is_suspect = crashed or not isinstance(error, HemotriageError)
+    is_suspect = (
+        crashed or isinstance(error, DoubtfulError) or not isinstance(error, HemotriageError)
+    )
     counted = {"failures": JobRow.failures + 1, "isolated": JobRow.isolated | is_suspect}
     with sessions.begin() as session:
         row = transition_held(

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from http import HTTPStatus
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import PermanentError
+from shared.errors import DoubtfulError
 from shared.imaging.quality import Quality
 from shared.models.cases import Distances
 from shared.triage.evidence import Evidence
 from shared.triage.labels import LABELS, Label
 
 
-class NoNumberError(PermanentError):
+class NoNumberError(DoubtfulError):
     """The model answers with something that is no number; its version must be taken out of use."""
 
     code = "model_gives_no_number"
-    http_status = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from shared.jobs.queries import get_job
 from shared.jobs.requeue import dead_letters, requeue
 from shared.jobs.states import Status
 from shared.jobs.sweep import Leases, sweep_expired, sweep_leases
+from shared.models.prediction import NoNumberError
 from shared.storage import StorageUnavailableError
 from tests.integration.jobs import (
     LEASE,
@@ -99,6 +100,22 @@ def test_an_unexpected_error_is_tried_again_and_not_for_ever(sessions, storage, 
         give_up(sessions, held, ValueError("a bug"), max_attempts=MAX_ATTEMPTS)
     dead = get_job(sessions, job.id, tenant=DEFAULT_TENANT)
     assert (dead.status, dead.error.code) == (Status.DEAD, "internal_error")
+
+
+def test_an_answer_that_is_no_number_is_asked_for_again_alone(sessions, storage, key_id) -> None:
+    mended, lasting = (post(sessions, storage, key_id).job for _ in range(2))
+    for job in (mended, lasting):
+        held = take(sessions, job)
+        assert not held.isolated
+        give_up(sessions, held, NoNumberError(), max_attempts=MAX_ATTEMPTS)
+        assert get_job(sessions, job.id, tenant=DEFAULT_TENANT).status is Status.QUEUED
+    again, last = (take(sessions, job) for job in (mended, lasting))
+    assert again.isolated
+    assert last.isolated
+    assert finish(sessions, again), "it was the engine of the first process"
+    give_up(sessions, last, NoNumberError(), max_attempts=MAX_ATTEMPTS)
+    failed = get_job(sessions, lasting.id, tenant=DEFAULT_TENANT)
+    assert (failed.status, failed.error.code) == (Status.FAILED, "model_gives_no_number")
 
 
 def test_a_job_that_crashed_is_retried_alone_and_not_for_ever(sessions, storage, key_id) -> None:

@@ -62,7 +62,7 @@ def test_every_error_code_is_documented() -> None:
         if error.__module__.startswith(of_services)
         and not error.__module__.startswith(("shared.local", "shared.client", "shared.backup"))
     }
-    abstract = {"permanent_error", "unavailable", "image_unusable"}
+    abstract = {"permanent_error", "doubtful", "unavailable", "image_unusable"}
     local = {"dataset_invalid", "pretrained_weights_missing", "migration_blocked"}
     # Told at a start or by `migrate`, see docs/security.md.
     local |= {"database_role_too_mighty", "secret_file_invalid"}
