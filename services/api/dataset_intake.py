@@ -13,7 +13,7 @@ from services.api.auth import actor
 from services.api.context import context
 from services.api.dataset_schemas import ReviewsIn, UploadFields
 from services.api.dataset_uploads import MEDIA_TYPES, ArchiveUpload, NoArchiveError
-from services.api.intake import FieldError
+from services.api.fields import FieldError, refuse_query
 from services.api.uploads import is_form
 from shared.datasets.queue import request_reviews, request_upload
 from shared.errors import PayloadTooLargeError
@@ -34,9 +34,11 @@ def dataset_from_upload(told: Told = dict) -> uuid.UUID:
     Raises:
         PayloadTooLargeError: It has too many bytes.
         NoArchiveError: There is none.
-        FieldError: A field is not valid.
+        FieldError: A field is not valid, sent more than once, or in the query of a form.
         BadRequestError: The form is malformed.
     """
+    if is_form():
+        refuse_query("the form")
     ctx = context()
     upload = _open_upload(ctx.settings.max_dataset_bytes)
     if not is_form():

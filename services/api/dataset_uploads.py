@@ -13,6 +13,7 @@ from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
+from services.api.fields import FieldError
 from services.api.uploads import is_form
 from shared.errors import BadRequestError
 
@@ -58,6 +59,7 @@ class ArchiveUpload:
         Raises:
             BadRequestError: The form is malformed.
             NoArchiveError: A file is in another field, or there are several.
+            FieldError: A field was sent more than once.
         """
         while len(self._buffer) < size and (piece := next(self._pieces, None)) is not None:
             self._buffer += piece
@@ -84,6 +86,8 @@ class ArchiveUpload:
                 elif isinstance(event, Field):
                     if not event.name:  # its text would be taken for the file's
                         raise NoArchiveError
+                    if event.name in self.fields:
+                        raise FieldError(f"{event.name}: sent more than once.")
                     field = event.name
                     self.fields[field] = ""
                 elif isinstance(event, Data) and field is None:

@@ -3,15 +3,56 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
+from flask import request
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict
+from werkzeug.datastructures import ImmutableMultiDict
 
 from shared.clock import in_utc
+from shared.errors import PermanentError
 
 _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
 )
+
+
+class FieldError(PermanentError):
+    """A field is not valid."""
+
+    code = "validation_failed"
+
+
+class SentOnce(ImmutableMultiDict[str, str]):
+    """Fields of a form or a query: as a plain dict each has one value, or none is taken."""
+
+    def to_dict(self, flat: bool = True) -> dict[str, Any]:
+        """The fields by name.
+
+        Raises:
+            FieldError: It is to have one value for each, and one was sent more than once.
+        """
+        if flat and (repeated := [name for name, values in self.lists() if len(values) > 1]):
+            raise FieldError(f"{_listed(repeated)}: sent more than once.")
+        return super().to_dict(flat)  # type: ignore[call-overload,no-any-return]
+
+
+def refuse_query(place: str) -> None:
+    """Refuse a query of the running request, whose fields are elsewhere: it would be lost.
+
+    Args:
+        place: Where fields belong.
+
+    Raises:
+        FieldError: There is a query.
+    """
+    if request.args:
+        raise FieldError(f"{_listed(request.args)}: fields belong in {place}, not in the query.")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
 
 
 def _as_written(text: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from services.api.auth import current_key
 from services.api.context import context
+from services.api.fields import FieldError
 from services.api.schemas import JobFields
 from services.api.uploads import Taken, decoding, take_upload
 from shared.errors import (
@@ -28,12 +29,6 @@ from shared.orders.fill import filled, order_of, priority_of
 from shared.webhooks.hosts import AllowedHosts
 
 MAX_IDEMPOTENCY_KEY = 255
-
-
-class FieldError(PermanentError):
-    """A form field is not valid."""
-
-    code = "validation_failed"
 
 
 def job_fields(values: Mapping[str, str]) -> JobFields:

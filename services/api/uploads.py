@@ -15,6 +15,7 @@ from flask import Request, request
 from gevent import get_hub
 
 from services.api.context import context
+from services.api.fields import SentOnce, refuse_query
 from shared.errors import (
     BadRequestError,
     TooManyFilesError,
@@ -50,6 +51,8 @@ class Taken(NamedTuple):
 class SpoolingRequest(Request):
     """A request whose uploaded files go to disk beyond a small size."""
 
+    parameter_storage_class = SentOnce
+
     def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
         return spool()
 
@@ -57,6 +60,18 @@ class SpoolingRequest(Request):
 def is_form() -> bool:
     """Whether the running request is a form, and not an image by itself."""
     return request.mimetype == _FORM
+
+
+def sent_fields() -> dict[str, str]:
+    """What the running request says besides its files: a form has it, else the query.
+
+    Raises:
+        FieldError: A field was sent more than once, or in the query of a form.
+    """
+    if is_form():
+        refuse_query("the form")
+        return request.form.to_dict()
+    return request.args.to_dict()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def authorised(app: APIFlask, sessions: Sessions, **limits: Any) -> FlaskClient:
     return client
 
 
-def form(*images: bytes, **fields: str) -> dict[str, object]:
+def form(*images: bytes, **fields: str | list[str]) -> dict[str, object]:
     files = [(io.BytesIO(data), f"{index}.png") for index, data in enumerate(images)]
     return {"image": files, **fields}
 

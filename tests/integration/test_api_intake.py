@@ -70,6 +70,28 @@ def test_a_raw_body_is_an_image_too(client) -> None:
     assert client.get(accepted.headers["Location"]).json["priority"] == "stat"
 
 
+def test_fields_of_a_form_are_not_taken_from_its_query(client) -> None:
+    place = "/v1/jobs?priority=stat&accession_number=ACC-4712"
+    answer = client.post(place, data=form(smear_bytes()))
+    assert (answer.status_code, answer.json["code"]) == (422, "validation_failed")
+    told = "priority, accession_number: fields belong in the form, not in the query."
+    assert answer.json["detail"] == told
+    assert client.get("/v1/jobs").json["jobs"] == []
+
+
+def test_a_field_that_is_sent_twice_is_refused(client) -> None:
+    twice = form(smear_bytes(), accession_number=["ACC-4712", "ACC-4713"])
+    raw = {"data": smear_bytes(), "content_type": "image/png"}
+    for answer in (
+        client.post("/v1/jobs", data=twice),
+        client.post("/v1/jobs?accession_number=ACC-4712&accession_number=ACC-4713", **raw),
+        client.get("/v1/jobs?accession_number=ACC-4712&accession_number=ACC-4713"),
+    ):
+        assert (answer.status_code, answer.json["code"]) == (422, "validation_failed")
+        assert answer.json["detail"] == "accession_number: sent more than once."
+    assert client.get("/v1/jobs").json["jobs"] == []
+
+
 @pytest.mark.parametrize("kind", BAD_IMAGES)
 def test_a_bad_image_is_refused_with_a_problem_document(client, kind: str) -> None:
     data, status, code = BAD_IMAGES[kind]

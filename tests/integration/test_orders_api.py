@@ -128,6 +128,13 @@ def test_a_wrong_field_is_a_problem_document(client, change) -> None:
     assert client.get("/v1/orders").json["orders"] == []
 
 
+def test_an_order_says_nothing_in_its_query(client) -> None:
+    answer = client.post("/v1/orders?priority=stat", json={"accession_number": "ACC-4712"})
+    assert (answer.status_code, answer.json["code"]) == (422, "validation_failed")
+    assert answer.json["detail"] == "priority: fields belong in the body, not in the query."
+    assert client.get("/v1/orders").json["orders"] == []
+
+
 def test_what_is_no_json_and_what_is_no_order_is_said(client) -> None:
     torn = client.post("/v1/orders", data=b"{", content_type="application/json")
     assert torn.status_code == 400

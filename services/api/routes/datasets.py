@@ -21,6 +21,7 @@ from services.api.dataset_schemas import (
     dataset_summary,
 )
 from services.api.dataset_uploads import MEDIA_TYPES
+from services.api.fields import refuse_query
 from services.api.uploads import is_form
 from shared.auth.keys import Scope
 from shared.datasets.queries import get_dataset, get_record, list_datasets
@@ -56,6 +57,7 @@ def post_dataset() -> tuple[dict[str, Any], int, dict[str, str]]:
     then names the data set that had it first.
     """
     if request.mimetype == _JSON:
+        refuse_query("the body")
         request.max_content_length = _MAX_JSON_BYTES
         dataset_id = dataset_from_reviews(request.get_json())
     elif is_form() or request.mimetype in MEDIA_TYPES:

@@ -23,7 +23,7 @@ from services.api.schemas import (
     job_out,
     links_of,
 )
-from services.api.uploads import is_form, uploaded_streams
+from services.api.uploads import sent_fields, uploaded_streams
 from shared.auth.keys import Scope
 from shared.jobs.cancel import cancel
 from shared.jobs.entities import Job
@@ -43,8 +43,7 @@ bp = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", tag="Jobs")
 def post_job() -> tuple[dict[str, Any], int, dict[str, str]]:
     """Stores 1 to 64 images and queues one job for them. Scope `submit`."""
     with uploaded_streams(context().settings) as streams:
-        values = request.form if is_form() else request.args
-        fields = job_fields(values.to_dict())
+        fields = job_fields(sent_fields())
         submission = accept(streams, fields, request.headers.get("Idempotency-Key"))
     job = submission.job
     links = links_of(job)

@@ -8,9 +8,9 @@ from apiflask import APIBlueprint
 from flask import request
 
 from services.api.auth import SECOND_KEY, actor, current_key, requires
-from services.api.bodies import expect_little, optional_input
+from services.api.bodies import expect_little, json_input, optional_input
 from services.api.context import context
-from services.api.intake import FieldError
+from services.api.fields import FieldError
 from services.api.model_changes import (
     known_version,
     roll_back,
@@ -105,7 +105,7 @@ def read_disagreements(name: str, version: int, query: DisagreementListQuery) ->
 # The key comes first: what a stranger sends is not even looked at.
 @bp.put("/<name>/aliases/<alias>")
 @requires(Scope.ADMIN)
-@bp.input(AliasIn, arg_name="asked")
+@json_input(bp, AliasIn)
 @bp.output(AliasesOut)
 @bp.doc(
     summary="Promote a version, or make it challenger",

@@ -8,7 +8,7 @@ from typing import Any
 from apiflask import APIBlueprint
 
 from services.api.auth import current_key, requires
-from services.api.bodies import expect_little
+from services.api.bodies import expect_little, json_input
 from services.api.context import context
 from services.api.order_schemas import (
     OrderIn,
@@ -28,7 +28,7 @@ bp.before_request(expect_little)
 # The key comes first: what a stranger sends is not even looked at.
 @bp.post("")
 @requires(Scope.SUBMIT)
-@bp.input(OrderIn, arg_name="asked")
+@json_input(bp, OrderIn)
 @bp.output(OrderOut, status_code=201, description="Placed.")
 @bp.doc(
     summary="Place an order, or change it",

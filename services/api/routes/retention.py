@@ -8,7 +8,7 @@ from typing import Any
 from apiflask import APIBlueprint
 
 from services.api.auth import actor, requires
-from services.api.bodies import expect_little
+from services.api.bodies import expect_little, json_input
 from services.api.context import context
 from services.api.retention_schemas import (
     ErasureIn,
@@ -33,7 +33,7 @@ bp.before_request(expect_little)
 # The key comes first: what a stranger sends is not even looked at.
 @bp.post("/holds")
 @requires(Scope.ADMIN)
-@bp.input(HoldIn, arg_name="asked")
+@json_input(bp, HoldIn)
 @bp.output(HoldOut, status_code=201)
 @bp.doc(summary="Place a legal hold", responses=[400, 413, 422], security="bearer")
 def post_hold(asked: HoldIn) -> tuple[dict[str, Any], int, dict[str, str]]:
@@ -72,7 +72,7 @@ def delete_hold(hold_id: uuid.UUID) -> dict[str, Any]:
 
 @bp.post("/erasures")
 @requires(Scope.ADMIN)
-@bp.input(ErasureIn, arg_name="asked")
+@json_input(bp, ErasureIn)
 @bp.output(ErasureOut, status_code=202, description="It is done within seconds.")
 @bp.doc(summary="Erase all data of a patient", responses=[400, 409, 413, 422], security="bearer")
 def post_erasure(asked: ErasureIn) -> tuple[dict[str, Any], int, dict[str, str]]:

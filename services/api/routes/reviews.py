@@ -8,7 +8,7 @@ from typing import Any
 from apiflask import APIBlueprint
 
 from services.api.auth import current_key, requires
-from services.api.bodies import expect_little
+from services.api.bodies import expect_little, json_input
 from services.api.context import context
 from services.api.review_schemas import (
     ReviewIn,
@@ -28,7 +28,7 @@ bp.before_request(expect_little)
 # The key comes first: what a stranger sends is not even looked at.
 @bp.post("/<uuid:job_id>/review")
 @requires(Scope.REVIEW)
-@bp.input(ReviewIn, arg_name="review")
+@json_input(bp, ReviewIn, arg_name="review")
 @bp.output(ReviewOut, status_code=201)
 @bp.doc(
     summary="Confirm or override a result",

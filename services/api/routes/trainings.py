@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response as BaseResponse
 
 from services.api.auth import actor, requires
-from services.api.bodies import expect_little
+from services.api.bodies import expect_little, json_input
 from services.api.context import context
 from services.api.training_intake import request_training
 from services.api.training_schemas import (
@@ -53,7 +53,7 @@ class TooManyListenersError(TransientError):
 # The key comes first: what a stranger sends is not even looked at.
 @bp.post("")
 @requires(Scope.ADMIN)
-@bp.input(TrainingRequest, arg_name="asked")
+@json_input(bp, TrainingRequest)
 @bp.output(TrainingOut, status_code=202, description="Queued; it is to be polled or followed.")
 @bp.doc(summary="Train a model", responses=[400, 404, 409, 413, 422], security="bearer")
 def post_training(asked: TrainingRequest) -> tuple[dict[str, Any], int, dict[str, str]]:

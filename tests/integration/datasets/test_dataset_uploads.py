@@ -130,6 +130,25 @@ def test_a_large_zip_is_never_held_in_memory(client, storage) -> None:
         ({"data": {"file": (io.BytesIO(b"x"), "x"), "lock": "1"}}, 422, "validation_failed"),
         ({"data": {"file": (io.BytesIO(b"x"), "x"), "name": "x" * 2000}}, 400, "bad_request"),
         (
+            {"data": {"file": (io.BytesIO(b"x"), "x"), "locked": ["true", "false"]}},
+            422,
+            "validation_failed",
+        ),
+        (
+            {"data": {"file": (io.BytesIO(b"x"), "x")}, "query_string": {"locked": "true"}},
+            422,
+            "validation_failed",
+        ),
+        (
+            {
+                "data": b"x",
+                "content_type": "application/zip",
+                "query_string": "locked=true&locked=false",
+            },
+            422,
+            "validation_failed",
+        ),
+        (
             {"data": b"x", "content_type": "application/zip", "query_string": {"locked": "maybe"}},
             422,
             "validation_failed",
@@ -191,6 +210,13 @@ def test_what_asks_for_no_reviews_is_refused(
 ) -> None:
     answer = client.post("/v1/datasets", data=body, content_type="application/json")
     assert (answer.status_code, answer.json["code"]) == (status, code)
+    assert count(sessions, DatasetRow) == 0
+
+
+def test_reviews_are_asked_for_in_the_body_alone(client, sessions) -> None:
+    answer = client.post("/v1/datasets?name=March", json={})
+    assert (answer.status_code, answer.json["code"]) == (422, "validation_failed")
+    assert answer.json["detail"] == "name: fields belong in the body, not in the query."
     assert count(sessions, DatasetRow) == 0
 
 

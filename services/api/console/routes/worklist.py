@@ -14,7 +14,7 @@ from services.api.console.rendering import page
 from services.api.console.visitor import needs
 from services.api.console.words import language
 from services.api.context import context
-from services.api.intake import FieldError
+from services.api.fields import FieldError
 from shared.auth.keys import Scope
 from shared.clock import in_utc, utc_now
 from shared.db.cursors import CURSOR
