@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from services.api.fields import Moment
+from services.api.fields import Moment, Query
 from services.api.schemas import Reference
 from shared.audit.queries import AuditEvent
 
 
-class AuditListQuery(BaseModel):
+class AuditListQuery(Query):
     """Filters and the page of a list of events."""
 
     actor: Reference | None = Field(None, description="Such as `key:ID`, `operator`, `anonymous`.")

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.api.dataset_uploads import MEDIA_TYPES
-from services.api.fields import FORM, Flag
+from services.api.fields import FORM, Flag, Query
 from services.api.schemas import JobError, Reference
 from shared.auth.tenants import DEFAULT_TENANT, TENANT
 from shared.datasets.states import DatasetSource, DatasetStatus, DatasetVersion
@@ -41,7 +41,7 @@ class ReviewsIn(BaseModel):
     )
 
 
-class DatasetListQuery(BaseModel):
+class DatasetListQuery(Query):
     """How many to list."""
 
     limit: int = Field(50, ge=1, le=200)

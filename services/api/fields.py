@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 from flask import request
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 from werkzeug.datastructures import ImmutableMultiDict
 
 from shared.clock import in_utc
@@ -87,3 +87,9 @@ def _without_null(schema: dict[str, Any]) -> None:
 
 FORM = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_without_null)
 """Of fields that come as text: what is not sent is not there, and no text stands for null."""
+
+
+class Query(BaseModel):
+    """What a query may have; anything else, such as a misspelt filter, is refused."""
+
+    model_config = ConfigDict(extra="forbid")

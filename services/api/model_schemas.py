@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from services.api.fields import Query
 from services.api.schemas import JobError
 from shared.models.registry import ModelVersion
 from shared.registry.newest import GateInShort
@@ -104,7 +105,7 @@ class GateIn(BaseModel):
     )
 
 
-class GateListQuery(BaseModel):
+class GateListQuery(Query):
     """Which gates to list."""
 
     model: str | None = Field(None, pattern="^[a-z0-9_]{1,128}$", description="A model's NAME.")
@@ -217,7 +218,7 @@ class DisagreementListOut(BaseModel):
     disagreements: list[DisagreementOut]
 
 
-class DisagreementListQuery(BaseModel):
+class DisagreementListQuery(Query):
     """Which of them to list."""
 
     before: uuid.UUID | None = Field(None, description="The last `job_id` of the call before.")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from services.api.fields import Moment
+from services.api.fields import Moment, Query
 from services.api.schemas import Reference
 from shared.db.cursors import CURSOR
 from shared.jobs.states import Priority, Status
@@ -101,7 +101,7 @@ class OrderListOut(BaseModel):
     next_cursor: str | None = Field(description="Pass it as `cursor` for the next page.")
 
 
-class OrderListQuery(BaseModel):
+class OrderListQuery(Query):
     """Filters and the page of a list of orders."""
 
     state: OrderState | None = None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from services.api.fields import Flag
+from services.api.fields import Flag, Query
 from services.api.schemas import Reference
 from shared.auth.tenants import DEFAULT_TENANT, TENANT
 from shared.retention.erasures import Erasure, ErasureStatus
@@ -50,7 +50,7 @@ class HoldListOut(BaseModel):
     holds: list[HoldOut]
 
 
-class HoldListQuery(BaseModel):
+class HoldListQuery(Query):
     """Which holds."""
 
     released: Flag = Field(False, description="Those that were released too.")
@@ -102,7 +102,7 @@ class ErasureListOut(BaseModel):
     erasures: list[ErasureOut]
 
 
-class ErasureListQuery(BaseModel):
+class ErasureListQuery(Query):
     """How many erasures."""
 
     limit: int = Field(50, ge=1, le=200)

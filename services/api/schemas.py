@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from services.api.fields import FORM, Moment
+from services.api.fields import FORM, Moment, Query
 from shared.db.cursors import CURSOR
 from shared.explanations.method import Method
 from shared.explanations.states import ExplanationState, ExplanationStatus
@@ -106,7 +106,7 @@ class JobListOut(BaseModel):
     next_cursor: str | None = Field(description="Pass it as `cursor` for the next page.")
 
 
-class JobQuery(BaseModel):
+class JobQuery(Query):
     """The query of one job."""
 
     wait: float = Field(
@@ -117,7 +117,7 @@ class JobQuery(BaseModel):
     )
 
 
-class JobListQuery(BaseModel):
+class JobListQuery(Query):
     """Filters and the page of a list of jobs."""
 
     status: Status | None = None
@@ -130,7 +130,7 @@ class JobListQuery(BaseModel):
     limit: int = Field(50, ge=1, le=200)
 
 
-class ExplanationQuery(BaseModel):
+class ExplanationQuery(Query):
     """The query of an explanation."""
 
     method: Method = Field(

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from services.api.fields import Query
 from services.api.schemas import JobError
 from shared.trainings.states import EventKind, TrainingEvent, TrainingRun, TrainingStatus
 
@@ -67,14 +68,14 @@ class TrainingListOut(BaseModel):
     trainings: list[TrainingSummary]
 
 
-class TrainingListQuery(BaseModel):
+class TrainingListQuery(Query):
     """Which runs to list."""
 
     status: TrainingStatus | None = None
     limit: int = Field(50, ge=1, le=200)
 
 
-class LogQuery(BaseModel):
+class LogQuery(Query):
     """Which lines of a log to read."""
 
     after: int = Field(0, ge=0, description="The `next` of the call before.")
@@ -97,7 +98,7 @@ class LogOut(BaseModel):
     status: TrainingStatus
 
 
-class EventsQuery(BaseModel):
+class EventsQuery(Query):
     """From where on to listen."""
 
     after: int = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -30,6 +31,15 @@ def test_a_request_has_values_for_its_variables_and_a_body_of_its_type(written: 
     assert bool(kind) == bool(written.body)
     if kind.endswith("json"):
         assert json.loads(http_collection.filled(written.body, values))
+
+
+@pytest.mark.parametrize("written", REQUESTS, ids=lambda request: request.title)
+def test_a_query_has_known_parameters_alone(written: Request) -> None:
+    method, path = written.operation
+    operation = openapi.document()["paths"][path][method.lower()]
+    known = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"}
+    asked = set(parse_qs(urlsplit(written.target).query))
+    assert method != "GET" or asked <= known
 
 
 def test_all_calls_but_those_of_monitoring_have_the_key() -> None:

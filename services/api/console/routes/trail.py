@@ -15,8 +15,8 @@ from shared.auth.keys import Scope
 from shared.errors import PermanentError
 
 _TIMES = ("from", "to")
-# Others are no part of a further page's address: some have a meaning to whoever makes it.
-_FIELDS = ("actor", "action", "job_id", *_TIMES, "calls", "limit")
+# Others are passed over, and are no part of a further page's address: some mean something there.
+_QUERY = ("actor", "action", "job_id", *_TIMES, "cursor", "limit")
 _NOTHING = AuditPage((), None)
 
 
@@ -30,7 +30,8 @@ def show_audit() -> str | tuple[str, int]:
     """The newest events, filtered by actor, action, job and time."""
     asked = given(request.args)
     try:
-        query = validated(AuditListQuery, {**asked, **_in_utc(asked)})
+        said = {name: asked[name] for name in _QUERY if name in asked}
+        query = validated(AuditListQuery, {**said, **_in_utc(asked)})
         with_calls = "calls" in request.args or query.action is not None
     except PermanentError as error:
         shown = page("audit.html", found=_NOTHING, asked=asked, refusal=error)
@@ -38,7 +39,7 @@ def show_audit() -> str | tuple[str, int]:
     fields = query.model_dump(exclude={"cursor", "limit"})
     criteria = AuditFilter(**fields, with_calls=with_calls)
     found = list_events(context().sessions, criteria, limit=query.limit, cursor=query.cursor)
-    known = {name: asked[name] for name in _FIELDS if name in asked}
+    known = {name: asked[name] for name in (*_QUERY, "calls") if name in asked}
     return page("audit.html", found=found, asked=asked, known=known)
 
 
