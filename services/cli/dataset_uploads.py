@@ -16,7 +16,7 @@ from rich.progress import wrap_file
 from rich.table import Table
 
 from services.cli.operator import service_address
-from services.cli.rendering import json_of
+from services.cli.rendering import json_of, stdout_console
 from services.trainer.dataset import labelled_files
 from shared.auth.tenants import DEFAULT_TENANT
 from shared.client import Client
@@ -121,7 +121,7 @@ def _finish(
 
 
 def _print(found: Dataset, names: dict[str, str]) -> None:
-    console = Console()
+    console = stdout_console()
     counts, statistics = found.counts or {}, found.statistics or {}
     table = Table("data set", found.id)
     table.add_row("version", found.version)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.cli.dataset_uploads import from_reviews, upload
+from services.cli.rendering import stdout_console
 from services.trainer.importing import (
     VERSIONS,
     ImportReport,
@@ -59,7 +60,7 @@ def import_folder(folder: Path, out: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_as_document(report)))
         return
-    console = Console()
+    console = stdout_console()
     _print_record(report.record, console)
     console.print(f"kept as {report.path}", soft_wrap=True, highlight=False)
     if report.duplicates:
@@ -95,7 +96,7 @@ def list_versions(out: Path, *, as_json: bool) -> None:
         table.add_row(
             record["version"][:12], *counts, str(record["groups"]), str(len(record["left_out"]))
         )
-    Console().print(table)
+    stdout_console().print(table)
 
 
 @command.command("show")
@@ -108,7 +109,7 @@ def show(version: str, out: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(record))
         return
-    _print_record(record, Console())
+    _print_record(record, stdout_console())
 
 
 def _as_document(report: ImportReport) -> dict[str, Any]:

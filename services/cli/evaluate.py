@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from services.cli.evaluation_tables import print_comparison, print_report
+from services.cli.rendering import stdout_console
 from services.trainer.compare import compare
 from services.trainer.dataset import Grouping, read_dataset
 from services.trainer.evaluate import (
@@ -136,7 +136,7 @@ def _evaluate(
 
 def _report(evaluations: dict[str, Evaluation], part: Part) -> tuple[dict[str, Any], str]:
     """Print what was measured; returns it as plain data and as a page."""
-    console = Console()
+    console = stdout_console()
     reports = {name: evaluation.report for name, evaluation in evaluations.items()}
     for report in reports.values():
         print_report(report, console)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from services.cli.operator import operator_settings
+from services.cli.rendering import stdout_console
 from services.cli.tenants import tenant_option
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.retention.holds import HoldKind, list_holds, place, release
@@ -59,7 +59,7 @@ def list_all(*, released: bool) -> None:
             hold.placed_by,
             ended.isoformat(timespec="seconds") if ended else "-",
         )
-    Console().print(table)
+    stdout_console().print(table)
 
 
 def _sessions() -> Sessions:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from services.cli.operator import operator_settings
+from services.cli.rendering import stdout_console
 from services.cli.tenants import tenant_option
 from shared.auth.hosts import Networks, parse_networks
 from shared.auth.keys import (
@@ -105,7 +105,7 @@ def list_all() -> None:
     table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles))
     for key in list_keys(_sessions()):
         table.add_row(*_row(key))
-    Console().print(table)
+    stdout_console().print(table)
 
 
 @command.command("revoke")

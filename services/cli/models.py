@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from services.cli.explanation_table import explanation_table
 from services.cli.registry import COMMANDS_OF_THE_SERVICE
+from services.cli.rendering import stdout_console
 from shared.errors import DatasetError, ImageError, UnsupportedMediaTypeError
 from shared.imaging import Pixels
 from shared.imaging.decode import load_model_input, to_model_input
@@ -87,7 +87,7 @@ def list_versions(as_json: bool) -> None:
         shown = f"{accuracy['value']:.4f} [{low:.4f}, {high:.4f}]"
         names = ", ".join(row["aliases"])
         table.add_row(row["model"], names, f"{row['parameters']:,}", shown, row["split"])
-    Console().print(table)
+    stdout_console().print(table)
 
 
 @command.command("show")
@@ -255,7 +255,7 @@ def explain(model: str, folder: Path, groups: str, images_per_class: int) -> Non
     origin = origin_of(version, folder, settings, groups=groups, work=STUDY_WORK)
     explanation = explain_again(version, origin, images_per_class=images_per_class)
     title = f"{version}, {explanation['images']} held-out images"
-    Console(width=110).print(explanation_table(title, explanation))
+    stdout_console(width=110).print(explanation_table(title, explanation))
     nearest = version.card["cases"].get("nearest_has_the_true_label")
     if nearest is not None:
         click.echo(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from services.cli.operator import second_key, service_address
-from services.cli.rendering import json_of
+from services.cli.rendering import json_of, stdout_console
 from shared.client import Client
 from shared.client.models import Agreement, Aliases, Gate
 from shared.errors import UnknownModelError
@@ -59,7 +58,7 @@ def registered(*, as_json: bool) -> None:
             model.gate.status if model.gate else "-",
             model.training_id or "-",
         )
-    Console().print(table)
+    stdout_console().print(table)
     _print_aliases(found)
 
 
@@ -139,7 +138,7 @@ def shadow(version: tuple[str, int], *, as_json: bool) -> None:
     if as_json:
         click.echo(json_of(found))
         return
-    Console().print(_agreement_table(found))
+    stdout_console().print(_agreement_table(found))
 
 
 COMMANDS_OF_THE_SERVICE = (registered, judge, promote, challenge, shadow, retire, rollback)
@@ -189,7 +188,7 @@ def _print_gate(gate: Gate) -> None:
     for criterion in gate.report["criteria"]:
         verdict = "passed" if criterion["passed"] else "refused"
         table.add_row(criterion["name"], verdict, criterion["detail"])
-    Console().print(table)
+    stdout_console().print(table)
     for reason in gate.report["reasons"]:
         click.echo(f"refused: {reason}")
 

@@ -1,13 +1,29 @@
-"""Shows a triage result at a prompt."""
+"""Shows results and tables at a prompt, and in files."""
 
 from __future__ import annotations
 
 import json
 
+from rich.console import Console
 from rich.table import Table
 
 from shared.client.answers import Answer
 from shared.client.results import Result
+
+_UNBOUND = 1_000_000
+"""Columns of what is no terminal: no line is wrapped, and nothing in it cut."""
+
+
+def stdout_console(*, width: int | None = None) -> Console:
+    """Where a command prints its tables: values as they are, in a file as wide as they need.
+
+    Args:
+        width: Columns of a terminal; None: as many as it has.
+    """
+    console = Console(width=width, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _UNBOUND
+    return console
 
 
 def json_of(answer: Answer) -> str:

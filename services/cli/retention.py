@@ -7,10 +7,10 @@ import signal
 import threading
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from services.cli.operator import operator_settings
+from services.cli.rendering import stdout_console
 from shared.db.roles.table import Role
 from shared.db.session import create_database, create_sessions
 from shared.logging import configure_logging
@@ -48,7 +48,7 @@ def run(*, dry_run: bool) -> None:
     for found in purge(policy, dry_run=dry_run):
         figures = (found.due, found.removed, found.held)
         table.add_row(found.kind, str(found.rule), *map(str, figures))
-    Console().print(table)
+    stdout_console().print(table)
 
 
 @command.command("watch")

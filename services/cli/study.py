@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from services.cli.rendering import stdout_console
 from services.cli.study_options import study_options
 from services.trainer.dataset import Dataset, read_dataset
 from services.trainer.plan import Recipe, TrainingPlan, make_plan
@@ -84,7 +84,7 @@ def _train_and_export(
     study = Study(dataset, split, plans, given["seeds"], given["work"])
     origin = Origin(dataset, split, given["work"], release.settings)
     report = run_study(study, make_tools(release.settings, given["work"], given["teacher"]))
-    Console(width=110).print(_table(report))
+    stdout_console(width=110).print(_table(report))
     if given["json_file"]:
         given["json_file"].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if given["html_file"]:

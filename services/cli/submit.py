@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from services.cli.operator import service_address
-from services.cli.rendering import json_of, result_table
+from services.cli.rendering import json_of, result_table, stdout_console
 from shared.client import Client
 from shared.client.answers import Failure
 from shared.client.jobs import Job
@@ -55,7 +54,7 @@ def command(
     if as_json:
         click.echo(json_of(job or accepted))
     elif job and job.result:
-        Console().print(result_table(job.result, title=f"Job {job.id}"))
+        stdout_console().print(result_table(job.result, title=f"Job {job.id}"))
     else:
         click.echo(f"{accepted.id} {(job or accepted).status}")
     if job and job.status in _UNSUCCESSFUL:

@@ -6,11 +6,10 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from services.cli.operator import service_address
-from services.cli.rendering import json_of
+from services.cli.rendering import json_of, stdout_console
 from shared.client import Client
 from shared.client.trainings import Training, TrainingEvent, TrainingSummary
 from shared.trainings.request import ARCHITECTURES, TrainingProtocol, TrainingRecipe
@@ -120,7 +119,7 @@ def show(run_id: object, *, as_json: bool) -> None:
         names = ("loss", "accuracy", "val_loss", "val_accuracy")
         figures = (f"{epoch[name]:.4f}" for name in names)
         table.add_row(seed, f"{epoch['epoch']}/{epoch['of']}", *figures)
-    Console().print(table)
+    stdout_console().print(table)
     for measured in _measured(run):
         click.echo(measured)
 

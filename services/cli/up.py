@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from services.cli.operator import LOCAL_ROOT
-from services.cli.rendering import result_table
+from services.cli.rendering import result_table, stdout_console
 from shared.client import Client
 from shared.errors import HemotriageError
 from shared.local.service import LocalService
@@ -41,7 +41,7 @@ def command(root: Path, *, once: bool) -> None:
     stop = threading.Event()
     # Until the service is up, either signal ends the start; afterwards it ends the supervision.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console()
+    console = stdout_console()
     console.print("Starting PostgreSQL, Valkey, SeaweedFS and the service ...")
     service = LocalService(root)
     try:

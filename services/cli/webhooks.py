@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from services.cli.operator import operator_settings
+from services.cli.rendering import stdout_console
 from services.cli.tenants import tenant_option
 from shared.auth.tenants import EVERY_TENANT
 from shared.db.session import Sessions, create_database, create_sessions
@@ -43,7 +43,7 @@ def list_all(*, undelivered: bool, limit: int) -> None:
             following.isoformat(timespec="seconds") if following else "-",
             event.last_error or "-",
         )
-    Console().print(table)
+    stdout_console().print(table)
 
 
 @command.command("resend")
