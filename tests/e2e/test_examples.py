@@ -21,6 +21,7 @@ from shared.local.ports import HOST, free_ports
 from shared.local.service import LocalService
 from shared.local.synthetic import draw_smear
 from shared.settings import PROJECT_ROOT
+from shared.webhooks.signature import new_secret
 from tests import dicom
 from tests.receiver import SECRET
 
@@ -92,10 +93,12 @@ def run(hospital: LocalService, ports: dict[str, str], tmp_path: Path) -> Run:
         "HEMOTRIAGE_URL": hospital.url,
         "HEMOTRIAGE_API_KEY": hospital.api_key,
         "no_proxy": HOST,
+        "HEMOTRIAGE_WEBHOOK_SECRET": new_secret(),  # a receiver is given the service's own
     }
 
     def run_program(*command: str, program: str) -> str:
         program = program.replace("http://127.0.0.1:8000", hospital.url)
+        program = program.replace("whsec_...", SECRET)
         for told, port in ports.items():
             program = program.replace(told, port)
         running = subprocess.Popen(
