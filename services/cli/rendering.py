@@ -9,6 +9,8 @@ from rich.table import Table
 
 from shared.client.answers import Answer
 from shared.client.results import Result
+from shared.triage.wording import Language
+from shared.triage.wording.fields import reasons_to_read
 
 _UNBOUND = 1_000_000
 """Columns of what is no terminal: no line is wrapped, and nothing in it cut."""
@@ -61,5 +63,5 @@ def result_table(result: Result, *, title: str) -> Table:
 
 
 def _reasons(result: Result) -> list[str]:
-    texts = zip(result.reasons, result.reason_texts, strict=True)
+    texts = zip(result.reasons, reasons_to_read(result, Language.ENGLISH), strict=True)
     return [f"{code}: {text}" for code, text in texts]

@@ -41,6 +41,7 @@ from shared.jobs.entities import Job
 from shared.orders.entities import Order
 from shared.triage.result import TriageResult
 from shared.triage.wording import Language
+from shared.triage.wording.fields import reasons_to_read
 
 _PRELIMINARY = "preliminary"
 """Always: a review is recorded beside a result and changes nothing of it."""
@@ -100,6 +101,7 @@ class _Bundle:
         self._sources = {source.index: source for source in sources}
         self._language = language
         self._result = result_of(job, language)
+        self._reasons = reasons_to_read(self._result, language)
 
     def whole(self) -> Json:
         observations = [*self._of_fields(), self._pattern(), self._urgency(), self._review()]
@@ -143,7 +145,7 @@ class _Bundle:
             specimen=[specimen] if specimen else [],
             result=[{"reference": f"urn:uuid:{one['id']}"} for one in observations],
             imagingStudy=self._studies(),
-            conclusion=_conclusion(result),
+            conclusion=_conclusion(result, self._reasons),
             conclusionCode=[pattern_of(result)],
         )
 
@@ -203,7 +205,7 @@ class _Bundle:
             "review",
             codes.REVIEW,
             valueBoolean=result.requires_review,
-            component=[*reasons(result)],
+            component=[*reasons(result, self._reasons)],
         )
 
     def _of_fields(self) -> Iterator[Json]:
@@ -281,7 +283,7 @@ class _Bundle:
                 yield {**uid("Media", source.instance_uid), **frame}
 
 
-def _conclusion(result: TriageResult) -> str:
+def _conclusion(result: TriageResult, reasons: Sequence[str]) -> str:
     """What a clinician reads first: the texts of the result, with nothing put in between."""
     urgency = f"{result.urgency}: {result.recommended_action}, {result.timeline}"
-    return "\n".join((result.display, urgency, *result.reason_texts, result.disclaimer))
+    return "\n".join((result.display, urgency, *reasons, result.disclaimer))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shared.interop import codes
@@ -38,10 +38,17 @@ def probabilities(part: Part) -> Iterator[Json]:
     yield component(codes.P_ALL, valueQuantity=quantity(part.p_malignant))
 
 
-def reasons(part: Part) -> Iterator[Json]:
-    """Why it asks for a review, a component each."""
-    for code, text in zip(part.reasons, part.reason_texts, strict=True):
-        reason = concept_of(codes.reason(code, text), text=text)
+def reasons(part: Part, to_read: Sequence[str] | None = None) -> Iterator[Json]:
+    """Why it asks for a review, a component each.
+
+    Args:
+        part: A job's or a field's.
+        to_read: What a person reads for each code; its `reason_texts` where nothing else is given.
+    """
+    for code, text, read in zip(
+        part.reasons, part.reason_texts, to_read or part.reason_texts, strict=True
+    ):
+        reason = concept_of(codes.reason(code, text), text=read)
         yield component(codes.REASON, valueCodeableConcept=reason)
 
 

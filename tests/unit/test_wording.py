@@ -99,6 +99,8 @@ def texts_of(language: Language) -> Iterator[tuple[str, str]]:
     yield from (("reason", text) for text in texts.reasons.values())
     yield from (("policy", texts.policy.get(text, text)) for text in policy_texts())
     yield from (("disclaimer", texts.disclaimer), ("limits", texts.limits))
+    yield from (("fields", text) for text in (texts.one_field, texts.named_fields))
+    yield from (("fields", text) for text in (texts.counted_fields, texts.all_fields))
 
 
 def document(**changes: Any) -> dict[str, Any]:

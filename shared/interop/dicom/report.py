@@ -35,6 +35,8 @@ from shared.interop.sources import DicomSource
 from shared.jobs.entities import Job
 from shared.triage.labels import LABELS
 from shared.triage.result import FieldResult, TriageResult
+from shared.triage.wording import Language
+from shared.triage.wording.fields import reasons_to_read
 
 _ONE_FRAME = {
     SecondaryCaptureImageStorage,
@@ -145,7 +147,9 @@ def _content(
     groups = [_group(job, "job", result, sources)]
     for field in result.images:
         own = [source for source in sources if source.index == field.index]
-        groups.append(_group(job, f"field {field.index}", field, own))
+        groups.append(
+            _group(job, f"field {field.index}", field, own, called=_called(result, field))
+        )
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=_observer(job, result)),
         procedure_reported=_coded(codes.SMEAR_REPORT),
@@ -173,10 +177,18 @@ def _observer(job: Job, result: TriageResult) -> sr.ObserverContext:
 
 
 def _group(
-    job: Job, name: str, part: TriageResult | FieldResult, sources: Sequence[DicomSource]
+    job: Job,
+    name: str,
+    part: TriageResult | FieldResult,
+    sources: Sequence[DicomSource],
+    *,
+    called: str | None = None,
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    """What is said of the job or of a field (TID 1501)."""
-    tracking = sr.TrackingIdentifier(uid=_uid(identity(job, name)), identifier=name)
+    """What is said of the job or of a field (TID 1501).
+
+    Its UID is made of the name; a reader sees what it is called instead, if that is given.
+    """
+    tracking = sr.TrackingIdentifier(uid=_uid(identity(job, name)), identifier=called or name)
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking,
         algorithm_id=_algorithm(job),
@@ -193,6 +205,12 @@ def _group(
         ],
         source_images=list(_images(sources)) or None,
     )
+
+
+def _called(result: TriageResult, field: FieldResult) -> str | None:
+    """A field by the number that the reasons of the job name it by, where there are several."""
+    count = len(result.images)
+    return f"field {field.index + 1} of {count}" if count > 1 else None
 
 
 def _images(sources: Sequence[DicomSource]) -> Iterator[sr.SourceImageForMeasurementGroup]:
@@ -232,7 +250,7 @@ def _text_items(result: TriageResult) -> Iterator[sr.TextContentItem]:
     for concept, text in (
         (codes.ACTION, result.recommended_action),
         (codes.TIMELINE, result.timeline),
-        *((codes.REASON, text) for text in result.reason_texts),
+        *((codes.REASON, text) for text in reasons_to_read(result, Language.ENGLISH)),
         (codes.DISCLAIMER, result.disclaimer),
         (codes.LIMITS, result.limits),
     ):

@@ -2,7 +2,8 @@
 
 Segments: MSH, SFT, PID where there is a pseudonym, ORC, OBR with NTE, OBX of the job, OBX of each
 field, SPM where there is a specimen. The sub-id OBX-4 is empty for the job, and the index of a
-field, from 0, for a field. A number is a NM of at most 16 characters (chapter 2A).
+field, from 0, for a field; the texts of the job count fields from 1. A number is a NM of at most
+16 characters (chapter 2A).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from shared import __version__
@@ -23,6 +24,7 @@ from shared.orders.entities import Order
 from shared.triage.labels import LABELS
 from shared.triage.result import FieldResult, TriageResult
 from shared.triage.wording import Language
+from shared.triage.wording.fields import reasons_to_read
 
 _PRELIMINARY = "P"
 """OBR-25 and OBX-11, tables 0123 and 0085: nobody has verified it, whatever reviews say."""
@@ -77,6 +79,7 @@ def oru_r01(
         NoResultError: The job has no result.
     """
     result = result_of(job, language)
+    observed = _observations(result, reasons_to_read(result, language))
     return message(
         (
             _msh(result, control_id, sending, _receiver(receiving, order), language),
@@ -85,7 +88,7 @@ def oru_r01(
             segment("ORC", {1: "RE", **_order_numbers(job, order)}),
             _obr(job, result, order),
             *_notes(result),
-            *(_obx(at, job, result, one) for at, one in enumerate(_observations(result), 1)),
+            *(_obx(at, job, result, one) for at, one in enumerate(observed, 1)),
             *_spm(job),
         )
     )
@@ -179,17 +182,19 @@ def _spm(job: Job) -> Iterator[str]:
         yield segment("SPM", {1: "1", 2: components(job.specimen_id), 4: kind})
 
 
-def _observations(result: TriageResult) -> Iterator[_Observation]:
-    yield from _of_part(result, "")
+def _observations(result: TriageResult, reasons: Sequence[str]) -> Iterator[_Observation]:
+    yield from _of_part(result, "", reasons)
     review = components("Y" if result.requires_review else "N", None, "HL70136")
     yield _Observation("CWE", codes.REVIEW, review)
     for field in result.images:
-        yield from _of_part(field, str(field.index))
+        yield from _of_part(field, str(field.index), field.reason_texts)
         yield from _of_field(field)
 
 
-def _of_part(part: TriageResult | FieldResult, index: str) -> Iterator[_Observation]:
-    """What a job and a field have alike."""
+def _of_part(
+    part: TriageResult | FieldResult, index: str, to_read: Sequence[str]
+) -> Iterator[_Observation]:
+    """What a job and a field have alike; `to_read` is what a person reads for each reason."""
     pattern = _coded(codes.PATTERNS[part.prediction], text=part.display)
     yield _Observation("CWE", codes.PATTERN, pattern, index)
     for label in LABELS:
@@ -201,7 +206,7 @@ def _of_part(part: TriageResult | FieldResult, index: str) -> Iterator[_Observat
     yield _Observation("ST", codes.ACTION, escaped(part.recommended_action), index)
     yield _Observation("ST", codes.TIMELINE, escaped(part.timeline), index)
     if part.reasons:
-        said = zip(part.reasons, part.reason_texts, strict=True)
+        said = zip(part.reasons, to_read, strict=True)
         reasons = (_coded(codes.reason(code, text), text=text) for code, text in said)
         yield _Observation("CWE", codes.REASON, repeated(reasons), index)
 

@@ -33,6 +33,10 @@ ENGLISH = Texts(
         Reason.TOO_FEW_CELLS: "too few nucleated cells found in the image",
     },
     policy={},  # its table is in English
+    one_field="field {n}",
+    named_fields="fields {first} and {last}",
+    counted_fields="{n} of {all} fields",
+    all_fields="all {all} fields",
     disclaimer=(
         "decision support; not a diagnosis; requires confirmation by a qualified haematologist"
     ),

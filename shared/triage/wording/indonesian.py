@@ -50,6 +50,10 @@ INDONESIAN = Texts(
         "12-24 h": "12-24 jam",
         "24 h": "24 jam",
     },
+    one_field="lapang pandang {n}",
+    named_fields="lapang pandang {first} dan {last}",
+    counted_fields="{n} dari {all} lapang pandang",
+    all_fields="semua {all} lapang pandang",
     disclaimer=(
         "alat bantu keputusan; bukan diagnosis; "
         "memerlukan konfirmasi oleh ahli hematologi yang berkompeten"

@@ -16,5 +16,12 @@ class Texts:
     """By `Reason`."""
     policy: Mapping[str, str]
     """The actions and timelines of every version of the policy, by their English."""
+    one_field: str
+    """With its number `n`, from 1."""
+    named_fields: str
+    """Two or a few by their numbers: all but the last one are `first`."""
+    counted_fields: str
+    """So many `n` of `all`."""
+    all_fields: str
     disclaimer: str
     limits: str

@@ -18,7 +18,7 @@ from shared import __version__
 from shared.errors import NoResultError
 from shared.interop.fhir import bundle
 from shared.triage.labels import LABELS, Label
-from shared.triage.wording import Language
+from shared.triage.wording import TEXTS, Language
 from shared.triage.wording.english import ENGLISH
 from shared.triage.wording.indonesian import INDONESIAN
 from tests.unit.interop.finished import CLEAR, DOUBTFUL, QUALITY, URGENT, finished
@@ -148,6 +148,24 @@ def test_the_report_says_what_the_result_says() -> None:
         "2026-01-02T03:04:03.600Z",
         "2026-01-02T03:04:05.600Z",
     )
+
+
+@pytest.mark.parametrize("language", Language)
+def test_the_reasons_of_several_fields_say_whose_they_are(language: Language) -> None:
+    made = bundle(finished(URGENT, DOUBTFUL), [], language=language)
+    texts = TEXTS[language]
+    field = texts.one_field.format(n=2)
+    explained = [texts.reasons[code] for code in ("low_confidence", "subtype_uncertain")]
+    named = [f"{field}: {text}" for text in explained]
+    conclusion = resources(made, "DiagnosticReport")[0]["conclusion"].splitlines()
+    assert conclusion[0] == texts.display[Label.EARLY]
+    assert conclusion[2:-1] == named
+    said = [value for _, value in components(observation(made, "requires-review"))]
+    assert [one["text"] for one in said] == named
+    of_field = [one for one in resources(made, "Observation") if "identifier" in one][1]
+    own = [value for code, value in components(of_field) if code == "review-reason"]
+    assert [one["text"] for one in own] == explained
+    assert [one["coding"] for one in own] == [one["coding"] for one in said]
 
 
 def test_the_observations_carry_the_numbers_of_the_result() -> None:

@@ -105,6 +105,22 @@ def test_the_observations_of_the_job_are_those_of_the_result() -> None:
     assert [str(one[0]) for one in reasons] == job.result["reasons"]
 
 
+def test_the_reasons_of_several_fields_say_whose_they_are() -> None:
+    parsed = read(finished(URGENT, DOUBTFUL))
+    assert str(observed(parsed, "p-early")[5]) == "0.99"
+    codes = ("low_confidence", "subtype_uncertain")
+    explained = [[code, ENGLISH.reasons[code], "99HEM"] for code in codes]
+    named = [[code, f"field 2: {text}", system] for code, text, system in explained]
+
+    def said(index: str) -> list[list[str]]:
+        return [[str(part) for part in one] for one in observed(parsed, "review-reason", index)[5]]
+
+    assert said("") == named
+    assert said("1") == explained
+    parsed = read(finished(DOUBTFUL))
+    assert said("") == said("0") == explained, "one field"
+
+
 def test_each_field_has_its_own_with_its_quality() -> None:
     parsed = read(finished(DOUBTFUL, CLEAR))
     assert str(observed(parsed, "pattern", "0")[5]).startswith("pattern-early")

@@ -20,7 +20,7 @@ from pydicom.uid import ComprehensiveSRStorage
 from shared.errors import NoResultError
 from shared.interop import codes
 from shared.interop.dicom.report import structured_report
-from shared.interop.results import NoDicomSourceError
+from shared.interop.results import NoDicomSourceError, identity
 from shared.interop.sources import DicomSource
 from shared.jobs.entities import Job
 from shared.triage.labels import LABELS
@@ -153,7 +153,11 @@ def test_the_groups_measure_what_the_result_says() -> None:
     report = read(job, [source(0), source(1)])
     document = hd.sr.ComprehensiveSR.from_dataset(report)
     groups = document.content.get_image_measurement_groups()
-    assert [group.tracking_identifier for group in groups] == ["job", "field 0", "field 1"]
+    assert [group.tracking_identifier for group in groups] == [
+        "job",
+        "field 1 of 2",
+        "field 2 of 2",
+    ]
     for group, part in zip(groups, [job.result, *job.result["images"]], strict=True):
         measured = {one.name.value: one.value for one in group.get_measurements()}
         assert measured == pytest.approx(
@@ -174,8 +178,31 @@ def test_the_texts_stand_whole_beside_the_codes() -> None:
     assert values(report, "limits", "TextValue") == [ENGLISH.limits]
     assert values(report, "timeline", "TextValue") == ["immediate"]
     assert code_of(values(report, "requires-review", "ConceptCodeSequence")[0]) == "373066001"
-    said = [item.TextValue for item in items(report) if "TextValue" in item]
-    assert ENGLISH.reasons["low_confidence"] in said
+
+
+def test_the_reasons_of_several_fields_say_whose_they_are() -> None:
+    report = read(finished(URGENT, DOUBTFUL), [source(0), source(1)])
+    explained = [ENGLISH.reasons[code] for code in ("low_confidence", "subtype_uncertain")]
+    assert values(report, "review-reason", "TextValue") == [f"field 2: {one}" for one in explained]
+    meanings = [
+        one[0].CodeMeaning for one in values(report, "review-reason", "ConceptCodeSequence")
+    ]
+    assert len(meanings) == 4, "of the job and of its field alike"
+    assert meanings[:2] == meanings[2:]
+
+
+def test_one_field_is_called_as_it_ever_was() -> None:
+    report = read(finished(), [source(0)])
+    explained = [ENGLISH.reasons[code] for code in ("low_confidence", "subtype_uncertain")]
+    assert values(report, "review-reason", "TextValue") == explained
+    assert values(report, "112039", "TextValue") == ["job", "field 0"]
+
+
+def test_a_group_of_a_field_keeps_its_uid_whatever_it_is_called() -> None:
+    uids = values(read(finished(URGENT, DOUBTFUL), [source(0)]), "112040", "UID")
+    assert uids == [
+        f"2.25.{identity(finished(), name).int}" for name in ("job", "field 0", "field 1")
+    ]
 
 
 @pytest.mark.parametrize("code", REASONS_THAT_ARE_LONG)
