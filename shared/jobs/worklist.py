@@ -15,8 +15,11 @@ from typing import Any, cast
 
 from sqlalchemy import (
     CTE,
+    JSON,
     ColumnElement,
+    ScalarSelect,
     Select,
+    column,
     func,
     literal,
     literal_column,
@@ -24,6 +27,7 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from shared.auth.tenants import within
 from shared.db.cursors import cursor_of, position_of
@@ -58,6 +62,7 @@ class Case:
     Attributes:
         due_at: The latest moment of the policy's timeline; None: no deadline.
         reasons: The codes of what asks for review.
+        reasons_of_fields: Those of each field, in order.
         state: How far readers have come.
         label: What a closed case was found to be.
     """
@@ -72,11 +77,16 @@ class Case:
     urgency: Urgency
     requires_review: bool
     reasons: tuple[str, ...]
-    images: int
+    reasons_of_fields: tuple[tuple[str, ...], ...]
     result_at: dt.datetime
     due_at: dt.datetime | None
     state: CaseState
     label: str | None
+
+    @property
+    def images(self) -> int:
+        """How many fields it has."""
+        return len(self.reasons_of_fields)
 
 
 @dataclass(frozen=True)
@@ -208,7 +218,7 @@ def _whole(page: CTE) -> Select[Any]:
             *(job.priority, job.accession_number, job.specimen_id, job.patient_ref),
             *(result.prediction, result.confidence, result.urgency, result.requires_review),
             document["reasons"].label("reasons"),
-            func.json_array_length(document["images"]).label("images"),
+            _of_each_field(document["images"], "reasons").label("reasons_of_fields"),
             result.created_at.label("result_at"),
             *(result.due_at, result.case_state, result.case_label),
         )
@@ -216,6 +226,14 @@ def _whole(page: CTE) -> Select[Any]:
         .join(job, job.id == page.c.job_id)
         .order_by(page.c.lane, page.c.sorted_at, page.c.job_id)
     )
+
+
+def _of_each_field(images: ColumnElement[Any], name: str) -> ScalarSelect[Any]:
+    """What each image of a document has under a name, in the order of the images."""
+    elements = func.json_array_elements(images)
+    each = elements.table_valued(column("value", JSON), with_ordinality="place").render_derived()
+    values = func.json_agg(aggregate_order_by(each.c.value[name], each.c.place))
+    return select(values).select_from(each).scalar_subquery()
 
 
 def _case(row: Any) -> Case:
@@ -230,7 +248,7 @@ def _case(row: Any) -> Case:
         urgency=Urgency(row.urgency),
         requires_review=row.requires_review,
         reasons=tuple(row.reasons),
-        images=row.images,
+        reasons_of_fields=tuple(map(tuple, row.reasons_of_fields)),
         result_at=row.result_at,
         due_at=row.due_at,
         state=CaseState(row.case_state),

@@ -11,19 +11,27 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 from pydantic import SecretStr
+from reportlab.platypus import Paragraph, Table
 from sqlalchemy import text
 
 from services.api.app import create_app
 from services.api.console.pdf import text as printed
+from services.api.console.report import FieldOnPaper, report
 from shared.auth.keys import Scope, create_key
 from shared.auth.tenants import DEFAULT_TENANT
+from shared.jobs.claim import claim
+from shared.jobs.complete import complete
 from shared.jobs.unfinished import load, sent_by, unfinished
 from shared.jobs.worklist import WorklistFilter, new_since, newest_result_at, worklist
 from shared.reviews.record import Decision, record_review
 from shared.storage import explanation_key
 from shared.triage.policy import Urgency
+from shared.triage.result import TriageResult
+from shared.triage.wording import TEXTS, Language
+from shared.triage.wording.english import ENGLISH
 from tests.factories import encode, smear_bytes
 from tests.integration.jobs import finish, post, take
+from tests.unit.interop.finished import DOUBTFUL, URGENT, finished
 
 OPEN = WorklistFilter(closed=False)
 
@@ -268,6 +276,53 @@ def test_a_case_says_all_of_its_result(browser, explained) -> None:
     for said in ("Field 2 of 2", "not a diagnosis", "Sharpness of detail", "at least 0.74"):
         assert said in shown
     assert browser.get(f"{explained}?field=2").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("language", "whose"),
+    [(Language.ENGLISH, "field 2"), (Language.INDONESIAN, "lapang pandang 2")],
+)
+def test_a_doubt_about_one_field_of_a_case_names_the_field_wherever_it_stands(
+    browser, sessions, language: Language, whose: str
+) -> None:
+    job_id = uuid.UUID(send(browser, smear_bytes(1), smear_bytes(2)).location.rpartition("=")[2])
+    held = claim(sessions, [job_id], worker="w", lease_seconds=60)[job_id]
+    assert complete(sessions, [(held, replaced(finished(URGENT, DOUBTFUL).result, job_id))])
+    reason = TEXTS[language].reasons["low_confidence"]
+    named, wanted = f"<li>{whose}: {reason}</li>", {"Accept-Language": language}
+    for address in ("worklist", f"cases/{job_id}", f"review/{job_id}"):
+        page = browser.get(f"/console/{address}", headers=wanted).text
+        assert named in page, address
+        assert f"<li>{reason}</li>" not in page, address
+
+
+@pytest.mark.parametrize(("rows", "whose"), [((URGENT, DOUBTFUL), "field 2: "), ((DOUBTFUL,), "")])
+def test_a_report_names_the_field_that_a_doubt_is_about(app, rows, whose: str) -> None:
+    job, picture = finished(*rows), smear_bytes(1, "JPEG")
+    result = TriageResult.model_validate(job.result)
+    papers = [
+        FieldOnPaper(found, image, None, picture, None)
+        for found, image in zip(result.images, job.images, strict=True)
+    ]
+    with app.test_request_context():
+        first_page = list(report(job, result, papers, result.created_at).body)[:8]
+    tables = [one for one in first_page if isinstance(one, Table)]
+    cells = [cell.text for table in tables for row in table._cellvalues for cell in row
+             if isinstance(cell, Paragraph)]  # fmt: skip
+    explained = [ENGLISH.reasons[code] for code in ("low_confidence", "subtype_uncertain")]
+    assert "; ".join(f"{whose}{text}" for text in explained) in cells
+
+
+def test_the_worklist_does_not_name_the_one_field_of_a_case(browser, sessions) -> None:
+    job_id = uuid.UUID(send(browser, smear_bytes()).location.rpartition("=")[2])
+    held = claim(sessions, [job_id], worker="w", lease_seconds=60)[job_id]
+    assert complete(sessions, [(held, replaced(finished(DOUBTFUL).result, job_id))])
+    page = browser.get("/console/worklist").text
+    assert f"<li>{TEXTS[Language.ENGLISH].reasons['low_confidence']}</li>" in page
+
+
+def replaced(document: dict[str, object], job_id: uuid.UUID) -> TriageResult:
+    return TriageResult.model_validate({**document, "job_id": str(job_id)})
 
 
 def test_an_explanation_is_asked_for_once_and_waited_for(browser, explained) -> None:

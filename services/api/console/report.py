@@ -15,12 +15,14 @@ from reportlab.platypus import Flowable, PageBreak, Spacer
 
 from services.api.console.findings import measures
 from services.api.console.pdf import INKS, WIDTH, Document, beside, picture, table, text
+from services.api.console.words import language
 from services.api.console.words import say as _
 from shared.interop.sources import DicomSource
 from shared.jobs.entities import Job, JobImage
 from shared.triage.labels import LABELS
 from shared.triage.policy import Urgency
 from shared.triage.result import FieldResult, TriageResult
+from shared.triage.wording.fields import reasons_to_read
 
 _LISTED = 14
 _GAP = Spacer(1, 4 * mm)
@@ -123,6 +125,7 @@ def _verdict(result: TriageResult) -> list[Flowable]:
     if result.within_hours is not None:
         due = _at(result.created_at + dt.timedelta(hours=result.within_hours))
     urgency = urgency_in_words(result.urgency).upper()
+    reasons = reasons_to_read(result, language())
     return [
         text(f"{urgency} · {result.display}", "verdict", ink=INKS[result.urgency]),
         Spacer(1, 2 * mm),
@@ -134,7 +137,7 @@ def _verdict(result: TriageResult) -> list[Flowable]:
                 (_("probability of ALL, all subtypes"), f"{100 * result.p_malignant:.1f} %"),
                 (
                     _("review required"),
-                    "; ".join(result.reason_texts) if result.requires_review else _("no"),
+                    "; ".join(reasons) if result.requires_review else _("no"),
                 ),
             ],
             (1, 2.6),

@@ -33,6 +33,7 @@ from shared.jobs.queries import get_job
 from shared.jobs.unfinished import progress_of
 from shared.triage.labels import LABELS
 from shared.triage.result import FieldResult, TriageResult
+from shared.triage.wording.fields import reasons_to_read
 
 _NO_WAIT = 0
 
@@ -105,6 +106,7 @@ def _of_result(job: Job) -> dict[str, Any]:
     return {
         "job_id": job.id,
         "result": result,
+        "reasons": reasons_to_read(result, language()),
         "field": field,
         "leading": leading,
         "image": image,

@@ -24,6 +24,7 @@ from shared.jobs.states import Priority, Status
 from shared.jobs.unfinished import load, unfinished
 from shared.jobs.worklist import (
     WORKLIST_CURSOR,
+    Case,
     WorklistFilter,
     new_since,
     newest_result_at,
@@ -32,6 +33,7 @@ from shared.jobs.worklist import (
 from shared.orders.awaiting import AwaitedFilter, awaited_orders
 from shared.triage.policy import Urgency
 from shared.triage.wording import TEXTS
+from shared.triage.wording.fields import reasons_of_fields
 
 _CASES, _JOBS = 25, 50
 _IN_STRIP = 12
@@ -124,8 +126,14 @@ def _cases(query: WorklistQuery) -> dict[str, Any]:
     # Read before the cases: what comes in between is announced, and so is never missed.
     since = newest_result_at(sessions, tenant=tenant)
     found = worklist(sessions, query.criteria(), tenant=tenant, limit=_CASES, cursor=query.cursor)
-    texts = TEXTS[language()]
-    return {"since": since, "cases": found.cases, "cursor": found.next_cursor, "texts": texts}
+    shown = {"texts": TEXTS[language()], "reasons_of": _reasons_of}
+    return {"since": since, "cases": found.cases, "cursor": found.next_cursor, **shown}
+
+
+def _reasons_of(case: Case) -> list[str]:
+    texts = TEXTS[language()].reasons
+    said = [(code, texts.get(code, code)) for code in case.reasons]
+    return reasons_of_fields(said, dict(enumerate(case.reasons_of_fields, 1)), language())
 
 
 def _jobs(query: WorklistQuery) -> dict[str, Any]:
