@@ -113,7 +113,7 @@ class ImageTooSmallError(ImageError):
 
 
 class UnsupportedPixelFormatError(ImageError):
-    """The image is not 8-bit RGB; 16-bit, CMYK and grey images are refused, never guessed at."""
+    """The image is not opaque 8-bit RGB; what is 16-bit, CMYK or grey is never guessed at."""
 
     code = "unsupported_pixel_format"
 

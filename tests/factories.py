@@ -85,6 +85,19 @@ def truncated_jpeg() -> bytes:
     return data[: len(data) // 2]
 
 
+def transparent_png() -> bytes:
+    """A field of which a viewer shows all but a part."""
+    field = draw_smear(1).convert("RGBA")
+    field.paste((0, 0, 0, 0), (0, 0, 64, 64))
+    return encode(field)
+
+
+def transparent_palette_png() -> bytes:
+    """A field of 256 colours, one of which a viewer does not show."""
+    field = draw_smear(1).convert("P")
+    return encode(field, transparency=field.getpixel((0, 0)))
+
+
 BAD_IMAGES: dict[str, tuple[bytes, int, str]] = {
     "text": (b"PatientName,Result\n1,2\n", 415, "unsupported_media_type"),
     "html named as an image": (b"<html><img src=x></html>", 415, "unsupported_media_type"),
@@ -93,13 +106,20 @@ BAD_IMAGES: dict[str, tuple[bytes, int, str]] = {
     "0 bytes": (b"", 422, "empty_file"),
     "truncated jpeg": (truncated_jpeg(), 422, "corrupt_image"),
     "truncated png": (smear_bytes()[:-500], 422, "corrupt_image"),
-    "a few bytes of a png": (smear_bytes()[:30], 415, "unsupported_media_type"),
+    "a few bytes of a png": (smear_bytes()[:30], 422, "corrupt_image"),
+    "truncated tiff": (
+        smear_bytes(image_format="TIFF", compression="tiff_lzw")[:-500],
+        422,
+        "corrupt_image",
+    ),
     "decompression bomb": (decompression_bomb(), 413, "too_many_pixels"),
     "16-bit grey": (sixteen_bit_png(), 422, "unsupported_pixel_format"),
     "16-bit colour": (sixteen_bit_colour_png(), 422, "unsupported_pixel_format"),
     "8-bit grey": (encode(Image.new("L", (64, 64))), 422, "unsupported_pixel_format"),
     "cmyk": (cmyk_jpeg(), 422, "unsupported_pixel_format"),
     "exif-rotated": (exif_rotated_jpeg(), 422, "exif_rotated"),
+    "transparent": (transparent_png(), 422, "unsupported_pixel_format"),
+    "transparent palette": (transparent_palette_png(), 422, "unsupported_pixel_format"),
     "animated webp": (animated("WEBP"), 422, "animated_image"),
     "animated png": (animated("PNG"), 422, "animated_image"),
     "multi-page tiff": (animated("TIFF"), 422, "animated_image"),

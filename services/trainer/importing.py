@@ -27,7 +27,7 @@ from services.trainer.leaks import OtherSet, find_leaks
 from services.trainer.overlap import DETECTOR
 from services.trainer.waiting import with_bar
 from shared.errors import DatasetError, ImageError, NotFoundError
-from shared.imaging.decode import decode_image
+from shared.imaging.decode import check_image
 from shared.settings import DEFAULT_MAX_PIXELS
 from shared.triage.labels import LABELS
 
@@ -176,7 +176,7 @@ def _read(root: Path) -> tuple[list[Sample], dict[str, dict[str, Any]], list[Fau
         content = path.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
         try:
-            found = decode_image(io.BytesIO(content), max_pixels=DEFAULT_MAX_PIXELS)
+            found = check_image(io.BytesIO(content), max_pixels=DEFAULT_MAX_PIXELS)
         except ImageError as error:
             faults.append(Fault(_name(path), sha256, error.code, str(error), left_out=True))
             continue

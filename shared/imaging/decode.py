@@ -30,6 +30,7 @@ from shared.errors import (
 )
 from shared.frugal import Frugal
 from shared.imaging import INPUT_SIZE, Pixels
+from shared.imaging.damage import refuse_damaged
 from shared.imaging.mask import mask_scale_bar
 
 MEDIA_TYPES = {
@@ -55,7 +56,10 @@ _TIMES_READ = 4  # bytes that the decoders read of each one in a file; they read
 _HEADS_BYTES = 1024**2  # what heads cost besides, in a small file
 _CHUNK = 1024**2
 _START_OF_SCAN = b"\xff\xda"  # ITU-T T.81 table B.1; within coded data 0xff is followed by 0
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")
+_SIGNATURE_BYTES = 8
 _UPRIGHT = 1
+_OPAQUE = 255
 _COLOUR_MODES = {"RGB", "RGBA", "P"}
 _BITS_PER_SAMPLE_TAG = 258
 _TILE_SIDE_TAGS = (322, 323)
@@ -104,6 +108,7 @@ def check_image(source: BinaryIO, *, max_pixels: int) -> Checked:
     """Refuse what `decode_image` would refuse, at the least cost; its pixels are not wanted.
 
     A JPEG is reduced as far as libjpeg can, to an eighth: it reads every coefficient all the same.
+    Of damage that libjpeg paints over with a warning, which Pillow does not hear, nothing is taken.
 
     Args:
         source: A seekable stream, read from its beginning.
@@ -114,8 +119,10 @@ def check_image(source: BinaryIO, *, max_pixels: int) -> Checked:
     """
     with _usable(source, max_pixels) as image:
         width, height = image.size
-        image.draft(image.mode, (1, 1))
-        _read_pixels(image)
+        if image.format == "JPEG":
+            refuse_damaged(source)
+        else:
+            _read_pixels(image)
         return Checked(MEDIA_TYPES[str(image.format)], width, height)
 
 
@@ -135,31 +142,38 @@ def _usable(source: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
             too_many=ImageTooComplexError("It is read in too many pieces."),
         ),
     )
-    with _damage_told(), _open(frugal) as image:
+    with _damage_told(source), _open(frugal, max_pixels) as image:
         _refuse_unusable(image, source, max_pixels)
         yield image
 
 
 @contextmanager
-def _damage_told() -> Iterator[None]:
+def _damage_told(source: BinaryIO) -> Iterator[None]:
     """Whatever the decoders raise for a hostile file is the file's fault."""
     try:
         yield
     except (HemotriageError, MemoryError):  # want of memory may be the machine's fault
         raise
-    except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(str(error)) from error
     except UnidentifiedImageError as error:
+        source.seek(0)
+        if source.read(_SIGNATURE_BYTES).startswith(_SIGNATURES):
+            raise CorruptImageError(
+                "Its beginning tells its type, and the rest is missing."
+            ) from error
         raise UnsupportedMediaTypeError from error
     except Exception as error:
         raise CorruptImageError(str(error)) from error
 
 
-def _open(source: BinaryIO) -> Image.Image:
+def _open(source: BinaryIO, max_pixels: int) -> Image.Image:
     with warnings.catch_warnings():
-        # The pixel limit below is ours and is stated in the error.
+        # The limit of pixels is ours and is stated in the error, and so is what is damaged.
+        warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(source, formats=list(MEDIA_TYPES))
+        try:
+            return Image.open(source, formats=list(MEDIA_TYPES))
+        except Image.DecompressionBombError as error:
+            raise ImageTooLargeError(f"It has more than {max_pixels} pixels.") from error
 
 
 def _refuse_unusable(image: Image.Image, source: BinaryIO, max_pixels: int) -> None:
@@ -170,8 +184,10 @@ def _refuse_unusable(image: Image.Image, source: BinaryIO, max_pixels: int) -> N
         raise ImageTooSmallError(f"{width}x{height}; the shortest side must have {MIN_SIDE}.")
     if getattr(image, "n_frames", 1) > 1:
         raise AnimatedImageError
-    if image.mode not in _COLOUR_MODES or _has_16_bit_samples(image, source):
+    if image.mode not in _COLOUR_MODES:
         raise UnsupportedPixelFormatError(f"The image's pixel format is {image.mode}.")
+    if _has_16_bit_samples(image, source):
+        raise UnsupportedPixelFormatError("The image has 16 bits a sample.")
     if image.format == "TIFF" and _tile_pixels(image) > max_pixels:
         raise ImageTooLargeError(f"A tile of it has more than {max_pixels} pixels.")
     if image.format == "JPEG" and _scans(source) > MAX_SCANS:
@@ -220,7 +236,14 @@ def _scans(source: BinaryIO) -> int:
 
 def _read_pixels(image: Image.Image) -> Image.Image:
     image.load()
-    return image if image.mode == "RGB" else image.convert("RGB")
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    if image.has_transparency_data:
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        least, _ = cast("tuple[int, int]", image.getchannel("A").getextrema())
+        if least < _OPAQUE:
+            raise UnsupportedPixelFormatError("A part of the image is transparent.")
+    return image.convert("RGB")
 
 
 def to_model_input(image: Image.Image) -> Pixels:

@@ -1,18 +1,25 @@
 """Images are told by their bytes, and every unusable one is refused with its own code."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from shared.errors import ImageError
+from shared.errors import CorruptImageError, ImageError
 from shared.imaging import INPUT_SIZE
 from shared.imaging.decode import check_image, decode_image, resize, to_model_input
 from shared.imaging.mask import MASK_COLOUR, MASK_SIZE, mask_scale_bar
 from shared.local.synthetic import draw_smear
-from tests.factories import BAD_IMAGES, encode, smear_bytes
+from tests.factories import (
+    BAD_IMAGES,
+    decompression_bomb,
+    encode,
+    sixteen_bit_colour_png,
+    smear_bytes,
+)
 
 MAX_PIXELS = 50_000_000
 
@@ -56,7 +63,7 @@ def test_a_jpeg_is_accepted_and_stays_near_its_original() -> None:
     assert difference.mean() < 5
 
 
-def test_a_transparent_or_palette_image_is_read_as_rgb() -> None:
+def test_an_opaque_image_with_alpha_or_a_palette_is_read_as_rgb() -> None:
     for mode in ("RGBA", "P"):
         data = encode(draw_smear(1).convert(mode))
         decoded = decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
@@ -132,6 +139,49 @@ def test_a_jpeg_that_ends_anywhere_is_refused_by_the_check(options: dict[str, An
         with pytest.raises(ImageError) as refused:
             check_image(io.BytesIO(data[: int(len(data) * share)]), max_pixels=MAX_PIXELS)
         assert refused.value.code == "corrupt_image"
+
+
+def damaged(data: bytes, kind: str) -> bytes:
+    """A JPEG as a disk or a broken transfer leaves it: its beginning and its end are whole."""
+    middle = len(data) * 6 // 10
+    return {
+        "a sector of zeros": data[:middle] + bytes(512) + data[middle + 512 :],
+        "a sector lost": data[:middle] + data[middle + 512 :],
+        "closed early": data[:middle] + b"\xff\xd9",
+    }[kind]
+
+
+@pytest.mark.parametrize("size", [224, 1600])
+@pytest.mark.parametrize("kind", ["a sector of zeros", "a sector lost", "closed early"])
+def test_a_jpeg_that_is_damaged_within_is_refused_by_the_check(
+    kind: str, size: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "field.jpg"
+    path.write_bytes(encode(draw_smear(3).resize((size, size)), "JPEG", quality=95))
+    with path.open("rb") as whole:
+        assert check_image(whole, max_pixels=MAX_PIXELS) == ("image/jpeg", size, size)
+    path.write_bytes(damaged(path.read_bytes(), kind))
+    decode_image(io.BytesIO(path.read_bytes()), max_pixels=MAX_PIXELS)  # libjpeg only warns
+    with path.open("rb") as broken, pytest.raises(CorruptImageError):
+        check_image(broken, max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (sixteen_bit_colour_png(), "16 bits a sample"),
+        (decompression_bomb(), f"more than {MAX_PIXELS} pixels"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_and_our_limit(data: bytes, detail: str) -> None:
+    with pytest.raises(ImageError, match=detail):
+        check_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+
+
+def test_pillow_warns_of_nothing_past_the_log(recwarn: pytest.WarningsRecorder) -> None:
+    with pytest.raises(CorruptImageError):
+        check_image(io.BytesIO(BAD_IMAGES["truncated tiff"][0]), max_pixels=MAX_PIXELS)
+    assert not recwarn.list
 
 
 def test_the_mask_hides_whatever_stands_in_the_corner() -> None:

@@ -1,6 +1,6 @@
 """Whatever is done to an image file: its pixels come out, or an error with a code.
 
-What checks an upload takes and refuses the same."""
+What checks an upload takes the same, but for damaged JPEGs, and refuses the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shared.errors import ImageError
+from shared.errors import CorruptImageError, ImageError
 from shared.imaging.decode import MIN_SIDE, check_image, decode_image
 from tests.dicom import field
 from tests.factories import animated, cmyk_jpeg, encode, exif_rotated_jpeg, sixteen_bit_colour_png
@@ -63,7 +63,12 @@ def gives_pixels_or_a_code(data: bytes, *, reduced: bool) -> None:
         with pytest.raises(type(error)):
             check_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
     else:
-        checked = check_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+        try:
+            checked = check_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+        except CorruptImageError:
+            # What libjpeg makes up for is taken where it must be shown, and not where it comes in.
+            assert decoded.media_type == "image/jpeg"
+            return
         assert checked == (decoded.media_type, decoded.width, decoded.height)
         assert decoded.image.mode == "RGB"
         assert min(decoded.width, decoded.height) >= MIN_SIDE

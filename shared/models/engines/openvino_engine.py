@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from shared.cores import usable_cores
 from shared.imaging import Pixels
 from shared.models.engines.outputs import Outputs
+from shared.models.engines.processor import sums_int8_exactly
 from shared.models.gradcam import Head
 from shared.models.precision import FULL, Precision
 from shared.models.registry import ModelVersion
@@ -161,5 +162,7 @@ def create(
 
 def supported_precisions() -> Collection[Precision]:
     """See `shared.models.engines.supported_precisions`."""
-    capabilities = ov.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+    capabilities = set(ov.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
+    if not sums_int8_exactly():
+        capabilities.discard(_CAPABILITIES["int8"])  # OpenVINO names it on every processor
     return [precision for precision, name in _CAPABILITIES.items() if name in capabilities]
