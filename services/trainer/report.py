@@ -148,11 +148,18 @@ def _from_card(card: Mapping[str, Any]) -> dict[str, Any]:
         "cost": {
             **card.get("cost", {}),
             "parameters": card["parameters"],
-            "artefact_bytes": card["artefacts"].get("onnx", {}).get("bytes"),
+            "artefact_bytes": _artefact_bytes(card),
         },
         "code": card.get("code") or {"package": card.get("software", {}).get("hemotriage")},
         "card": card,
     }
+
+
+def _artefact_bytes(card: Mapping[str, Any]) -> int | None:
+    """Of the network, or of an ensemble's in all."""
+    own = card["artefacts"].get("onnx", {}).get("bytes")
+    found: int | None = card.get("cost", {}).get("artefact_bytes") if own is None else own
+    return found
 
 
 def _plots(

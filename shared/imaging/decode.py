@@ -92,7 +92,8 @@ def decode_image(source: BinaryIO, *, max_pixels: int, reduced: bool = False) ->
             header, before any pixel is read.
         reduced: Decode a large JPEG at a half, a quarter or an eighth of its size, with at least
             `REDUCED_SIDE` pixels a side. It is for `resize`, whose result then differs by at most 4
-            of 255 in any pixel.
+            of 255 in any pixel of a smear, and by at most 20 along a hard edge, such as that of a
+            microscope's aperture.
 
     Raises:
         ImageError: One of its subclasses says what is wrong with the file.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from shared.errors import CorruptImageError, ImageError
 from shared.imaging import INPUT_SIZE
@@ -113,6 +113,23 @@ def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_gives_nearly_the_same()
     difference = resize(reduced.image).astype(int) - resize(whole.image)
     assert np.abs(difference).max() <= 4
     assert np.abs(difference).mean() < 0.5
+
+
+@pytest.mark.parametrize("size", [(896, 896), (1000, 900), (1800, 1800), (3600, 3600)])
+def test_a_hard_edge_that_is_reduced_changes_little_and_nothing_else(size: tuple[int, int]) -> None:
+    """The black round aperture of a microscope's camera, halved, quartered and so on."""
+    field = draw_smear(7, size=640).resize(size, Image.Resampling.BICUBIC)
+    aperture = Image.new("L", size, 0)
+    ImageDraw.Draw(aperture).ellipse((5, 5, size[0] - 5, size[1] - 5), fill=255)
+    seen = Image.composite(field, Image.new("RGB", size), aperture)
+    data = encode(seen, "JPEG", quality=90)
+    whole, reduced = (
+        decode_image(io.BytesIO(data), max_pixels=MAX_PIXELS, reduced=how) for how in (False, True)
+    )
+    assert reduced.image.width < whole.image.width
+    difference = np.abs(resize(reduced.image).astype(int) - resize(whole.image)).max(axis=2)
+    assert difference.max() <= 20
+    assert (difference > 4).mean() < 0.02, "along the edge alone"
 
 
 def test_a_field_of_the_models_size_is_never_reduced() -> None:
