@@ -58,7 +58,7 @@ class InferenceSettings(BaseSettings):
     engine: EngineName = Field(default="openvino", description="Inference engine of the worker.")
     precision: PrecisionSetting = Field(
         default="best",
-        description="Arithmetic of the model; best: the fastest that its parity gate passed.",
+        description="Arithmetic of the model; best: the lowest that its parity gate passed.",
     )
     xla: bool = Field(default=False, description="Compile TensorFlow's graph by XLA.")
     inference_threads: int = Field(

@@ -102,7 +102,11 @@ def decode_image(source: BinaryIO, *, max_pixels: int, reduced: bool = False) ->
         width, height = image.size
         if reduced:
             image.draft(image.mode, (REDUCED_SIDE, REDUCED_SIDE))  # only JPEG knows it
-        return Decoded(_read_pixels(image), MEDIA_TYPES[str(image.format)], width, height)
+        media_type = MEDIA_TYPES[str(image.format)]
+        _load(image)
+        return Decoded(
+            image if image.mode == "RGB" else image.convert("RGB"), media_type, width, height
+        )
 
 
 def check_image(source: BinaryIO, *, max_pixels: int) -> Checked:
@@ -123,7 +127,7 @@ def check_image(source: BinaryIO, *, max_pixels: int) -> Checked:
         if image.format == "JPEG":
             refuse_damaged(source)
         else:
-            _read_pixels(image)
+            _load(image)
         return Checked(MEDIA_TYPES[str(image.format)], width, height)
 
 
@@ -235,16 +239,15 @@ def _scans(source: BinaryIO) -> int:
     return found
 
 
-def _read_pixels(image: Image.Image) -> Image.Image:
+def _load(image: Image.Image) -> None:
+    """Read all pixels, every one of which must be opaque."""
     image.load()
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.has_transparency_data:
-        image = image if image.mode == "RGBA" else image.convert("RGBA")
-        least, _ = cast("tuple[int, int]", image.getchannel("A").getextrema())
-        if least < _OPAQUE:
-            raise UnsupportedPixelFormatError("A part of the image is transparent.")
-    return image.convert("RGB")
+    if not image.has_transparency_data:
+        return
+    seen = image if image.mode == "RGBA" else image.convert("RGBA")
+    least, _ = cast("tuple[int, int]", seen.getchannel("A").getextrema())
+    if least < _OPAQUE:
+        raise UnsupportedPixelFormatError("A part of the image is transparent.")
 
 
 def to_model_input(image: Image.Image) -> Pixels:

@@ -13,7 +13,7 @@ Precision = Literal["f32", "bf16", "int8"]
 """The arithmetic of a network's convolutions; `f32` is what every version was measured in."""
 
 FULL: Precision = "f32"
-_FASTEST_FIRST: tuple[Precision, ...] = ("int8", "bf16", "f32")
+_LOWEST_FIRST: tuple[Precision, ...] = ("int8", "bf16", "f32")
 LOWER: tuple[Precision, ...] = tuple(p for p in get_args(Precision) if p != FULL)
 
 
@@ -32,7 +32,7 @@ def verdicts(version: ModelVersion, engine: str) -> dict[str, dict[str, Any]]:
 def choose_precision(
     version: ModelVersion, settings: InferenceSettings, supported: Collection[Precision]
 ) -> Precision:
-    """The precision that the settings ask for; for `best` the fastest that is allowed.
+    """The precision that the settings ask for; for `best` the lowest that is allowed.
 
     Args:
         version: The version.
@@ -45,7 +45,7 @@ def choose_precision(
     passed = {FULL}
     passed |= {p for p in LOWER if verdicts(version, settings.engine).get(p, {}).get("passed")}
     if settings.precision == "best":
-        return next(p for p in _FASTEST_FIRST if p in passed and p in supported)
+        return next(p for p in _LOWEST_FIRST if p in passed and p in supported)
     if settings.precision not in supported:
         raise PrecisionRefusedError(f"{settings.engine} has no {settings.precision} here.")
     if settings.precision not in passed:
