@@ -184,7 +184,8 @@ def gate(model: str, folder: Path, groups: str, among: tuple[Precision, ...]) ->
         speed = verdict["speed"]
         click.echo(
             f"{version} in {precision} ({settings.engine}): {said}. {verdict['labels_changed']} of "
-            f"{verdict['images']} labels changed ({verdict['labels_allowed']} allowed), "
+            f"{verdict['images']} labels changed ({verdict['labels_allowed']} allowed, of at least "
+            f"{verdict['images_needed']} images), "
             f"{verdict['urgent_lowered']} urgent ones lowered (0), largest difference "
             f"{verdict['largest_difference']:.3f} ({verdict['difference_allowed']}); "
             f"{speed[precision]['images_per_second']:.0f} images/s against "

@@ -30,6 +30,9 @@ class Limits:
     """Share of the images whose label may be another: 2 of 516."""
     largest_difference: float = 0.1
     """Of any calibrated probability of any image."""
+    least_images: int = 200
+    """Of fewer not one label could change and be allowed, and a form that fails on many images may
+    well pass."""
     reviews_changed: float = 0.02
     """Share of the images that may be flagged, by set, members or likeness, where float32 does not
     flag them or the other way round: borderline images do, and a shifted network flags many."""
@@ -50,15 +53,19 @@ def ask_gate(
         settings: Of the engine.
 
     Returns:
-        What `compare` returns, with the images, the day and the speed of both precisions.
+        What `compare` returns, but that too few images pass nothing, with the images, the day and
+        the speed of both precisions.
 
     Raises:
         ModelArtefactError: The version has no artefact of that precision.
     """
     full, lower = (Predictor.load_in(p, version, settings) for p in (FULL, precision))
     verdict = compare(full.predict(part.images), lower.predict(part.images), part.labels)
+    enough = len(part.labels) >= LIMITS.least_images
     return {
         **verdict,
+        "passed": verdict["passed"] and enough,
+        "images_needed": LIMITS.least_images,
         "measured_on": part.measured_on,
         "asked_at": utc_now().isoformat(timespec="seconds"),
         "speed": {

@@ -63,6 +63,8 @@ def test_a_registered_version_has_an_int8_form_and_a_verdict(models: Path) -> No
     version = version_in(models)
     verdict = version.card["precisions"]["openvino"]["int8"]
     assert verdict["images"] == 8
+    assert verdict["images_needed"] == LIMITS.least_images
+    assert not verdict["passed"], "eight images show nothing"
     assert verdict["measured_on"]["split"]["hash"] == version.card["split"]["hash"]
     assert set(verdict["speed"]) == {"f32", "int8"}
     sizes = {k: a["bytes"] for k, a in version.card["artefacts"].items()}

@@ -48,7 +48,7 @@ def judged(tmp_path: Path) -> Callable[..., ModelVersion]:
         ({"bf16": True}, ("f32", "int8"), "f32"),
     ],
 )
-def test_the_best_is_the_fastest_that_passed_and_is_there(
+def test_the_best_is_the_lowest_that_passed_and_is_there(
     judged: Callable[..., ModelVersion],
     passed: dict[str, bool],
     supported: Collection[Precision],
