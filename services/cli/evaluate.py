@@ -119,7 +119,7 @@ def _evaluate(
     report = evaluation.report
     report["measured_on"] = {
         **part.measured_on,
-        "trained_on": trained_on(version.card, part.measured_on),
+        "trained_on": trained_on(version, part),
     }
     report["card"] = {key: version.card[key] for key in _OF_THE_CARD if key in version.card}
     if changed:

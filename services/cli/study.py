@@ -75,7 +75,7 @@ def _train_and_export(
     registry = ModelRegistry(release.settings.models_dir)
     if given["teacher"]:
         teacher = registry.resolve(given["teacher"])
-        require_unseen(split, dataset, [teacher.card])
+        require_unseen(split, dataset, [teacher])
         given = {**given, "teacher": str(teacher)}
     plans = tuple(_plan(name.strip(), given) for name in given["models"].split(","))
     if given["version"] is not None:
@@ -130,7 +130,7 @@ def _export_ensemble(release: Release, given: dict[str, Any]) -> None:
         raise click.UsageError("--json and --html tell of models that are trained: see `evaluate`.")
     registry = ModelRegistry(release.settings.models_dir)
     members = [registry.resolve(name.strip()) for name in given["members"].split(",")]
-    require_unseen(release.split, release.dataset, [member.card for member in members])
+    require_unseen(release.split, release.dataset, members)
     (target,) = _targets(ENSEMBLE, release, {**given, "every_seed": False})
     origin = Origin(release.dataset, release.split, given["work"], release.settings)
     _say(target, release_ensemble(members, target, release, origin.sibling))

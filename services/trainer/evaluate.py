@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from services.trainer.code_version import code_version
 from services.trainer.dataset import Dataset, Sample, label_indices, load_pixels, load_usable
 from services.trainer.metrics import Labels, measure, measure_review
-from services.trainer.splits import Protocol, require_every_class, split_dataset
+from services.trainer.splits import Protocol, count_seen, require_every_class, split_dataset
 from shared.imaging import Pixels
 from shared.imaging.quality import Quality, measure_quality
 from shared.models.prediction import Prediction
 from shared.models.predictor import Predictor
+from shared.models.registry import ModelVersion
 from shared.triage.labels import LABELS
 from shared.triage.result import FieldResult, ModelReference, field_result
 
@@ -219,17 +220,26 @@ def list_errors(part: Part, results: Sequence[FieldResult]) -> list[dict[str, An
     return sorted(errors, key=lambda error: (-error["confidence"], error["file"]))
 
 
-def trained_on(card: Mapping[str, Any], measured_on: Mapping[str, Any]) -> str:
+def trained_on(version: ModelVersion, part: Part) -> str:
     """What is known of whether a model has seen these images in its training, in words.
 
     Args:
-        card: The model's card.
-        measured_on: What `Part` says of the images.
+        version: The model.
+        part: The images.
+
+    Raises:
+        ModelArtefactError: The cases of the version, or of a member, are missing or altered.
     """
-    split = measured_on.get("split")
-    if split is not None and split["hash"] == card.get("split", {}).get("hash"):
+    card, measured_on = version.card, part.measured_on
+    split_hash = measured_on.get("split", {}).get("hash")
+    if seen := count_seen(version, part.samples, split_hash=split_hash):
+        return (
+            f"On {seen} of these {len(part.samples)} images, by their SHA-256. "
+            "These figures are then too good."
+        )
+    if split_hash is not None and split_hash == card["split"]["hash"]:
         return "None of these images: they are the test part of the model's own split."
-    if measured_on["dataset_version"] == card.get("data", {}).get("version"):
+    if measured_on["dataset_version"] == card["data"]["version"]:
         return (
             "Probably on some of these images: they are of its own data set, and not the test part "
             "of its own split. These figures are then too good."

@@ -9,15 +9,16 @@ Protocols:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 
 from services.trainer.dataset import Dataset, Sample
 from shared.errors import ConflictError, DatasetError
+from shared.models.cases import ID_LENGTH, Cases
+from shared.models.registry import ModelVersion
 from shared.triage.labels import LABELS
 
 TRAIN_SHARE = 0.6
@@ -102,23 +103,54 @@ def require_every_class(split: Split) -> None:
             raise DatasetError(f"Too few groups: the {name} part has no {', '.join(missing)}.")
 
 
-def require_unseen(split: Split, dataset: Dataset, cards: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse versions of the same images that may have trained on what is tested here.
+def require_unseen(split: Split, dataset: Dataset, versions: Iterable[ModelVersion]) -> None:
+    """Refuse versions that trained, or may have trained, on what is tested here.
 
     Args:
         split: What is measured on its test part.
         dataset: What was split.
-        cards: Of versions that are learned from, or joined.
+        versions: Those that are learned from, or joined.
 
     Raises:
-        ConflictError: One was trained on another split of the data set.
+        ConflictError: One was trained on another split of the data set, or names images of the
+            test part among its training images.
+        ModelArtefactError: The cases of one are missing or altered.
     """
-    for card in cards:
+    for version in versions:
+        card = version.card
+        if seen := count_seen(version, split.test, split_hash=split.hash):
+            raise ConflictError(
+                f"{version} was trained on {seen} of the {len(split.test)} images of the test part."
+            )
         if card["data"]["version"] == dataset.version and card["split"]["hash"] != split.hash:
             raise ConflictError(
-                f"{card['name']}@{card['version']} was trained on another split of these images: "
+                f"{version} was trained on another split of these images: "
                 "it may know the test part."
             )
+
+
+def count_seen(
+    version: ModelVersion, samples: Iterable[Sample], *, split_hash: str | None = None
+) -> int:
+    """How many images are, by their SHA-256, training images of a version or of its members.
+
+    Only those that ship cases tell: of a version without them nothing is known.
+
+    Args:
+        version: The version.
+        samples: The images.
+        split_hash: Of the split whose test part the images are. What trained by that split has
+            not seen them, unless a copy of one is in two parts of it.
+
+    Raises:
+        ModelArtefactError: The cases of one are missing or altered.
+    """
+    ids: set[str] = set()
+    for trained in (version, *(member.version for member in version.members)):
+        if split_hash is None or trained.card["split"]["hash"] != split_hash:
+            cases = Cases.of(trained)
+            ids.update(() if cases is None else cases.ids.tolist())
+    return sum(sample.sha256[:ID_LENGTH] in ids for sample in samples)
 
 
 def _units(samples: list[Sample], protocol: Protocol) -> list[list[Sample]]:

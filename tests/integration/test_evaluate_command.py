@@ -12,13 +12,15 @@ import pytest
 from PIL import Image
 
 from services.trainer.code_version import code_version
-from services.trainer.dataset import read_dataset
-from services.trainer.evaluate import evaluate, trained_on
+from services.trainer.dataset import Sample, label_indices, read_dataset
+from services.trainer.evaluate import Part, evaluate, trained_on
 from shared.models.predictor import Predictor
-from shared.models.registry import ModelRegistry
+from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
+from shared.triage.labels import LABELS
 from tests.command_line import command_line
 from tests.factories import class_folders
+from tests.versions import a_version_with_cases
 
 
 @pytest.fixture(scope="module")
@@ -187,10 +189,29 @@ def test_models_are_compared_on_the_same_images(drawn: Path, models: Path, tmp_p
     assert "the best is cnn_custom@1" in done.stdout
 
 
-def test_images_that_a_model_may_have_been_trained_on_are_said_to_be_so() -> None:
-    card = {"data": {"version": "a"}, "split": {"hash": "own"}}
+def test_images_that_a_model_may_have_been_trained_on_are_said_to_be_so(tmp_path: Path) -> None:
+    card = {"data": {"version": "a"}, "split": {"hash": "own"}, "artefacts": {}}
+    version = ModelVersion("student", 1, tmp_path, card)
     own, other = ({"dataset_version": "a", "split": {"hash": name}} for name in ("own", "other"))
-    assert trained_on(card, own).startswith("None of these images")
+    assert trained_on(version, part_of(own)).startswith("None of these images")
     for measured_on in (other, {"dataset_version": "a"}):
-        assert trained_on(card, measured_on).startswith("Probably on some of these images")
-    assert trained_on(card, {"dataset_version": "b"}).startswith("Not known")
+        said = trained_on(version, part_of(measured_on))
+        assert said.startswith("Probably on some of these images")
+    assert trained_on(version, part_of({"dataset_version": "b"})).startswith("Not known")
+
+
+def test_images_that_a_model_names_as_its_training_images_are_counted(tmp_path: Path) -> None:
+    samples = tuple(Sample(Path("x"), LABELS[0], f"{n:064x}"[::-1], str(n)) for n in range(4))
+    version = a_version_with_cases(tmp_path, "student", samples[:3], split_hash="own")
+    said = "On 2 of these 3 images, by their SHA-256. These figures are then too good."
+    for split in ({}, {"split": {"hash": "other"}}):
+        measured_on = {"dataset_version": "b", **split}
+        assert trained_on(version, part_of(measured_on, samples[1:])) == said
+    none = part_of({"dataset_version": "b"}, samples[3:])
+    assert trained_on(version, none).startswith("Not known")
+    own = part_of({"dataset_version": "b", "split": {"hash": "own"}}, samples[1:])
+    assert trained_on(version, own).startswith("None of these images")
+
+
+def part_of(measured_on: dict[str, Any], samples: tuple[Sample, ...] = ()) -> Part:
+    return Part(samples, np.empty((0, 224, 224, 3), np.uint8), label_indices(samples), measured_on)

@@ -22,9 +22,11 @@ from services.trainer.splits import (
 from services.trainer.study import best_run
 from shared.errors import ConflictError, DatasetError
 from shared.local.synthetic import draw_smear
+from shared.models.registry import ModelVersion
 from shared.triage.calibration import Calibration
 from shared.triage.labels import LABELS
 from tests.factories import class_folders
+from tests.versions import a_version_with_cases, an_ensemble
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +95,30 @@ def test_what_may_know_the_test_part_is_refused(drawn: Dataset, *, is_same: bool
         "version": 1,
         "data": {"version": drawn.version},
         "split": {"hash": of_teacher.hash},
+        "artefacts": {},
     }
     elsewhere = {**card, "data": {"version": "of another laboratory"}}
+    teachers = [ModelVersion("student", 1, drawn.root, told) for told in (elsewhere, card)]
     expected = nullcontext() if is_same else pytest.raises(ConflictError, match="student@1")
     with expected:
-        require_unseen(split, drawn, [elsewhere, card])
+        require_unseen(split, drawn, teachers)
+
+
+def test_what_trained_on_images_of_the_test_part_is_refused_whatever_its_data_set_was(
+    drawn: Dataset, tmp_path: Path
+) -> None:
+    """One file more or less makes another data set of the same images."""
+    split = split_dataset(drawn, Protocol.GROUPED, 1)
+    shown = split.train[:4] + split.test[:2]
+    seen = a_version_with_cases(tmp_path, "student", shown, split_hash="of a file more")
+    unseen = a_version_with_cases(tmp_path, "cnn_custom", split.train, split_hash="of a file more")
+    own = a_version_with_cases(tmp_path, "vit_tiny", shown, split_hash=split.hash)
+    joined = an_ensemble(tmp_path, unseen, seen, split_hash="of a file more")
+    require_unseen(split, drawn, [unseen, own])
+    for teacher in (seen, joined):
+        said = f"{teacher} was trained on 2 of the {len(split.test)} images of the test part"
+        with pytest.raises(ConflictError, match=said):
+            require_unseen(split, drawn, [unseen, teacher])
 
 
 def test_a_split_is_told_by_its_seed_alone(drawn: Dataset) -> None:
