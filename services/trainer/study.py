@@ -66,9 +66,11 @@ def run_study(study: Study, tools: Tools) -> dict[str, Any]:
 
     Raises:
         PretrainedWeightsError: Those of an architecture cannot be had; nothing was trained.
+        DatasetError: A file is no usable image; nothing was trained.
     """
     started = time.monotonic()
     _require_weights(study, tools)
+    _require_images(study.split)
     models = {
         plan.architecture: _summary(
             [_finished(study, replace(plan, seed=seed), tools) for seed in study.seeds]
@@ -164,6 +166,14 @@ def _require_weights(study: Study, tools: Tools) -> None:
         runs = (replace(plan, seed=seed) for seed in study.seeds)
         if any(_kept(study, run) is None for run in runs):
             build(plan.architecture, tools.pretrained)
+
+
+def _require_images(split: Split) -> None:
+    """Find out that a file is damaged before a network trains; the test part is read last.
+
+    What trains, and what is watched in training, is read before the first epoch anyway.
+    """
+    load_pixels(split.test, masked=split.protocol.masked)
 
 
 def sibling_run(study: Study, plan: TrainingPlan, tools: Tools) -> dict[str, Any]:

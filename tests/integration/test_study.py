@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from services.cli import COMMANDS
+from services.trainer.dataset import Dataset, Sample, read_dataset
+from services.trainer.splits import Protocol, split_dataset
 from shared.local.synthetic import draw_smear
 from shared.models.likeness import Likeness
 from shared.models.registry import ModelRegistry
@@ -92,6 +95,27 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(
     assert said in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not list(work.glob("*/*"))
+
+
+def test_a_damaged_file_of_the_test_part_is_found_before_anything_is_trained(
+    drawn: Path, tmp_path: Path
+) -> None:
+    folder, work = shutil.copytree(drawn, tmp_path / "images"), tmp_path / "work"
+    damaged = folder / "Early" / "0.png"
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+    dataset = read_dataset(folder)
+    shown = [damaged in [s.path for s in _test_part(dataset, seed)] for seed in range(20)]
+    refused = command_line(
+        "study", folder, "--models=cnn_custom", "--seeds=1", "--max-epochs=1",
+        "--images-per-class=4", f"--split-seed={shown.index(True)}", f"--work={work}",
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert "These files cannot be used: Early/0.png (corrupt_image)" in refused.stderr
+    assert not list(work.glob("*/*"))
+
+
+def _test_part(dataset: Dataset, seed: int) -> tuple[Sample, ...]:
+    return split_dataset(dataset, Protocol.GROUPED, seed).test
 
 
 def test_a_source_that_is_no_object_of_texts_is_refused(drawn: Path, tmp_path: Path) -> None:
