@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from services.cli.evaluation_tables import print_comparison, print_report
+from services.cli.files import FILE, in_a_folder
 from services.cli.rendering import stdout_console
 from services.trainer.compare import compare
 from services.trainer.dataset import Grouping, read_dataset
@@ -28,7 +29,6 @@ from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
 
 _OF_THE_CARD = ("split", "limits", "colour_baseline", "training")
-_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
 @click.command("evaluate")
@@ -69,8 +69,16 @@ _FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of images unlike those of the data set: how many are sent to review. Repeatable.",
 )
-@click.option("--json", "json_file", type=_FILE, help="Write all measures here.")
-@click.option("--html", "html_file", type=_FILE, help="Write a page with tables and plots here.")
+@click.option(
+    "--json", "json_file", type=FILE, callback=in_a_folder, help="Write all measures here."
+)
+@click.option(
+    "--html",
+    "html_file",
+    type=FILE,
+    callback=in_a_folder,
+    help="Write a page with tables and plots here.",
+)
 def command(
     folder: Path,
     *,

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from pydantic import TypeAdapter, ValidationError
 
+from services.cli.files import FILE, in_a_folder
 from services.cli.models import STUDY_WORK
 from services.trainer.plan import Recipe
 from services.trainer.splits import Protocol
@@ -36,16 +37,7 @@ def _source(
         raise click.BadParameter("a JSON object of texts", context, option) from error
 
 
-def _in_a_folder(
-    context: click.Context, option: click.Parameter, given: Path | None
-) -> Path | None:
-    if given is not None and not given.parent.is_dir():
-        raise click.BadParameter(f"there is no folder {given.parent}", context, option)
-    return given
-
-
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 _OPTIONS = (
     click.option(
         "--models",
@@ -146,15 +138,15 @@ _OPTIONS = (
     click.option(
         "--json",
         "json_file",
-        type=_FILE,
-        callback=_in_a_folder,
+        type=FILE,
+        callback=in_a_folder,
         help="Write the report here, if models are trained.",
     ),
     click.option(
         "--html",
         "html_file",
-        type=_FILE,
-        callback=_in_a_folder,
+        type=FILE,
+        callback=in_a_folder,
         help="The same as a page with tables and plots.",
     ),
 )

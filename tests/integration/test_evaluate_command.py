@@ -119,6 +119,16 @@ def test_a_seed_of_no_split_is_refused(drawn: Path) -> None:
     assert (done.returncode, "--protocol" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_a_file_in_no_folder_is_refused_before_anything_is_measured(
+    drawn: Path, tmp_path: Path, option: str
+) -> None:
+    missing = tmp_path / "nowhere"
+    done = command_line("evaluate", drawn, "--model=cnn_custom", f"{option}={missing}/report")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"there is no folder {missing}" in done.stderr
+
+
 def test_a_folder_without_a_foreign_image_is_refused(drawn: Path, tmp_path: Path) -> None:
     done = command_line("evaluate", drawn, "--model=cnn_custom", f"--foreign={tmp_path}")
     assert done.returncode == 1
