@@ -6,8 +6,13 @@ computed by the fast engine and kept on disk, so that training costs only what i
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import itertools
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +30,12 @@ from shared.imaging import Pixels
 FEATURE_TYPE = np.float16
 """Half precision halves the disk; activations of ReLU networks stay far below its 65,504."""
 
+_log = logging.getLogger(__name__)
+
 _CHUNK = 32
+_KEY_LINE = 65
+"""Bytes of a line of keys: SHA-256 in hexadecimal digits, and its end."""
+
 _ENGINE_PRECISION = {"float32": "f32", "mixed_bfloat16": "bf16"}
 
 
@@ -90,7 +100,8 @@ class FeatureCache:
     def of(self, trunk: Trunk, images: Pixels, precision: Precision = "float32") -> FeatureRows:
         """The trunk's output for each image, shape (n, ...), computing what is not kept yet.
 
-        An interrupted call leaves whole rows behind, and the next one goes on with them.
+        An interrupted call leaves whole rows behind, and the next one goes on with them. While
+        another process computes features of the same stage, this one waits for it.
         """
         keys = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
         digest = hashlib.sha256(precision.encode())
@@ -111,39 +122,56 @@ def _add_network(digest: hashlib._Hash, stage: keras.Model) -> None:
 
 
 class _Store:
-    """The rows of one stage: `rows.f16`, and line i of `keys.txt` is the key of row i."""
+    """The rows of one stage: `rows.f16`, and line i of `keys.txt` is the key of row i.
+
+    Whoever reads the keys or appends holds the lock. Rows whose keys are written are never cut
+    off, so that rows are read without it.
+    """
 
     def __init__(self, folder: Path, stage: keras.Model, precision: Precision) -> None:
         self._stage, self._precision = stage, precision
         self._shape = tuple(stage.output.shape[1:])
+        self._row_bytes = int(np.prod(self._shape)) * np.dtype(FEATURE_TYPE).itemsize
         folder.mkdir(parents=True, exist_ok=True)
         self._rows_file, self._keys_file = folder / "rows.f16", folder / "keys.txt"
+        self._lock = folder / "lock"
 
     def rows(self, inputs: Pixels | FeatureRows, keys: list[str]) -> FeatureRows:
-        known = self._known()
-        # The same pixels twice are computed once.
-        missing = {key: index for index, key in enumerate(keys) if key not in known}
-        if missing:
-            self._compute(inputs, missing, known)
-        kept = np.memmap(self._rows_file, FEATURE_TYPE, "r").reshape(-1, *self._shape)
+        with _alone(self._lock):
+            known = self._known()
+            # The same pixels twice are computed once.
+            missing = {key: index for index, key in enumerate(keys) if key not in known}
+            if missing:
+                self._compute(inputs, missing, known)
+            # Behind the known rows there may be a part of one.
+            shape = (len(known), *self._shape)
+            kept = np.memmap(self._rows_file, FEATURE_TYPE, "r", shape=shape)
         return FeatureRows(kept, np.array([known[key] for key in keys]))
 
     def _known(self) -> dict[str, int]:
         """Row by key, of rows that are whole: a key is written after its row."""
-        if not self._keys_file.exists():
+        if not (self._keys_file.exists() and self._rows_file.exists()):
             return {}
         lines = self._keys_file.read_text().splitlines(keepends=True)
-        return {line.strip(): row for row, line in enumerate(lines) if line.endswith("\n")}
+        whole = [line.strip() for line in lines if line.endswith("\n")]
+        known = {key: row for row, key in enumerate(whole)}
+        if len(known) < len(whole):
+            # Two processes wrote at once, before there was a lock: no row is sure.
+            self._keys_file.unlink()
+            self._rows_file.unlink()
+            return {}
+        rows = self._rows_file.stat().st_size // self._row_bytes
+        return dict(itertools.islice(known.items(), rows))
 
     def _compute(
         self, inputs: Pixels | FeatureRows, missing: dict[str, int], known: dict[str, int]
     ) -> None:
         engine = _Engine(self._stage, self._precision)
         names, indices = list(missing), list(missing.values())
-        row_bytes = int(np.prod(self._shape)) * np.dtype(FEATURE_TYPE).itemsize
-        self._keys_file.write_text("".join(f"{key}\n" for key in known))
+        self._keys_file.touch()
+        os.truncate(self._keys_file, len(known) * _KEY_LINE)
         with progress_bar() as bar, self._rows_file.open("ab") as rows:
-            rows.truncate(len(known) * row_bytes)
+            rows.truncate(len(known) * self._row_bytes)
             task = bar.add_task("frozen layers, once an image", total=len(missing))
             for start in range(0, len(names), _CHUNK):
                 features = engine(inputs[indices[start : start + _CHUNK]])
@@ -154,6 +182,18 @@ class _Store:
                 with self._keys_file.open("a") as file:
                     file.writelines(f"{key}\n" for key in chunk)
                 bar.advance(task, len(chunk))
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Hold a lock that ends with the process, however it ends; say so if another has it."""
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.warning("waiting for features that another process computes")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class _Engine:
