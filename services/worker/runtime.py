@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
+from weakref import WeakValueDictionary
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,12 +34,14 @@ class Runtime:
         Args:
             settings: Engine and precision.
             catalogue: Has the versions.
-            most: As many are kept, those used last. What runs keeps its own until it has ended.
+            most: As many are kept, those used last. What runs keeps its own until it has ended, and
+                others that ask for the version are given the same: none is here twice.
         """
         self._settings = settings
         self._catalogue = catalogue
         self._most = most
         self._predictors: OrderedDict[tuple[str, int], Predictor] = OrderedDict()
+        self._alive: WeakValueDictionary[tuple[str, int], Predictor] = WeakValueDictionary()
         self._lock = threading.Lock()
         self._loading = threading.Lock()
 
@@ -60,9 +63,7 @@ class Runtime:
                 return found
             loaded = self._load(name, version)
             with self._lock:
-                while len(self._predictors) >= self._most:
-                    self._predictors.popitem(last=False)
-                self._predictors[key] = loaded
+                self._keep(key, loaded)
             return loaded
 
     def warm_up(self) -> None:
@@ -108,9 +109,16 @@ class Runtime:
 
     def _used(self, key: tuple[str, int]) -> Predictor | None:
         with self._lock:
-            if key in self._predictors:
-                self._predictors.move_to_end(key)
-            return self._predictors.get(key)
+            found = self._alive.get(key)
+            if found is not None:
+                self._keep(key, found)
+            return found
+
+    def _keep(self, key: tuple[str, int], predictor: Predictor) -> None:
+        self._alive[key] = self._predictors[key] = predictor
+        self._predictors.move_to_end(key)
+        while len(self._predictors) > self._most:
+            self._predictors.popitem(last=False)
 
     def _load(self, name: str, version: int) -> Predictor:
         return Predictor.load(self._catalogue.fetch(name, version), self._settings)
