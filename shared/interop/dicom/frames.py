@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from pydicom.encaps import generate_frames
 
 from shared.errors import ImageTooLargeError, TooManyFilesError, UnsupportedPixelFormatError
 from shared.imaging import Pixels
+from shared.imaging.decode import check_image
 from shared.interop.dicom import codestream
 from shared.interop.dicom.decoder.decode import (
     J2K,
@@ -253,6 +255,9 @@ def _decoded(instance: Instance, frame: bytes) -> Pixels:
         codestream.check_runs(frame, instance.rows * instance.columns)
     elif syntax in _COMPRESSED:
         _check_size(instance, frame)
+    if syntax in JPEG:  # as where it stays as it is
+        plain = io.BytesIO(codestream.without_comments(frame))
+        check_image(plain, max_pixels=instance.rows * instance.columns)
     coded = Coded(
         str(syntax), instance.rows, instance.columns, instance.photometric, instance.planar
     )

@@ -15,10 +15,12 @@ from pydicom.pixels.processing import convert_color_space
 from pydicom.sequence import Sequence
 
 from shared.errors import HemotriageError, PayloadTooLargeError
+from shared.imaging.decode import MAX_SCANS
 from shared.interop.dicom.frames import common, uploads_of
 from shared.interop.dicom.read import Inflation, read_instance
 from shared.settings import Settings
 from tests import dicom
+from tests.factories import encode
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +259,24 @@ def test_a_frame_that_is_larger_than_its_header_says_is_refused(settings) -> Non
     for syntax in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit):
         lying = dicom.encapsulated(dicom.dataset(dicom.field()), frames, syntax)
         assert code_of(lying, settings) == "corrupt_dicom"
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit])
+def test_a_jpeg_frame_is_looked_through_whether_it_stays_or_is_decoded(syntax, settings) -> None:
+    field = dicom.field(1, size=224)
+    whole = encode(field, "JPEG", quality=95)
+    middle = len(whole) // 2
+    scans = encode(field, "JPEG", progressive=True)
+    last = scans[scans.rindex(b"\xff\xda") : -2]
+
+    def file(frame: bytes) -> bytes:
+        colours = {"PhotometricInterpretation": "YBR_FULL_422"}
+        return dicom.encapsulated(dicom.dataset(field, **colours), [frame], syntax)
+
+    assert uploads(file(whole), settings)
+    assert code_of(file(whole[:middle] + whole[middle + 512 :]), settings) == "corrupt_image"
+    many = scans[:-2] + last * MAX_SCANS + scans[-2:]
+    assert code_of(file(many), settings) == "image_too_complex"
 
 
 def test_runs_that_give_too_much_are_refused(settings) -> None:
