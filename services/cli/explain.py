@@ -13,7 +13,7 @@ import click
 from shared.errors import ImageError
 from shared.explanations.explain import explain
 from shared.explanations.method import Method
-from shared.imaging.decode import decode_image
+from shared.imaging.decode import check_image, decode_image
 from shared.models.precision import FULL
 from shared.models.predictor import Predictor
 from shared.models.registry import ModelRegistry
@@ -72,6 +72,7 @@ def command(
         said: dict[str, Any]
         try:
             source = io.BytesIO(file.read_bytes())
+            check_image(source, max_pixels=settings.max_pixels)
             field = decode_image(source, max_pixels=settings.max_pixels).image
         except ImageError as error:
             faults += 1

@@ -14,9 +14,25 @@ from typing import BinaryIO
 
 import simplejpeg
 
-from shared.errors import CorruptImageError
+from shared.errors import CorruptImageError, UnsupportedPixelFormatError
 
 _HELD_BYTES = 256 * 1024
+_SUBSAMPLINGS = [{(1, 1)}, {(2, 1)}, {(1, 2)}, {(2, 2)}, {(4, 1)}, {(1, 4)}]
+"""Luma samples to one of chroma, across and down, that TurboJPEG knows."""
+
+
+def refuse_unknown_chroma(components: list[tuple[int, int, int, int]]) -> None:
+    """Refuse a JPEG that cannot be looked through, and may be whole: no camera writes such.
+
+    Args:
+        components: Id, sampling factors across and down, and quantisation table of each.
+
+    Raises:
+        UnsupportedPixelFormatError: Its chroma is subsampled in another way.
+    """
+    (_, across, down, _), *chroma = components
+    if {(across / x, down / y) for _, x, y, _ in chroma} not in _SUBSAMPLINGS:
+        raise UnsupportedPixelFormatError("Its chroma is subsampled in an unusual way.")
 
 
 def refuse_damaged(source: BinaryIO) -> None:

@@ -30,7 +30,7 @@ from shared.errors import (
 )
 from shared.frugal import Frugal
 from shared.imaging import INPUT_SIZE, Pixels
-from shared.imaging.damage import refuse_damaged
+from shared.imaging.damage import refuse_damaged, refuse_unknown_chroma
 from shared.imaging.mask import mask_scale_bar
 
 MEDIA_TYPES = {
@@ -125,6 +125,7 @@ def check_image(source: BinaryIO, *, max_pixels: int) -> Checked:
     with _usable(source, max_pixels) as image:
         width, height = image.size
         if image.format == "JPEG":
+            refuse_unknown_chroma(image.layer)  # type: ignore[attr-defined]
             refuse_damaged(source)
         else:
             _load(image)
@@ -276,7 +277,9 @@ def load_resized(path: Path, *, max_pixels: int) -> Pixels:
     Raises:
         ImageError: The file is no usable image.
     """
-    decoded = decode_image(io.BytesIO(path.read_bytes()), max_pixels=max_pixels, reduced=True)
+    source = io.BytesIO(path.read_bytes())
+    check_image(source, max_pixels=max_pixels)  # nobody else has
+    decoded = decode_image(source, max_pixels=max_pixels, reduced=True)
     return resize(decoded.image)
 
 

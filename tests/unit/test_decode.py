@@ -10,7 +10,13 @@ from PIL import Image, ImageDraw
 
 from shared.errors import CorruptImageError, ImageError
 from shared.imaging import INPUT_SIZE
-from shared.imaging.decode import check_image, decode_image, resize, to_model_input
+from shared.imaging.decode import (
+    check_image,
+    decode_image,
+    load_model_input,
+    resize,
+    to_model_input,
+)
 from shared.imaging.mask import MASK_COLOUR, MASK_SIZE, mask_scale_bar
 from shared.local.synthetic import draw_smear
 from tests.factories import (
@@ -211,3 +217,21 @@ def test_the_mask_hides_whatever_stands_in_the_corner() -> None:
 def test_the_mask_refuses_other_sizes() -> None:
     with pytest.raises(ValueError, match="expected shape"):
         mask_scale_bar(np.zeros((100, 100, 3), dtype=np.uint8))
+
+
+def test_a_file_that_never_came_in_is_looked_through_too(tmp_path: Path) -> None:
+    """As `predict` and `evaluate` read it."""
+    data = smear_bytes(image_format="JPEG", quality=95)
+    middle = len(data) // 2
+    (tmp_path / "field.jpg").write_bytes(data[:middle] + data[middle + 512 :])
+    with pytest.raises(CorruptImageError):
+        load_model_input(tmp_path / "field.jpg", max_pixels=MAX_PIXELS)
+
+
+def test_a_jpeg_of_unusual_chroma_is_not_called_damaged() -> None:
+    data = bytearray(smear_bytes(image_format="JPEG", subsampling=0))
+    luma = data.index(b"\xff\xc0") + 11  # ITU-T T.81, B.2.2: factors of the first component
+    data[luma], data[luma + 3] = 0x11, 0x22
+    with pytest.raises(ImageError, match="unusual") as refused:
+        check_image(io.BytesIO(data), max_pixels=MAX_PIXELS)
+    assert refused.value.code == "unsupported_pixel_format"
