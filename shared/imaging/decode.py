@@ -241,8 +241,10 @@ def _scans(source: BinaryIO) -> int:
 
 
 def _load(image: Image.Image) -> None:
-    """Read all pixels, every one of which must be opaque."""
+    """Read all pixels, every one of which must be opaque, and of a palette that is whole."""
     image.load()
+    if image.mode == "P":
+        image.convert("RGB")
     if not image.has_transparency_data:
         return
     seen = image if image.mode == "RGBA" else image.convert("RGBA")
