@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from contextlib import suppress
 
 import numpy as np
 import openvino as ov
@@ -86,65 +85,27 @@ class OpenVINOEngine:
         self._width = features.get_partial_shape()[1].get_length()
         self.head = _weights(graph) if maps else None
         graph.add_outputs([features, _map(features)] if maps else [features])
-        self._compiled = core.compile_model(graph, _DEVICE, properties)
-        self._requests = ov.AsyncInferQueue(self._compiled)
+        self._requests = ov.AsyncInferQueue(core.compile_model(graph, _DEVICE, properties))
 
     def predict(self, images: Pixels) -> Outputs:
         """See `Engine.predict`."""
-        answers = _Answers(len(images), self._width, maps=self.head is not None)
-        try:
-            self._run(images, answers)
-        except BaseException:
-            self._renew()
-            raise
-        return answers.outputs()
+        # A row that nothing is written to must not be taken for a result.
+        probabilities = np.full((len(images), len(LABELS)), np.nan, np.float32)
+        features = np.full((len(images), self._width), np.nan, np.float32)
+        maps: dict[int, NDArray[np.float32]] = {}
 
-    def _run(self, images: Pixels, answers: _Answers) -> None:
-        self._requests.set_callback(answers.keep)
+        def keep(request: ov.InferRequest, index: int) -> None:
+            probabilities[index] = request.get_output_tensor(0).data[0]
+            features[index] = request.get_output_tensor(1).data[0]
+            if self.head is not None:
+                maps[index] = _positions_first(request.get_output_tensor(2).data[0])
+
+        self._requests.set_callback(keep)
         for index, image in enumerate(images):
             self._requests.start_async({0: image[np.newaxis]}, index)
         self._requests.wait_all()
-        if answers.error is not None:
-            raise answers.error
-
-    def _renew(self) -> None:
-        """Let what is in work end, then take other requests: these may stay broken."""
-        for request in self._requests:
-            with suppress(Exception):
-                request.wait()
-        self._requests = ov.AsyncInferQueue(self._compiled)
-
-
-class _Answers:
-    """What the requests of one call have answered, and the first error in keeping it.
-
-    OpenVINO holds on to the callback, out of the garbage collector's sight: were it to refer to the
-    engine, no engine would ever be freed. An error that leaves it can end the process.
-    """
-
-    def __init__(self, count: int, width: int, *, maps: bool) -> None:
-        # A row that nothing is written to must not be taken for a result.
-        self._probabilities = np.full((count, len(LABELS)), np.nan, np.float32)
-        self._features = np.full((count, width), np.nan, np.float32)
-        self._maps: dict[int, NDArray[np.float32]] | None = {} if maps else None
-        self.error: Exception | None = None
-
-    def keep(self, request: ov.InferRequest, index: int) -> None:
-        """The callback: copy what a request has answered."""
-        try:
-            self._probabilities[index] = request.get_output_tensor(0).data[0]
-            self._features[index] = request.get_output_tensor(1).data[0]
-            if self._maps is not None:
-                self._maps[index] = _positions_first(request.get_output_tensor(2).data[0])
-        except Exception as error:
-            self.error = self.error or error
-
-    def outputs(self) -> Outputs:
-        """All of it, in the order of the images."""
-        in_order = [self._maps[index] for index in sorted(self._maps)] if self._maps else []
-        return Outputs(
-            self._probabilities, self._features, np.stack(in_order) if in_order else None
-        )
+        in_order = [maps[index] for index in sorted(maps)]
+        return Outputs(probabilities, features, np.stack(in_order) if in_order else None)
 
 
 def _head(graph: ov.Model) -> list[ov.Node]:
