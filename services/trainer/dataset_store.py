@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import io
 import uuid
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from services.trainer.class_folders import SUFFIXES
 from services.trainer.dataset import MANIFEST
+from services.trainer.file_lock import file_lock
 from services.trainer.groups import write_whole
 from shared.datasets.queries import get_record
 from shared.db.session import Sessions
@@ -73,7 +72,7 @@ def fetch_dataset(
     record = get_record(sessions, dataset_id)
     whole = folder / str(record["version"])
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(whole.with_suffix(".lock")):
+    with file_lock(whole.with_suffix(".lock")):
         if not whole.is_dir():
             draft = whole.with_suffix(".draft")
             _fill(storage, record, draft)
@@ -99,11 +98,3 @@ def _fill(storage: ObjectStore, record: Mapping[str, Any], draft: Path) -> None:
             part.write_bytes(content)
             part.rename(path)
     write_whole(draft / MANIFEST, rows.getvalue())
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

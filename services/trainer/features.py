@@ -6,13 +6,9 @@ computed by the fast engine and kept on disk, so that training costs only what i
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +18,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from services.trainer.file_lock import file_lock
 from services.trainer.onnx_graph import to_onnx
 from services.trainer.plan import Precision
 from services.trainer.progress import progress_bar
@@ -29,8 +26,6 @@ from shared.imaging import Pixels
 
 FEATURE_TYPE = np.float16
 """Half precision halves the disk; activations of ReLU networks stay far below its 65,504."""
-
-_log = logging.getLogger(__name__)
 
 _CHUNK = 32
 _KEY_LINE = 65
@@ -137,7 +132,7 @@ class _Store:
         self._lock = folder / "lock"
 
     def rows(self, inputs: Pixels | FeatureRows, keys: list[str]) -> FeatureRows:
-        with _alone(self._lock):
+        with file_lock(self._lock, waiting_for="features that another process computes"):
             known = self._known()
             # The same pixels twice are computed once.
             missing = {key: index for index, key in enumerate(keys) if key not in known}
@@ -182,18 +177,6 @@ class _Store:
                 with self._keys_file.open("a") as file:
                     file.writelines(f"{key}\n" for key in chunk)
                 bar.advance(task, len(chunk))
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends; say so if another has it."""
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.warning("waiting for features that another process computes")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 class _Engine:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
 from services.api.app import create_app
 from services.worker.batcher import Batcher
@@ -23,6 +25,8 @@ from shared.registry.catalogue import Catalogue
 from shared.registry.policy import ChangeControlPolicy, read_policy
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
+from shared.triage.policy import Urgency
+from tests.integration.jobs import finish, post, take
 from tests.integration.posting import authorised
 
 
@@ -74,3 +78,26 @@ def catalogue(own: Settings, sessions: Sessions, storage: S3Store) -> Catalogue:
 @pytest.fixture
 def policy(settings: Settings) -> ChangeControlPolicy:
     return read_policy(settings.change_control_policy)
+
+
+@pytest.fixture
+def a_case(sessions, storage, key_id):
+    """Makes a job with a result; returns its id."""
+
+    def made(urgency: Urgency = Urgency.ROUTINE, hours: float | None = None, **fields) -> uuid.UUID:
+        job = post(sessions, storage, key_id, **fields).job
+        held = take(sessions, job)
+        assert held is not None
+        assert finish(sessions, held)
+        within = "null" if hours is None else str(hours)
+        statement = """
+            UPDATE results SET urgency = :urgency, document = CAST(jsonb_set(
+                CAST(document AS jsonb), '{within_hours}', CAST(:within AS jsonb)
+            ) AS json) WHERE job_id = :id
+        """
+        values = {"urgency": urgency, "within": within, "id": job.id}
+        with sessions.begin() as session:
+            session.execute(text(statement), values)
+        return job.id
+
+    return made
