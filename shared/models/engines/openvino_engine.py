@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from contextlib import suppress
 
 import numpy as np
 import openvino as ov
@@ -85,27 +86,60 @@ class OpenVINOEngine:
         self._width = features.get_partial_shape()[1].get_length()
         self.head = _weights(graph) if maps else None
         graph.add_outputs([features, _map(features)] if maps else [features])
-        self._requests = ov.AsyncInferQueue(core.compile_model(graph, _DEVICE, properties))
+        compiled = core.compile_model(graph, _DEVICE, properties)
+        # As many again as compute at once: when one is done, the next has its image already.
+        waiting_too = 2 * compiled.get_property("NUM_STREAMS")
+        self._requests = [compiled.create_infer_request() for _ in range(waiting_too)]
 
     def predict(self, images: Pixels) -> Outputs:
-        """See `Engine.predict`."""
+        """See `Engine.predict`.
+
+        Without a callback: one in Python would be called by OpenVINO's own threads, which end a
+        process that is ending, and would be held by OpenVINO, and the engine with it, for ever.
+        """
+        answers = _Answers(len(images), self._width, maps=self.head is not None)
+        at_once = len(self._requests)
+        try:
+            for index, image in enumerate(images):
+                request = self._requests[index % at_once]
+                if index >= at_once:
+                    answers.keep(index - at_once, request)
+                request.start_async({0: image[np.newaxis]})
+            for index in range(max(0, len(images) - at_once), len(images)):
+                answers.keep(index, self._requests[index % at_once])
+        except BaseException:
+            self._finish()
+            raise
+        return answers.outputs()
+
+    def _finish(self) -> None:
+        """Let what is in work end, whatever of it: the next call takes the same requests."""
+        for request in self._requests:
+            with suppress(Exception):
+                request.wait()
+
+
+class _Answers:
+    """What the requests of one call have answered."""
+
+    def __init__(self, count: int, width: int, *, maps: bool) -> None:
         # A row that nothing is written to must not be taken for a result.
-        probabilities = np.full((len(images), len(LABELS)), np.nan, np.float32)
-        features = np.full((len(images), self._width), np.nan, np.float32)
-        maps: dict[int, NDArray[np.float32]] = {}
+        self._probabilities = np.full((count, len(LABELS)), np.nan, np.float32)
+        self._features = np.full((count, width), np.nan, np.float32)
+        self._maps: list[NDArray[np.float32]] | None = [] if maps else None
 
-        def keep(request: ov.InferRequest, index: int) -> None:
-            probabilities[index] = request.get_output_tensor(0).data[0]
-            features[index] = request.get_output_tensor(1).data[0]
-            if self.head is not None:
-                maps[index] = _positions_first(request.get_output_tensor(2).data[0])
+    def keep(self, index: int, request: ov.InferRequest) -> None:
+        """Copy what a request answers to the image of that index, the next in order."""
+        request.wait()
+        self._probabilities[index] = request.get_output_tensor(0).data[0]
+        self._features[index] = request.get_output_tensor(1).data[0]
+        if self._maps is not None:
+            self._maps.append(_positions_first(request.get_output_tensor(2).data[0]))
 
-        self._requests.set_callback(keep)
-        for index, image in enumerate(images):
-            self._requests.start_async({0: image[np.newaxis]}, index)
-        self._requests.wait_all()
-        in_order = [maps[index] for index in sorted(maps)]
-        return Outputs(probabilities, features, np.stack(in_order) if in_order else None)
+    def outputs(self) -> Outputs:
+        """All of it, in the order of the images."""
+        maps = np.stack(self._maps) if self._maps else None
+        return Outputs(self._probabilities, self._features, maps)
 
 
 def _head(graph: ov.Model) -> list[ov.Node]:
