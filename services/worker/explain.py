@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.worker.loaded import LoadedModels
 from services.worker.patience import Patience
 from shared.explanations.explain import explain
 from shared.explanations.method import Progress
@@ -59,28 +59,21 @@ class ExplainableModels:
         self, settings: Settings, catalogue: Catalogue, *, most: int = _MOST_MODELS
     ) -> None:
         self._settings = settings
-        self._most = most
         self._catalogue = catalogue
-        self._predictors: OrderedDict[tuple[str, int], Predictor] = OrderedDict()
-        self._lock = threading.Lock()
+        self._models = LoadedModels(self._load, most=most)
 
-    def predictor(self, name: str, version: int) -> Predictor:
-        """The predictor of one version, loaded unless it is there.
+    def predictor(self, name: str, version: int) -> SharedPredictor:
+        """The predictor of one version; see `LoadedModels`.
 
         Raises:
             UnknownModelError: This explainer does not have the version.
             ModelArtefactError: Its artefact is missing or altered.
         """
-        key = (name, version)
-        with self._lock:
-            if key not in self._predictors:
-                found = self._catalogue.fetch(name, version)
-                while len(self._predictors) >= self._most:
-                    self._predictors.popitem(last=False)
-                loaded = SharedPredictor.load_in(FULL, found, self._settings, maps=True)
-                self._predictors[key] = loaded
-            self._predictors.move_to_end(key)
-            return self._predictors[key]
+        return self._models.predictor(name, version)
+
+    def _load(self, name: str, version: int) -> SharedPredictor:
+        found = self._catalogue.fetch(name, version)
+        return SharedPredictor.load_in(FULL, found, self._settings, maps=True)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,13 @@
-"""The models of a worker: loaded once each, warmed up, those used last kept."""
+"""The models of a worker: warmed up, and those of a new champion loaded before its jobs come."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
-from weakref import WeakValueDictionary
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.worker.loaded import LoadedModels
 from shared.errors import TransientError, UnknownModelError
 from shared.models.predictor import Predictor
 from shared.outage import is_outage
@@ -34,37 +33,21 @@ class Runtime:
         Args:
             settings: Engine and precision.
             catalogue: Has the versions.
-            most: As many are kept, those used last. What runs keeps its own until it has ended, and
-                others that ask for the version are given the same: none is here twice.
+            most: As many are kept, those used last.
         """
         self._settings = settings
         self._catalogue = catalogue
-        self._most = most
-        self._predictors: OrderedDict[tuple[str, int], Predictor] = OrderedDict()
-        self._alive: WeakValueDictionary[tuple[str, int], Predictor] = WeakValueDictionary()
-        self._lock = threading.Lock()
-        self._loading = threading.Lock()
+        self._models = LoadedModels(self._load, most=most)
 
     def predictor(self, name: str, version: int) -> Predictor:
-        """The predictor of one version.
-
-        While one is loaded, those that are there are given all the same.
+        """The predictor of one version; see `LoadedModels`.
 
         Raises:
             UnknownModelError: There is no such version.
             ModelArtefactError: Its artefact is missing or altered.
             TransientError: It is not here yet, and what it comes from does not answer.
         """
-        key = (name, version)
-        if (found := self._used(key)) is not None:
-            return found
-        with self._loading:
-            if (found := self._used(key)) is not None:
-                return found
-            loaded = self._load(name, version)
-            with self._lock:
-                self._keep(key, loaded)
-            return loaded
+        return self._models.predictor(name, version)
 
     def warm_up(self) -> None:
         """Load whatever new jobs may name that name no version: champion, and canary.
@@ -106,19 +89,6 @@ class Runtime:
                 self.warm_up()
             except Exception:  # the thread must outlive whatever it meets; its jobs will tell
                 _log.exception("no champion is loaded")
-
-    def _used(self, key: tuple[str, int]) -> Predictor | None:
-        with self._lock:
-            found = self._alive.get(key)
-            if found is not None:
-                self._keep(key, found)
-            return found
-
-    def _keep(self, key: tuple[str, int], predictor: Predictor) -> None:
-        self._alive[key] = self._predictors[key] = predictor
-        self._predictors.move_to_end(key)
-        while len(self._predictors) > self._most:
-            self._predictors.popitem(last=False)
 
     def _load(self, name: str, version: int) -> Predictor:
         return Predictor.load(self._catalogue.fetch(name, version), self._settings)

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Predictor:
         self._batch_size = batch_size
 
     @classmethod
-    def load(cls, version: ModelVersion, settings: InferenceSettings) -> Predictor:
+    def load(cls, version: ModelVersion, settings: InferenceSettings) -> Self:
         """Load and warm up a version in the engine and the precision that the settings name.
 
         Raises:
@@ -60,7 +60,7 @@ class Predictor:
         settings: InferenceSettings,
         *,
         maps: bool = False,
-    ) -> Predictor:
+    ) -> Self:
         """The same in a given precision, whatever its verdict: for the gate that gives one.
 
         Of an ensemble, which has a verdict of its own, all members run in it.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from services.worker.runtime import Runtime
@@ -30,6 +31,7 @@ from shared.storage import ObjectMissingError, artefact_key
 from shared.storage.s3 import S3Store
 from tests.registry import SHIPPED, SIGNED, judged, registered_again
 
+FIELDS = np.zeros((3, 224, 224, 3), np.uint8)
 Register = Callable[..., str]
 
 
@@ -198,13 +200,14 @@ def test_a_canary_that_cannot_be_loaded_keeps_no_worker_from_the_champion(
     elsewhere = S3Store(own.model_copy(update={"s3_bucket": "none"}), pool_size=1)
     runtime = Runtime(own, Catalogue(own, sessions, elsewhere))
     runtime.warm_up()
-    assert set(runtime._predictors) == {("cnn_custom", 1)}
+    assert set(runtime._models._kept) == {("cnn_custom", 1)}
 
 
 def test_a_worker_keeps_the_models_that_it_used_last(own: Settings, catalogue: Catalogue) -> None:
     runtime = Runtime(own, catalogue, most=2)
     first = runtime.predictor("cnn_custom", 1)
     student = weakref.ref(runtime.predictor("student", 1))
+    runtime.predictor("student", 1).predict(FIELDS)
     assert runtime.predictor("cnn_custom", 1) is first
     runtime.predictor("student", 2)
     assert runtime.predictor("cnn_custom", 1) is first
@@ -214,7 +217,7 @@ def test_a_worker_keeps_the_models_that_it_used_last(own: Settings, catalogue: C
 def _loaded_within(runtime: Runtime, key: tuple[str, int], *, seconds: float) -> bool:
     waited = threading.Event()
     for _ in range(int(seconds / 0.1)):
-        if key in runtime._predictors:
+        if key in runtime._models._kept:
             return True
         waited.wait(0.1)
     return False

@@ -6,9 +6,11 @@ import os
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 
@@ -137,11 +139,14 @@ def test_lime_does_not_keep_grad_cam_of_its_model_waiting_for_its_end(
 
 def test_an_explainer_keeps_the_models_that_it_used_last(settings, catalogue) -> None:
     models = ExplainableModels(settings, catalogue, most=2)
-    first, student = models.predictor("cnn_custom", 1), models.predictor("student", 1)
+    first = models.predictor("cnn_custom", 1)
+    fields = np.zeros((2, 224, 224, 3), np.uint8)
+    student = weakref.ref(models.predictor("student", 1))
+    models.predictor("student", 1).grad_cam(fields, np.array([0, 1]))
     assert models.predictor("cnn_custom", 1) is first
     models.predictor("student", 2)
     assert models.predictor("cnn_custom", 1) is first
-    assert models.predictor("student", 1) is not student
+    assert student() is None
 
 
 def test_new_results_are_explained_without_being_asked_where_that_is_set(
