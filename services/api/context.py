@@ -14,8 +14,8 @@ from shared.auth.attempts import FailedAttempts
 from shared.auth.hosts import Networks, parse_networks
 from shared.auth.known import KnownKeys
 from shared.auth.tokens import Tokens
-from shared.cores import usable_cores
 from shared.db.session import Sessions, create_database, create_sessions
+from shared.decoding_places import decoding_places
 from shared.explanations.watch import ExplanationWatch
 from shared.jobs.admission import Admission
 from shared.jobs.outbox import Outbox
@@ -83,7 +83,7 @@ def create_context(settings: Settings) -> Context:
         # Clients that listen to trainings stay for hours.
         listening_places=threading.BoundedSemaphore(max(1, settings.api_connections // 4)),
         # A decoded image may be large, so that few are in memory at once.
-        decoding_places=threading.BoundedSemaphore(usable_cores()),
+        decoding_places=decoding_places(settings.max_pixels, processes=settings.api_processes),
         stopping=threading.Event(),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, BinaryIO
@@ -22,7 +21,7 @@ from services.gateway.keys import GatewayKey
 from services.gateway.status import SUCCESS, refused
 from services.gateway.tls import server_tls
 from services.gateway.worklist import Worklist
-from shared.cores import usable_cores
+from shared.decoding_places import decoding_places
 from shared.errors import PermanentError
 from shared.interop.dicom.frames import SOP_CLASSES, TRANSFER_SYNTAXES, uploads_of
 from shared.interop.dicom.intake import DicomIntake
@@ -74,7 +73,7 @@ class Gateway:
         )
         self._worklist = Worklist(intake.sessions, self._key)
         self._callers = Callers.parse(self._settings.dicom_calling_aes)
-        self._places = threading.BoundedSemaphore(usable_cores())
+        self._places = decoding_places(self._settings.max_pixels)
         self._received: dict[Any, int] = {}
         self._server: Any = None
 

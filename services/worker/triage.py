@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from services.worker.runtime import Runtime
 from services.worker.watchdog import Watchdog
 from shared import __version__
 from shared.clock import utc_now
-from shared.cores import usable_cores
+from shared.decoding_places import decoding_places
 from shared.imaging import Pixels
 from shared.imaging.decode import decode_image, to_model_input
 from shared.imaging.quality import LIMITS, Quality, measure_quality
@@ -67,7 +66,7 @@ class Triage:
         self._max_pixels = max_pixels
         self._policy_version = policy_version
         # A decoded image may be large, so that few are in memory at once.
-        self._decoding_places = threading.BoundedSemaphore(usable_cores())
+        self._decoding_places = decoding_places(max_pixels)
 
     def __call__(self, held: Claim) -> TriageResult:
         """Make the result of a claimed job.

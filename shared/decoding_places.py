@@ -1,0 +1,45 @@
+"""How many images a process decodes at once: no more than its cores and its memory carry."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from shared.cores import usable_cores
+
+_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_SHARE = 0.75  # of the memory; the rest is for what the process holds besides
+_BYTES_A_PIXEL = 8
+"""The most that decoding takes of an accepted image: Pillow has four of RGBA, and makes four of RGB
+from it. A JPEG that is reduced while it is decoded takes far less."""
+
+
+def decoding_places(
+    max_pixels: int, *, processes: int = 1, limit: Path = _LIMIT
+) -> threading.BoundedSemaphore:
+    """A place for each image that may be decoded at this moment; at least one.
+
+    Args:
+        max_pixels: Largest width x height that is decoded.
+        processes: As many share the container's memory.
+        limit: See `usable_memory`.
+    """
+    memory = int(_SHARE * usable_memory(limit)) // processes
+    return threading.BoundedSemaphore(
+        max(1, min(usable_cores(), memory // (max_pixels * _BYTES_A_PIXEL)))
+    )
+
+
+def usable_memory(limit: Path = _LIMIT) -> int:
+    """Bytes of memory that this machine has, and no more than its container may use.
+
+    Args:
+        limit: The file in which Linux tells a container's limit (cgroup v2, `memory.max`): bytes,
+            or `max`. Without it, as on other systems, there is no limit.
+    """
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(machine, int(limit.read_text()))
+    except (OSError, ValueError):  # `max` is no number
+        return machine
