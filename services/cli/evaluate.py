@@ -28,7 +28,7 @@ from shared.models.predictor import Predictor
 from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
 
-_OF_THE_CARD = ("split", "limits", "colour_baseline", "training")
+_OF_THE_CARD = ("split", "limits", "colour_baseline", "training", "precisions")
 
 
 @click.command("evaluate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
@@ -49,9 +50,7 @@ def html_report(report: Mapping[str, Any]) -> str:
         card=card,
         cost=shown["cost"],
         code=shown["code"],
-        # A card made before the rows were measured has each urgency's figures alone.
-        policy=metrics.get("policy_rows")
-        or [{"urgency": urgency, **row} for urgency, row in metrics["policy"].items()],
+        policy=_policy_rows(metrics),
         review=shown.get("review"),
         foreign=shown.get("foreign"),
         errors=shown.get("errors"),
@@ -92,6 +91,8 @@ def html_comparison(reports: Mapping[str, Mapping[str, Any]], comparison: Mappin
         code=best["code"],
         robustness=best.get("robustness"),
         plot=_inline(accuracy_plot(accuracies, COLOUR_ALONE)),
+        plots={name: _plots_of(name, report["metrics"]) for name, report in reports.items()},
+        policies={name: _policy_rows(report["metrics"]) for name, report in reports.items()},
     )
 
 
@@ -179,8 +180,22 @@ def _plots(
 
 
 def _plots_of_run(run: Mapping[str, Any]) -> dict[str, Markup | None]:
-    with part_of_page(f"{run['plan']['architecture']} {run['plan']['seed']}"):
-        return _plots(run["metrics"], run["history"], None)
+    name = f"{run['plan']['architecture']} {run['plan']['seed']}"
+    return _plots_of(name, run["metrics"], run["history"])
+
+
+def _plots_of(
+    name: str, metrics: Mapping[str, Any], history: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Markup | None]:
+    """The plots of one model among several on a page."""
+    with part_of_page(name):
+        return _plots(metrics, history, None)
+
+
+def _policy_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A card made before the rows were measured has each urgency's figures alone."""
+    urgencies = metrics["policy"].items()
+    return metrics.get("policy_rows") or [{"urgency": name, **row} for name, row in urgencies]
 
 
 def _inline(svg: str) -> Markup:

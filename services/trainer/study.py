@@ -22,12 +22,13 @@ from services.trainer.baseline import colour_baseline
 from services.trainer.calibrate import fit_calibration
 from services.trainer.code_version import code_version
 from services.trainer.dataset import Dataset, label_indices, load_pixels
+from services.trainer.evaluate import SPEED_BATCH, measure_speed
 from services.trainer.groups import write_whole
 from services.trainer.loop import forget_checkpoint, seconds_before
 from services.trainer.metrics import measure, proportion
 from services.trainer.plan import TrainingPlan
 from services.trainer.splits import Split
-from services.trainer.train import Tools, TrainedModel, predict, record, train
+from services.trainer.train import Tools, TrainedModel, load_images, predict, record, train
 from shared.models.architectures import build
 from shared.models.prediction import Prediction
 from shared.triage.calibration import Calibration
@@ -134,7 +135,7 @@ def _finished(study: Study, plan: TrainingPlan, tools: Tools) -> dict[str, Any]:
     trained.model.save_weights(folder / WEIGHTS)
     seconds = time.monotonic() - started
     found = {**_described(study, plan), **record(trained), "seconds": seconds}
-    found |= _measure(trained, study, tools)
+    found |= {**_measure(trained, study, tools), "cost": _cost(trained, study, folder)}
     write_whole(folder / RUN, json.dumps(found, indent=1))
     forget_checkpoint(folder)  # not before: measuring may take longer than training
     _say(found)
@@ -202,6 +203,17 @@ def _measure(trained: TrainedModel, study: Study, tools: Tools) -> dict[str, Any
         "calibration": calibration,
         "metrics": measure(labels, Prediction(test, calibrated)),
         "wrong": _wrong(split, calibrated, labels),
+    }
+
+
+def _cost(trained: TrainedModel, study: Study, folder: Path) -> dict[str, Any]:
+    """Size and speed of a run's whole network, in TensorFlow and in the plan's precision."""
+    test, masked = study.split.test[:SPEED_BATCH], study.split.protocol.masked
+    images = load_images(test, trained.plan, masked=masked)
+    return {
+        "parameters": trained.model.count_params(),
+        "weights_bytes": (folder / WEIGHTS).stat().st_size,
+        "speed": measure_speed(trained.model.predict_on_batch, images),
     }
 
 

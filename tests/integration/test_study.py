@@ -44,6 +44,9 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
     finished = next(work.glob("*/run.json")).stat().st_mtime_ns
     (run,) = json.loads(told.read_text())["models"]["cnn_custom"]["runs"]
     assert all(file in page.read_text() for file in run["wrong"])
+    assert run["cost"]["parameters"] == 127_300
+    assert run["cost"]["weights_bytes"] > 4 * 127_300
+    assert run["cost"]["speed"]["images_per_second"] > 0
 
     card = json.loads((models / "cnn_custom/1/card.json").read_text())
     assert card["split"]["counts"] == {"train": 24, "validation": 8, "test": 8}

@@ -290,8 +290,35 @@ def test_a_comparison_has_each_model_the_test_and_the_colours(
     assert "colour alone 97.7 %" in shown
     assert ENGLISH.disclaimer[1:] in shown
     assert "blur 75.0 % [25.0] 75.0 % [25.0]" in shown
+    found = outline(page)
+    assert len(set(found.ids)) == len(found.ids) > 0
+    for name in predictions:
+        headings = {f"{name}: {part}" for part in ("By class", "Ranking", "Calibration")}
+        assert headings <= set(found.headings)
+    for plot in ("Confusion matrix", "ROC curves", "Reliability diagrams"):
+        assert page.count(f'aria-label="{plot}"') == 2, plot
+    assert "Benign 0.3333 1.0000 0.5000" in shown, "precision, recall and F1 of poor@1"
     assert 'aria-label="Accuracies with their intervals"' in page
     json.dumps(comparison)
+
+
+def test_pages_tell_the_speed_and_the_verdict_of_each_precision(
+    make_report: Callable[..., Report],
+) -> None:
+    report = make_report(list(LABELS))
+    verdict = {
+        "passed": False, "images": 516, "labels_changed": 3, "correct": {"full": 514, "lower": 511},
+        "speed": {"f32": {"images_per_second": 60.04}, "int8": {"images_per_second": 180.0}},
+    }  # fmt: skip
+    report["card"]["precisions"] = {"openvino": {"int8": verdict}}
+    told = "openvino, int8 not passed 180.0 60.0 3 of 516 511, 514"
+    assert told in text(html_report(report))
+    reports = {"a@1": report, "b@1": make_report(list(LABELS))}
+    page = html_comparison(reports, compare(LABELS, dict.fromkeys(reports, LABELS)))
+    shown = text(page)
+    assert told in shown
+    assert "a@1: Lower precisions" in shown
+    assert "b@1: Lower precisions" not in shown, "its gate was never asked"
 
 
 @pytest.fixture
@@ -300,11 +327,16 @@ def study(make_report: Callable[..., Report]) -> Report:
     history = {"accuracy": [0.5, 0.9], "loss": [1.0, 0.3], "val_accuracy": [0.4, 0.8]}
     runs = [
         {
-            "plan": {"architecture": "cnn_custom", "seed": seed, "recipe": "study"},
+            "plan": {"architecture": "cnn_custom", "seed": seed, "precision": "float32"},
             "metrics": make_report(predicted)["metrics"],
             "history": history,
             "wrong": wrong,
             "seconds": 90.0,
+            "cost": {
+                "parameters": 127_300,
+                "weights_bytes": 530_000,
+                "speed": {"images_per_second": 61.0, "batch": 16, "runs": 7, "cores": 2},
+            },
         }
         for seed, predicted, wrong in (
             (4, [0, 0, 0, 1, 2, 2, 3, 3], ["Early/<b>7</b>.png"]),
@@ -340,6 +372,7 @@ def test_a_study_shows_every_run_and_is_whole_in_itself(study: Report) -> None:
     assert "a forest, no morphology) reaches 75.0 %" in shown
     assert "Called another class, 1 of 8: Early/&lt;b&gt;7&lt;/b&gt;.png ." in shown
     assert "No image of 8 was called another class." in shown
+    assert "127,300 parameters, weights of 0.53 MB; TensorFlow in float32 computes 61.0" in shown
     assert ENGLISH.limits in shown
 
 
