@@ -12,11 +12,11 @@ from typing import Any
 
 from services.trainer.class_folders import SUFFIXES
 from services.trainer.dataset import MANIFEST
-from services.trainer.file_lock import file_lock
 from services.trainer.groups import write_whole
 from shared.datasets.queries import get_record
 from shared.db.session import Sessions
 from shared.errors import DatasetError
+from shared.file_lock import file_lock
 from shared.storage import ObjectStore, training_image_key
 
 

@@ -18,10 +18,10 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from services.trainer.file_lock import file_lock
 from services.trainer.onnx_graph import to_onnx
 from services.trainer.plan import Precision
 from services.trainer.progress import progress_bar
+from shared.file_lock import file_lock
 from shared.imaging import Pixels
 
 FEATURE_TYPE = np.float16

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import threading
 import time
-import uuid
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db.session import Sessions
-from shared.errors import ModelArtefactError, UnknownModelError
+from shared.errors import UnknownModelError
 from shared.models.registry import ModelRegistry, ModelVersion, parse_reference
 from shared.outage import is_outage
 from shared.registry.aliases import read_aliases
+from shared.registry.fetched import FetchedVersions
 from shared.registry.states import (
     Alias,
     AliasTarget,
     NoChampionError,
-    VersionNotKeptError,
     VersionUnreachableError,
 )
 from shared.registry.versions import (
@@ -33,7 +28,7 @@ from shared.registry.versions import (
     version_in,
 )
 from shared.settings import Settings
-from shared.storage import ObjectStore, artefact_key
+from shared.storage import ObjectStore
 
 TRUST_SECONDS = 1.0
 """How long aliases are taken to be what they were a moment ago."""
@@ -68,6 +63,7 @@ class Catalogue:
         """
         self._shipped = ModelRegistry(settings.models_dir)
         self._folder = settings.registry_dir
+        self._fetched = FetchedVersions(self._folder)
         self._sessions = sessions
         self._storage = storage
         self._versions: dict[tuple[str, int], ModelVersion] = {}
@@ -163,22 +159,8 @@ class Catalogue:
                 raise
             raise VersionUnreachableError from error
         if found.described is not None and self._storage is not None:
-            for artefact in found.card["artefacts"].values():
-                self._fetch(self._storage, found, artefact)
+            self._fetched.fetch(found, self._storage)
         return found
-
-    def _fetch(self, storage: ObjectStore, version: ModelVersion, artefact: dict[str, Any]) -> None:
-        path, sha256 = version.folder / artefact["file"], artefact["sha256"]
-        # Another installation's, or half of one after a power cut, is fetched anew.
-        if path.is_file() and _sha256(path.read_bytes()) == sha256:
-            return
-        content = storage.get(artefact_key(sha256))
-        if _sha256(content) != sha256:
-            raise ModelArtefactError(f"{path.name} of {version} is another one in the store.")
-        try:
-            _write_whole(path, content)
-        except OSError as error:
-            raise VersionNotKeptError from error
 
     def _found(self, name: str, version: int) -> ModelVersion:
         if version <= SHIPPED_NUMBERS:
@@ -218,21 +200,3 @@ class Catalogue:
         known = self._known
         is_old = known is None or time.monotonic() - known.at > TRUST_SECONDS
         return None if is_old else known
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears when it is whole, whoever else writes it at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

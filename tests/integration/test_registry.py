@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +19,7 @@ from shared.db.session import Sessions
 from shared.errors import ModelArtefactError, TransientError, UnknownModelError
 from shared.registry.aliases import promote, rollback, set_challenger
 from shared.registry.catalogue import Catalogue
+from shared.registry.fetched import FetchedVersions
 from shared.registry.policy import ChangeControlPolicy
 from shared.registry.states import (
     AliasNotSetError,
@@ -114,6 +117,27 @@ def test_an_artefact_that_was_altered_or_lost_in_the_store_is_never_run(
     assert {one.name for one in path.parent.iterdir()} == {
         artefact["file"] for artefact in SHIPPED.resolve("student@1").card["artefacts"].values()
     }
+
+
+def test_versions_that_were_asked_for_longest_ago_are_let_go(
+    own: Settings, catalogue: Catalogue, registered: Register, storage: S3Store
+) -> None:
+    numbers = [int(registered("student@1").split("@")[1]) for _ in range(4)]
+    first, second, third, fourth = (catalogue.get("student", number) for number in numbers)
+    fetched = FetchedVersions(own.registry_dir, most=2, loading_seconds=60)
+    for version in (first, second, third):
+        fetched.fetch(version, storage)
+    assert first.artefact_path("onnx").is_file(), "whoever asked for it may be loading it"
+
+    for version, minutes in ((second, 9), (first, 8), (third, 7)):
+        a_while_ago = time.time() - 60 * minutes
+        os.utime(version.folder, (a_while_ago, a_while_ago))
+    fetched.fetch(first, storage)  # asked for again
+    fetched.fetch(fourth, storage)
+    there = {folder.name for folder in (own.registry_dir / "student").iterdir()}
+    assert there == {str(first.version), str(fourth.version)}
+    fetched.fetch(second, storage)
+    assert second.artefact_path("onnx").is_file()
 
 
 def test_where_there_is_no_room_a_version_is_asked_for_again_later(

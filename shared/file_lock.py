@@ -1,4 +1,4 @@
-"""One process at a time in a folder of the trainer; others wait for their turn."""
+"""One process at a time in a folder; others wait for their turn."""
 
 from __future__ import annotations
 
