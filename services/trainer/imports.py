@@ -14,6 +14,7 @@ from services.trainer.leased import CarryOn, Line, run_line
 from shared.clock import utc_now
 from shared.datasets import claim as queue
 from shared.datasets.claim import Completion
+from shared.datasets.images import sweep_images
 from shared.datasets.queries import open_datasets, withdrawn_versions
 from shared.datasets.states import DatasetClaim, Imported
 from shared.datasets.uploads import remove_upload, sweep_uploads
@@ -89,3 +90,4 @@ class _Imports:
         self._ingest.forget(withdrawn_versions(self._sessions))
         until = utc_now() - dt.timedelta(seconds=self._grace)
         sweep_uploads(self._sessions, self._storage, until=until)
+        sweep_images(self._sessions, self._storage, until=until)

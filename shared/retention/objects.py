@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.removal import BackupRunsError, removal
 from shared.db.session import Sessions, execute
-from shared.storage import ObjectStore, training_image_key
+from shared.storage import TRAINING_IMAGES_PREFIX, ObjectStore
 
 _log = logging.getLogger(__name__)
 _BATCH = 200
@@ -101,7 +101,7 @@ def remove_due(
     """
     looked_after = 0
     while True:
-        values = {"images": training_image_key(""), "limit": _BATCH}
+        values = {"images": TRAINING_IMAGES_PREFIX, "limit": _BATCH}
         rows = execute(sessions, _DUE, values)
         try:
             for row in rows:

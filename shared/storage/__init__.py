@@ -75,6 +75,8 @@ JOBS_PREFIX = "jobs/"
 
 UPLOADS_PREFIX = "datasets/uploads/"
 
+TRAINING_IMAGES_PREFIX = "datasets/images/"
+
 ERASURES_PREFIX = "erasures/"
 
 
@@ -119,7 +121,7 @@ def erasure_key(erasure_id: object) -> str:
 
 def training_image_key(sha256: str) -> str:
     """The key of an image of data sets: one object, however many sets have it."""
-    return f"datasets/images/{sha256}"
+    return f"{TRAINING_IMAGES_PREFIX}{sha256}"
 
 
 def artefact_key(sha256: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import io
 import signal
 import subprocess
@@ -16,12 +17,15 @@ from typing import BinaryIO
 from sqlalchemy import select
 
 from shared.clock import utc_now
-from shared.datasets.queries import get_dataset
+from shared.datasets.claim import give_up
+from shared.datasets.images import sweep_images
+from shared.datasets.queries import get_dataset, get_record
 from shared.datasets.states import DatasetStatus
 from shared.datasets.uploads import sweep_uploads
 from shared.db.models import AuditRow
+from shared.errors import DatasetError
 from shared.settings import Settings
-from shared.storage import UPLOADS_PREFIX, upload_key
+from shared.storage import TRAINING_IMAGES_PREFIX, UPLOADS_PREFIX, training_image_key, upload_key
 from shared.storage.s3 import S3Store
 from tests.datasets import drawn, ended, importing, upload, zipped
 from tests.integration.datasets.queued import taken
@@ -137,3 +141,28 @@ def test_zips_that_nothing_waits_for_are_removed(client, sessions, storage) -> N
     left = {found.key for found in storage.list(UPLOADS_PREFIX, after=UPLOADS_PREFIX)}
     assert {upload_key(waiting), stranger} <= left
     assert orphan not in left
+
+
+def test_images_of_imports_that_failed_go_when_no_import_runs(
+    client, settings, sessions, storage, work
+) -> None:
+    with importing(settings, sessions, storage, work):
+        ready = ended(client, upload(client, drawn()).json["id"])
+    named = training_image_key(get_record(sessions, uuid.UUID(ready["id"]))["images"][0]["sha256"])
+    left = training_image_key(hashlib.sha256(b"of an import that failed").hexdigest())
+    storage.put(left, io.BytesIO(b"x"), 1, "image/png")
+    later = utc_now() + dt.timedelta(hours=1)
+
+    def there() -> set[str]:
+        prefix = TRAINING_IMAGES_PREFIX
+        return {found.key for found in storage.list(prefix, after=prefix)}
+
+    assert sweep_images(sessions, storage, until=utc_now() - dt.timedelta(hours=1)) == 0
+    upload(client, drawn(50))
+    running = taken(sessions)
+    assert sweep_images(sessions, storage, until=later) == 0, "it may be storing that very image"
+    assert {left, named} <= there()
+    give_up(sessions, running, DatasetError("Nothing in it."), max_attempts=1)
+    assert sweep_images(sessions, storage, until=later) >= 1
+    assert named in there()
+    assert left not in there()
