@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
@@ -23,36 +25,65 @@ _STEP = 20_000
 _ALLOW = text("SET LOCAL hemotriage.audit_prune = 'on'")
 
 
-def prune(sessions: Sessions, before: dt.datetime) -> int:
+FirstHeld = Callable[[Session, int], int | None]
+"""Gives the first position, up to another one, of an event that must stay; None: there is none."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """How many events were removed, and how many stay because one of them must."""
+
+    removed: int
+    held: int
+
+
+def prune(sessions: Sessions, before: dt.datetime, *, first_held: FirstHeld) -> Pruned:
     """Remove the events that were sealed before a moment, as far as a checkpoint reaches.
 
     The newest checkpoint from before the moment stays as the beginning of the chain, and an event
     tells of it. It is done in steps from checkpoint to checkpoint; after each, the chain is whole,
-    and what is left when this is cut off is removed by the next call.
+    and what is left when this is cut off is removed by the next call. A chain has no gaps: from the
+    first event that must stay, all stay.
 
     Args:
         sessions: The database; its role must be allowed to delete.
         before: With a time zone.
-
-    Returns:
-        How many events were removed.
+        first_held: Asked in each step's transaction, before anything is removed in it.
     """
     with sessions.begin() as session:
-        target = session.scalar(
-            select(func.max(AuditCheckpointRow.position)).where(AuditCheckpointRow.at < before)
-        )
+        position = AuditCheckpointRow.position
+        due = session.scalar(select(func.max(position)).where(AuditCheckpointRow.at < before))
         first = _beginning(session)
-        if target is None or first is None or first > target:
-            return 0
-        audit.record(session, _ACTOR, PRUNED, position=target, before=before.isoformat())
+        if due is None or first is None or first > due:
+            return Pruned(0, 0)
+        target = _free_until(session, due, first_held)
+        held = _count(session, target, due)
+        if first <= target:
+            audit.record(session, _ACTOR, PRUNED, position=target, before=before.isoformat())
     removed = 0
     while first is not None and first <= target:
         with sessions.begin() as session:
+            target = min(target, _free_until(session, target, first_held))
             session.execute(select(func.pg_advisory_xact_lock(SEALING_LOCK)))
             first = _beginning(session)
             if first is not None and first <= target:
                 removed += _remove(session, _step_end(session, first, target))
-    return removed
+    return Pruned(removed, held)
+
+
+def _free_until(session: Session, due: int, first_held: FirstHeld) -> int:
+    """The last checkpoint up to `due` before any event that must stay; 0 where there is none."""
+    kept = first_held(session, due)
+    if kept is None:
+        return due
+    position = AuditCheckpointRow.position
+    return session.scalar(select(func.max(position)).where(position < kept)) or 0
+
+
+def _count(session: Session, after: int, until: int) -> int:
+    position = AuditSealRow.position
+    wanted = select(func.count()).where(position > after, position <= until)
+    return session.scalar(wanted) or 0
 
 
 def _beginning(session: Session) -> int | None:

@@ -20,7 +20,7 @@ from shared import audit
 from shared.audit.prune import prune
 from shared.db.models import PurgeRow
 from shared.db.session import Sessions
-from shared.retention.holds import alone
+from shared.retention.holds import alone, first_held_event
 from shared.retention.kinds import PURGINGS
 from shared.retention.objects import remove_due
 from shared.retention.policy import Kind, RetentionPolicy, Rule
@@ -126,11 +126,12 @@ class Purge:
         """The audit trail, a chain: what a dry run would remove of it is not counted."""
         if dry_run:
             return Purged(Kind.AUDIT, rule)
-        removed = prune(self._sessions, before)
-        if removed:
+        pruned = prune(self._sessions, before, first_held=first_held_event)
+        if pruned.removed:
             with self._sessions.begin() as session:
-                self._tell(session, Kind.AUDIT, before, removed)
-        return Purged(Kind.AUDIT, rule, removed, removed)
+                self._tell(session, Kind.AUDIT, before, pruned.removed)
+        due = pruned.removed + pruned.held
+        return Purged(Kind.AUDIT, rule, due, pruned.removed, pruned.held)
 
     def _tell(
         self, session: Session, kind: Kind, before: dt.datetime, removed: int, **jobs: object

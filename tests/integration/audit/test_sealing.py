@@ -145,16 +145,21 @@ def test_what_was_altered_before_it_was_attested_is_not_attested(trail: Trail, c
     assert trail.rows("SELECT max(position) FROM audit_checkpoints") == [(3,)]
 
 
+def pruned_before(trail: Trail, moment: dt.datetime) -> int:
+    """How many events were removed where nothing is held."""
+    return prune(trail.sessions, moment, first_held=lambda *_: None).removed
+
+
 def test_pruned_events_leave_a_chain_that_says_where_it_begins(trail: Trail, monkeypatch) -> None:
     monkeypatch.setattr(pruning, "_STEP", 1)
     for _ in range(4):
         trail.write(3)
         trail.checkpoint()
     keep_from = utc_now() - dt.timedelta(hours=1)
-    assert prune(trail.sessions, keep_from) == 0
+    assert pruned_before(trail, keep_from) == 0
     trail.tamper(HOURS_AGO, position=7)
-    assert prune(trail.sessions, keep_from) == 6
-    assert prune(trail.sessions, keep_from) == 0
+    assert pruned_before(trail, keep_from) == 6
+    assert pruned_before(trail, keep_from) == 0
     trail.notary = trail.new_notary()
     trail.checkpoint()
     # Their times were moved, which their signatures tell: those are not looked at here.
@@ -169,11 +174,48 @@ def test_pruned_events_leave_a_chain_that_says_where_it_begins(trail: Trail, mon
     assert early == [("beginning_cut", 1, None)]
 
 
+@pytest.mark.parametrize(("held", "removed"), [(1, 0), (3, 0), (4, 3), (6, 3), (7, 6), (9, 6)])
+def test_from_an_event_that_must_stay_all_stay(trail: Trail, held: int, removed: int) -> None:
+    for _ in range(4):
+        trail.write(3)
+        trail.checkpoint()
+    trail.tamper(HOURS_AGO, position=10)
+    moment = utc_now() - dt.timedelta(hours=1)
+    found = prune(
+        trail.sessions, moment, first_held=lambda _, until: held if held <= until else None
+    )
+    assert (found.removed, found.held) == (removed, 9 - removed)
+    trail.notary = trail.new_notary()
+    trail.checkpoint()
+    report = trail.verify(public=None)
+    assert (problems(report), report.begins) == ([], removed + 1)
+
+
+def test_what_is_held_between_two_steps_stays(trail: Trail, monkeypatch) -> None:
+    monkeypatch.setattr(pruning, "_STEP", 1)
+    for _ in range(4):
+        trail.write(3)
+        trail.checkpoint()
+    trail.tamper(HOURS_AGO, position=10)
+    asked = 0
+
+    def first_held(_session: object, _until: int) -> int | None:
+        nonlocal asked
+        asked += 1
+        return 5 if asked > 2 else None
+
+    moment = utc_now() - dt.timedelta(hours=1)
+    assert prune(trail.sessions, moment, first_held=first_held).removed == 3
+    trail.notary = trail.new_notary()
+    trail.checkpoint()
+    assert (problems(trail.verify(public=None)), trail.verify(public=None).begins) == ([], 4)
+
+
 def test_all_may_be_pruned_and_the_chain_goes_on(trail: Trail) -> None:
     trail.write(3)
     trail.checkpoint()
     trail.tamper(HOURS_AGO, position=3)
-    assert prune(trail.sessions, utc_now() - dt.timedelta(hours=1)) == 3
+    assert pruned_before(trail, utc_now() - dt.timedelta(hours=1)) == 3
     assert trail.new_notary().attest()
     trail.checkpoint()
     report = trail.verify(public=None)
@@ -185,7 +227,7 @@ def test_a_kept_beginning_that_was_altered_is_found(trail: Trail) -> None:
         trail.write(3)
         trail.checkpoint()
     trail.tamper(HOURS_AGO, position=3)
-    prune(trail.sessions, utc_now() - dt.timedelta(hours=1))
+    pruned_before(trail, utc_now() - dt.timedelta(hours=1))
     trail.checkpoint()
     trail.tamper("UPDATE audit_checkpoints SET hash = sha256('x') WHERE position = 3")
     found = problems(trail.verify(public=None))

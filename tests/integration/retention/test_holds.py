@@ -7,10 +7,11 @@ import threading
 import pytest
 from sqlalchemy import text
 
+from shared.audit.seal import Sealer
 from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.session import Sessions
 from shared.retention import holds
-from shared.retention.holds import HoldKind, alone
+from shared.retention.holds import HoldKind, alone, first_held_event
 from shared.storage.s3 import S3Store
 from tests.integration.retention.conftest import Purging
 from tests.integration.retention.patients import a_patient, a_result_of, objects_of
@@ -42,6 +43,31 @@ def test_what_is_held_stays_whatever_names_it(
     assert objects_of(storage, other.job_id) == []
     holds.release(sessions, hold.id, actor="operator")
     assert purge(jobs="0 days")["jobs"].removed == 1
+
+
+def test_the_trail_is_kept_from_the_first_event_of_what_is_held(
+    sessions: Sessions, storage: S3Store, key_id: str
+) -> None:
+    other, kept = (a_patient(sessions, storage, key_id, name) for name in ("7", "8"))
+    Sealer(sessions).seal()
+    named = {"tenant": DEFAULT_TENANT, "reason": "m-1", "actor": "operator"}
+    hold = holds.place(sessions, HoldKind.PATIENT_REF, kept.ref, **named)
+    of_job = text(
+        "SELECT min(position), max(position) FROM audit_seals JOIN audit_events "
+        "ON id = event_id WHERE job_id = :job_id"
+    )
+
+    def first_held(until: int) -> int | None:
+        with sessions.begin() as session:
+            return first_held_event(session, until)
+
+    with sessions() as session:
+        first, last = session.execute(of_job, {"job_id": kept.job_id}).one()
+        earlier, _ = session.execute(of_job, {"job_id": other.job_id}).one()
+    assert earlier < first <= last
+    assert (first_held(last), first_held(first - 1)) == (first, None)
+    holds.release(sessions, hold.id, actor="operator")
+    assert first_held(last) is None
 
 
 def test_a_patients_hold_keeps_jobs_that_another_of_their_accession_number_vouches_for(
