@@ -17,6 +17,11 @@ class AuditSettings(BaseSettings):
         default=None,
         description="Signs checkpoints of the audit trail, base64 of 32 bytes; unset: unsigned.",
     )
+    audit_public_keys: str = Field(
+        default="",
+        description="Who may have signed, for `audit verify`: public keys, base64, with spaces "
+        "between them.",
+    )
     audit_seal_seconds: float = Field(
         default=1.0, gt=0, description="Pause between two passes that chain new audit events."
     )

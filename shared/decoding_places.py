@@ -9,10 +9,11 @@ from pathlib import Path
 from shared.cores import usable_cores
 
 _LIMIT = Path("/sys/fs/cgroup/memory.max")
-_SHARE = 0.75  # of the memory; the rest is for what the process holds besides
-_BYTES_A_PIXEL = 8
-"""The most that decoding takes of an accepted image: Pillow has four of RGBA, and makes four of RGB
-from it. A JPEG that is reduced while it is decoded takes far less."""
+_SHARE = 0.5  # of the memory; the rest is for models, and what else the process holds
+_BYTES_A_PIXEL = 16
+"""The most that decoding takes of an accepted image, which is a WebP: two canvases of RGBA, the
+pixels as they are handed over, and the image. Others take 8 to 10, a JPEG that is reduced while it
+is decoded less, unless it is progressive."""
 
 
 def decoding_places(

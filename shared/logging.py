@@ -58,12 +58,16 @@ def configure_logging(level: str, *, service: str) -> None:
     What comes from outside Python is as it is: a fault in native code, `faulthandler`'s stack.
 
     Args:
-        level: Least severe level that is written.
+        level: Least severe level that is written; of libraries it is INFO at least.
         service: Name of the process, in every line.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter(service=service))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # Libraries tell at DEBUG what they read, such as every value in the head of a TIFF.
+    of_libraries = max(logging.INFO, logging.getLevelNamesMapping()[level])
+    logging.basicConfig(level=of_libraries, handlers=[handler], force=True)
+    for name in ("services", "shared"):
+        logging.getLogger(name).setLevel(level)
     # Task arguments and connection addresses are noise at this level, and may hold secrets.
     for name in ("celery.worker.strategy", "celery.app.trace", "httpx", "alembic", "highdicom"):
         logging.getLogger(name).setLevel(logging.WARNING)

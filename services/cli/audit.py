@@ -16,10 +16,17 @@ from shared.audit.export import export, verify_export
 from shared.audit.findings import Report
 from shared.audit.set_aside import set_aside
 from shared.audit.signing import PublicKeys, SigningKey
-from shared.audit.verify import UNSEALED_SECONDS, Expectations, verify
+from shared.audit.verify import (
+    FOREVER,
+    UNCOVERED_SECONDS,
+    UNSEALED_SECONDS,
+    Expectations,
+    verify,
+)
 from shared.clock import utc_now
 from shared.db.session import Sessions, create_database, create_sessions
 from shared.errors import HemotriageError, NotFoundError
+from shared.retention.policy import Kind, read_retention_policy
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 
@@ -60,7 +67,8 @@ def command() -> None:
     "--public-key",
     "public_keys",
     multiple=True,
-    help="Of who signed, base64; may be repeated. Else that of HEMOTRIAGE_AUDIT_SIGNING_KEY.",
+    help="Of who signed, base64; may be repeated. Else those of HEMOTRIAGE_AUDIT_PUBLIC_KEYS, or "
+    "that of HEMOTRIAGE_AUDIT_SIGNING_KEY.",
 )
 @click.option(
     "--checkpoint",
@@ -78,7 +86,18 @@ def command() -> None:
     show_default=True,
     help="Age at which an event must have its place in the chain.",
 )
-@click.option("--kept-days", type=click.FloatRange(min=0), help="Nothing younger may be pruned.")
+@click.option(
+    "--uncovered-seconds",
+    type=click.FloatRange(min=0),
+    default=UNCOVERED_SECONDS,
+    show_default=True,
+    help="Age at which a signed checkpoint must reach to an event, if a key is known.",
+)
+@click.option(
+    "--kept-days",
+    type=click.FloatRange(min=0),
+    help="Nothing younger may have been pruned; else what HEMOTRIAGE_RETENTION_POLICY keeps.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify_trail(
     public_keys: tuple[str, ...],
@@ -87,6 +106,7 @@ def verify_trail(
     *,
     without_objects: bool,
     unsealed_seconds: float,
+    uncovered_seconds: float,
     kept_days: float | None,
     as_json: bool,
 ) -> None:
@@ -106,7 +126,8 @@ def verify_trail(
             keys=_public_keys(settings, public_keys),
             kept=tuple((path.name, read_checkpoint(path.read_bytes())) for path in kept),
             unsealed_seconds=unsealed_seconds,
-            keep=None if kept_days is None else dt.timedelta(days=kept_days),
+            uncovered_seconds=uncovered_seconds,
+            keep=_kept(settings) if kept_days is None else dt.timedelta(days=kept_days),
         )
         storage = None if without_objects else S3Store(settings, pool_size=1, patient=True)
         report = verify(_sessions(settings), storage, expected)
@@ -177,9 +198,15 @@ def _sessions(settings: Settings) -> Sessions:
     return create_sessions(create_database(settings, pool_size=1, patient=True))
 
 
+def _kept(settings: Settings) -> dt.timedelta:
+    """How long the policy keeps the audit trail."""
+    return read_retention_policy(settings.retention_policy).rules[Kind.AUDIT].keep or FOREVER
+
+
 def _public_keys(settings: Settings, given: tuple[str, ...]) -> PublicKeys | None:
-    if given:
-        return PublicKeys(given)
+    known = given or tuple(settings.audit_public_keys.split())
+    if known:
+        return PublicKeys(known)
     secret = settings.audit_signing_key
     if secret is None:
         return None

@@ -207,7 +207,7 @@ def _measure(trained: TrainedModel, study: Study, tools: Tools) -> dict[str, Any
 
 
 def _cost(trained: TrainedModel, study: Study, folder: Path) -> dict[str, Any]:
-    """Size and speed of a run's whole network, in TensorFlow and in the plan's precision."""
+    """Size and speed of a run's whole network, which is in float32 whatever trained it."""
     test, masked = study.split.test[:SPEED_BATCH], study.split.protocol.masked
     images = load_images(test, trained.plan, masked=masked)
     return {

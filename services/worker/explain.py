@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from services.worker.loaded import LoadedModels
 from services.worker.patience import Patience
+from shared.decoding_places import decoding_places
 from shared.explanations.explain import explain
 from shared.explanations.method import Progress
 from shared.explanations.states import ExplanationClaim
@@ -99,6 +100,7 @@ class Explain:
         self._models = models
         self._patience = patience
         self._max_pixels = max_pixels
+        self._decoding_places = decoding_places(max_pixels)
 
     def __call__(self, held: ExplanationClaim, progress: Progress) -> Stored:
         """Make a claimed explanation and store its picture.
@@ -116,7 +118,8 @@ class Explain:
         label = held.label
         data = self._patience(lambda: self._storage.get(held.object_key))
         progress(0.0)
-        image = decode_image(io.BytesIO(data), max_pixels=self._max_pixels).image
+        with self._decoding_places:
+            image = decode_image(io.BytesIO(data), max_pixels=self._max_pixels).image
         progress(0.0)
         predictor = self._models.predictor(held.model_name, held.model_version)
         progress(0.0)

@@ -43,6 +43,7 @@ class LoadedModels(Generic[AnyPredictor]):
         with self._loading:
             if (found := self._used(key)) is not None:
                 return found
+            self._make_room()
             loaded = self._load(name, version)
             with self._lock:
                 self._keep(key, loaded)
@@ -54,6 +55,13 @@ class LoadedModels(Generic[AnyPredictor]):
             if found is not None:
                 self._keep(key, found)
             return found
+
+    def _make_room(self) -> None:
+        """Let go before a load, and outside the lock, for an engine takes a while to end."""
+        with self._lock:
+            over = len(self._kept) - self._most + 1
+            oldest = [self._kept.popitem(last=False) for _ in range(over)]
+        del oldest
 
     def _keep(self, key: _Key, predictor: AnyPredictor) -> None:
         self._alive[key] = self._kept[key] = predictor

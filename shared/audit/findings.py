@@ -20,7 +20,7 @@ class Problem(StrEnum):
     SEALS_MISSING = "seals_missing"
     # A position is there twice.
     REPEATED = "repeated"
-    # The chain begins late, and no checkpoint with an event of pruning says why.
+    # The chain begins late, and no event of pruning says why; or earlier than may be pruned.
     BEGINNING_CUT = "beginning_cut"
     # A checkpoint is of a position behind the end of the chain.
     TAIL_CUT = "tail_cut"
@@ -31,6 +31,8 @@ class Problem(StrEnum):
     CHECKPOINT_UNSIGNED = "checkpoint_unsigned"
     # It is in the database or in the object store, and not in the other.
     CHECKPOINT_MISSING = "checkpoint_missing"
+    # A key is known, and no checkpoint that is signed by one reaches to events of some age.
+    UNCOVERED = "uncovered"
     # Written, under a low id, long after those around it were sealed.
     INSERTED_LATE = "inserted_late"
     # No sealing for longer than it takes.

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import ColumnElement, delete, func, select, text
 from sqlalchemy.orm import Session
 
 from shared import audit
@@ -25,8 +25,8 @@ _STEP = 20_000
 _ALLOW = text("SET LOCAL hemotriage.audit_prune = 'on'")
 
 
-FirstHeld = Callable[[Session, int], int | None]
-"""Gives the first position, up to another one, of an event that must stay; None: there is none."""
+FirstHeld = Callable[[Session, int, int], int | None]
+"""Gives the first position between two, themselves included, of an event that must stay, if any."""
 
 
 @dataclass(frozen=True)
@@ -40,64 +40,56 @@ class Pruned:
 def prune(sessions: Sessions, before: dt.datetime, *, first_held: FirstHeld) -> Pruned:
     """Remove the events that were sealed before a moment, as far as a checkpoint reaches.
 
-    The newest checkpoint from before the moment stays as the beginning of the chain, and an event
-    tells of it. It is done in steps from checkpoint to checkpoint; after each, the chain is whole,
-    and what is left when this is cut off is removed by the next call. A chain has no gaps: from the
-    first event that must stay, all stay.
+    The newest checkpoint from before the moment stays as the beginning of the chain. It is done in
+    steps from checkpoint to checkpoint, each with an event that tells of it; after each, the chain
+    is whole, and what is left when this is cut off is removed by the next call. A chain has no
+    gaps: from the first event that must stay, all stay.
 
     Args:
         sessions: The database; its role must be allowed to delete.
         before: With a time zone.
         first_held: Asked in each step's transaction, before anything is removed in it.
     """
-    with sessions.begin() as session:
-        position = AuditCheckpointRow.position
-        due = session.scalar(select(func.max(position)).where(AuditCheckpointRow.at < before))
-        first = _beginning(session)
-        if due is None or first is None or first > due:
-            return Pruned(0, 0)
-        target = _free_until(session, due, first_held)
-        held = _count(session, target, due)
-        if first <= target:
-            audit.record(session, _ACTOR, PRUNED, position=target, before=before.isoformat())
     removed = 0
-    while first is not None and first <= target:
+    while True:
         with sessions.begin() as session:
-            target = min(target, _free_until(session, target, first_held))
-            session.execute(select(func.pg_advisory_xact_lock(SEALING_LOCK)))
+            due = _due(session, before)
             first = _beginning(session)
-            if first is not None and first <= target:
-                removed += _remove(session, _step_end(session, first, target))
-    return Pruned(removed, held)
+            if due is None or first is None or first > due:
+                return Pruned(removed, 0)
+            end = _step_end(session, first, due)
+            held = first_held(session, first, end)
+            if held is not None:
+                end = _last_checkpoint(session, AuditCheckpointRow.position < held) or 0
+            session.execute(select(func.pg_advisory_xact_lock(SEALING_LOCK)))
+            if _beginning(session) != first:
+                continue  # another process removes too
+            if end < first:
+                return Pruned(removed, due - first + 1)
+            audit.record(session, _ACTOR, PRUNED, position=end, before=before.isoformat())
+            removed += _remove(session, end)
 
 
-def _free_until(session: Session, due: int, first_held: FirstHeld) -> int:
-    """The last checkpoint up to `due` before any event that must stay; 0 where there is none."""
-    kept = first_held(session, due)
-    if kept is None:
-        return due
-    position = AuditCheckpointRow.position
-    return session.scalar(select(func.max(position)).where(position < kept)) or 0
+def _due(session: Session, before: dt.datetime) -> int | None:
+    return _last_checkpoint(session, AuditCheckpointRow.at < before)
 
 
-def _count(session: Session, after: int, until: int) -> int:
-    position = AuditSealRow.position
-    wanted = select(func.count()).where(position > after, position <= until)
-    return session.scalar(wanted) or 0
+def _last_checkpoint(session: Session, condition: ColumnElement[bool]) -> int | None:
+    return session.scalar(select(func.max(AuditCheckpointRow.position)).where(condition))
 
 
 def _beginning(session: Session) -> int | None:
     return session.scalar(select(func.min(AuditSealRow.position)))
 
 
-def _step_end(session: Session, first: int, target: int) -> int:
+def _step_end(session: Session, first: int, due: int) -> int:
     """The last checkpoint within a step, or the first one beyond it."""
     position = AuditCheckpointRow.position
-    within = position.between(first, min(first + _STEP, target))
-    end = session.scalar(select(func.max(position)).where(within))
+    within = position.between(first, min(first + _STEP, due))
+    end = _last_checkpoint(session, within)
     if end is None:
-        end = session.scalar(select(func.min(position)).where(position.between(first, target)))
-    return target if end is None else end
+        end = session.scalar(select(func.min(position)).where(position.between(first, due)))
+    return due if end is None else end
 
 
 def _remove(session: Session, end: int) -> int:

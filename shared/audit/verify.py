@@ -26,6 +26,12 @@ from shared.storage import ObjectStore
 UNSEALED_SECONDS = 60
 """No event waits longer for its place while a sealer runs."""
 
+UNCOVERED_SECONDS = 900
+"""No event waits longer for a signed checkpoint, if checkpoints are signed."""
+
+FOREVER = dt.timedelta.max
+"""Nothing may be pruned."""
+
 _UNSEALED = text(f"""
     SELECT count(*) AS waiting, count(*) FILTER (WHERE wrong) AS wrong,
         (array_agg(id ORDER BY id) FILTER (WHERE wrong))[1:{MOST_LISTED}] AS ids
@@ -38,8 +44,17 @@ _UNSEALED = text(f"""
 """)  # noqa: S608
 
 _PRUNED = text("""
-    SELECT max(CAST(details ->> 'position' AS bigint)) FROM audit_events
-    WHERE action = :action AND details ->> 'position' ~ '^[0-9]{1,18}$'
+    SELECT EXISTS (
+        SELECT FROM audit_events
+        WHERE action = :action AND details ->> 'position' = CAST(:position AS text)
+    )
+""")
+
+_UNCOVERED = text("""
+    SELECT min(seal.position) AS first, count(*) AS events
+    FROM audit_seals AS seal JOIN audit_events AS event ON event.id = seal.event_id
+    WHERE seal.position > :covered AND seal.position <= :last
+        AND event.at < now() - make_interval(secs => :seconds)
 """)
 
 _OLDER = text("SELECT CAST(:at AS timestamptz) < now() - make_interval(secs => :seconds)")
@@ -53,12 +68,16 @@ class Expectations:
         keys: What checkpoints may be signed by; None: signatures are not checked.
         kept: Checkpoints that were kept elsewhere, by where.
         unsealed_seconds: Age at which an event must have its place.
-        keep: Events younger than this must not have been pruned; None: any may have been.
+        uncovered_seconds: Age at which a checkpoint that is signed must reach to it, if there are
+            keys.
+        keep: Events younger than this must not have been pruned, and where it is `FOREVER` none at
+            all; None: any may have been.
     """
 
     keys: PublicKeys | None = None
     kept: tuple[tuple[str, Checkpoint], ...] = ()
     unsealed_seconds: float = UNSEALED_SECONDS
+    uncovered_seconds: float = UNCOVERED_SECONDS
     keep: dt.timedelta | None = None
 
 
@@ -102,6 +121,8 @@ def verify(sessions: Sessions, storage: ObjectStore | None, expected: Expectatio
     _judge_beyond(check, anchors, beyond)
     _judge_unsealed(sessions, check, expected.unsealed_seconds)
     check.end()
+    if expected.keys is not None:
+        _judge_uncovered(sessions, report, expected.uncovered_seconds)
     if storage is None:
         report.warnings.append("the checkpoints of the object store were not compared")
     return report
@@ -200,18 +221,33 @@ def _begin(
     if first == 1:
         check.begin(1, GENESIS)
         return
-    anchor = anchors.checkpoint_at(first - 1)
-    (pruned,) = execute(sessions, _PRUNED, {"action": PRUNED})
+    before = first - 1
+    anchor = anchors.checkpoint_at(before)
+    (told,) = execute(sessions, _PRUNED, {"action": PRUNED, "position": before})
     check.begin(first, None if anchor is None else anchor.hash)
-    if anchor is None or (pruned[0] or 0) < first - 1:
-        text = f"positions 1 to {first - 1} are missing, and no event tells that they were pruned"
-        check.report.add(Problem.BEGINNING_CUT, 1, None, text)
-    elif keep is not None:
-        bounds = {"at": anchor.at, "seconds": keep.total_seconds()}
-        (is_old,) = execute(sessions, _OLDER, bounds)
-        if not is_old[0]:
-            text = f"positions 1 to {first - 1} are missing before their time: see {anchor.at}"
-            check.report.add(Problem.BEGINNING_CUT, 1, None, text)
+    if anchor is None or not told[0]:
+        text = f"positions 1 to {before} are missing, and no event tells that they were pruned"
+    elif keep is None or _is_older(sessions, anchor, keep):
+        return
+    else:
+        text = f"positions 1 to {before} are missing before their time: see {anchor.at}"
+    check.report.add(Problem.BEGINNING_CUT, 1, None, text)
+
+
+def _is_older(sessions: Sessions, anchor: Checkpoint, keep: dt.timedelta) -> bool:
+    if keep == FOREVER:
+        return False
+    (found,) = execute(sessions, _OLDER, {"at": anchor.at, "seconds": keep.total_seconds()})
+    return bool(found[0])
+
+
+def _judge_uncovered(sessions: Sessions, report: Report, seconds: float) -> None:
+    """Whoever computes the chain again without the key has no signature for what comes after."""
+    bounds = {"covered": report.covered, "last": report.position, "seconds": seconds}
+    (found,) = execute(sessions, _UNCOVERED, bounds)
+    if found.events:
+        text = f"no signed checkpoint reaches to {found.events} events older than {seconds:g} s"
+        report.add(Problem.UNCOVERED, found.first, None, text)
 
 
 def _judge_unsealed(sessions: Sessions, check: ChainCheck, seconds: float) -> None:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import ARRAY, Text, bindparam, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import select, text
 
 from shared.datasets.states import DatasetStatus
 from shared.db.models import DatasetRow
 from shared.db.removal import removal
-from shared.db.session import Sessions
+from shared.db.session import Sessions, execute
 from shared.storage import TRAINING_IMAGES_PREFIX, ObjectStore
-
-_BATCH = 50  # few, for whoever asks for an import waits meanwhile
 
 _NAMED = text(
     """
-    SELECT DISTINCT image ->> 'sha256' FROM datasets AS d,
+    SELECT DISTINCT image ->> 'sha256' AS sha256 FROM datasets AS d,
         json_array_elements(d.record -> 'images') AS image
-    WHERE image ->> 'sha256' = ANY(:hashes)
     """
-).bindparams(bindparam("hashes", type_=ARRAY(Text)))
+)
+
+_IS_NAMED = text(
+    """
+    SELECT EXISTS (
+        SELECT FROM datasets AS d, json_array_elements(d.record -> 'images') AS image
+        WHERE image ->> 'sha256' = :sha256
+    )
+    """
+)
 
 # No import is claimed, and none completes, before the transaction ends.
 _KEEP_IMPORTS_OUT = text("LOCK TABLE datasets IN SHARE ROW EXCLUSIVE MODE")
@@ -47,31 +51,26 @@ def sweep_images(sessions: Sessions, storage: ObjectStore, *, until: dt.datetime
         BackupRunsError: A backup may need them.
     """
     prefix = TRAINING_IMAGES_PREFIX
-    aged = [
+    aged = {
         found.key.removeprefix(prefix)
         for found in storage.list(prefix, after=prefix)
         if found.written_at < until
-    ]
-    with sessions() as session:
-        candidates = [one for part in _parts(aged) for one in _unnamed(session, part)]
-    return sum(_remove(sessions, storage, part) for part in _parts(sorted(candidates)))
+    }
+    named = {row.sha256 for row in execute(sessions, _NAMED)} if aged else set()
+    removed = 0
+    for sha256 in sorted(aged - named):
+        if not _remove(sessions, storage, sha256):
+            break
+        removed += 1
+    return removed
 
 
-def _remove(sessions: Sessions, storage: ObjectStore, hashes: Collection[str]) -> int:
+def _remove(sessions: Sessions, storage: ObjectStore, sha256: str) -> bool:
+    """Remove one, in a transaction as short as that; False if an import runs, or it is named."""
+    running = select(DatasetRow.id).where(DatasetRow.status == DatasetStatus.RUNNING).limit(1)
     with removal(sessions), sessions.begin() as session:
         session.execute(_KEEP_IMPORTS_OUT)
-        running = select(DatasetRow.id).where(DatasetRow.status == DatasetStatus.RUNNING).limit(1)
-        if session.scalar(running) is not None:
-            return 0
-        unnamed = _unnamed(session, hashes)
-        for sha256 in unnamed:
-            storage.delete(TRAINING_IMAGES_PREFIX + sha256)
-        return len(unnamed)
-
-
-def _unnamed(session: Session, hashes: Collection[str]) -> set[str]:
-    return {*hashes} - {*session.scalars(_NAMED, {"hashes": list(hashes)})}
-
-
-def _parts(hashes: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (hashes[start : start + _BATCH] for start in range(0, len(hashes), _BATCH))
+        if session.scalar(running) is not None or session.scalar(_IS_NAMED, {"sha256": sha256}):
+            return False
+        storage.delete(TRAINING_IMAGES_PREFIX + sha256)
+        return True

@@ -12,7 +12,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from shared.registry.states import VersionNotKeptError
 from shared.storage import ObjectStore, artefact_key
 
 MOST_VERSIONS = 6
-"""As many are kept for certain, those asked for last: champion, canary, and what jobs name."""
+"""As many are kept, those asked for last. What a process has loaded it does not ask for again, and
+has in memory: without its files it is fetched once more by the next process."""
 
-LOADING_SECONDS = 3600.0
-"""What was asked for so lately may still be read by whoever asked."""
+LOADING_SECONDS = 24 * 3600.0
+"""What was asked for so lately may still be read by whoever asked: a training reads the version
+that it goes on from before each of its runs."""
 
 _LOCK = "fetched.lock"
 
@@ -44,8 +46,6 @@ class FetchedVersions:
     def fetch(self, version: ModelVersion, storage: ObjectStore) -> None:
         """Have all artefacts of a version there; the versions asked for longest ago may go.
 
-        What a process has loaded it holds in memory, and does without the files.
-
         Raises:
             ModelArtefactError: An artefact in the object store is not the one of the version.
             ObjectMissingError: An artefact is gone.
@@ -59,20 +59,29 @@ class FetchedVersions:
             self._let_go()
 
     def _mark_as_asked_for(self, version: ModelVersion) -> None:
-        with _room_wanted():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with file_lock(self._folder / _LOCK):
-                version.folder.mkdir(parents=True, exist_ok=True)
-                os.utime(version.folder)
+        # A folder in which nothing can be written may have all that is needed.
+        with suppress(OSError), self._alone():
+            version.folder.mkdir(parents=True, exist_ok=True)
+            os.utime(version.folder)
 
     def _let_go(self) -> None:
-        with file_lock(self._folder / _LOCK):
-            asked = {folder: folder.stat().st_mtime for folder in self._folder.glob("*/*/")}
+        with suppress(OSError), self._alone():
+            asked = {
+                folder: folder.stat().st_mtime
+                for folder in self._folder.glob("*/*/")
+                if any(folder.iterdir())
+            }
             latest_first = sorted(asked, key=lambda folder: asked[folder], reverse=True)
             oldest = time.time() - self._loading_seconds
             for folder in latest_first[self._most :]:
                 if asked[folder] < oldest:
                     shutil.rmtree(folder)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(self._folder / _LOCK):
+            yield
 
 
 def _is_there(version: ModelVersion, artefact: dict[str, Any]) -> bool:
@@ -85,12 +94,15 @@ def _fetch(storage: ObjectStore, version: ModelVersion, artefact: dict[str, Any]
     content = storage.get(artefact_key(artefact["sha256"]))
     if _sha256(content) != artefact["sha256"]:
         raise ModelArtefactError(f"{artefact['file']} of {version} is another one in the store.")
-    with _room_wanted():
+    try:
         _write_whole(version.folder / artefact["file"], content)
+    except OSError as error:
+        raise VersionNotKeptError from error
 
 
 def _write_whole(path: Path, content: bytes) -> None:
     """Write a file that appears when it is whole, whoever else writes it at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:
         with part.open("wb") as file:
@@ -100,14 +112,6 @@ def _write_whole(path: Path, content: bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _room_wanted() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise VersionNotKeptError from error
 
 
 def _sha256(content: bytes) -> str:

@@ -86,13 +86,6 @@ _HOLDING = text(
 ).bindparams(bindparam("job_ids", type_=ARRAY(Uuid)), bindparam("order_ids", type_=ARRAY(Uuid)))
 
 
-_FIRST_HELD = text(
-    "SELECT min(s.position) FROM audit_seals AS s "  # noqa: S608 - of constants
-    "JOIN audit_events AS a ON a.id = s.event_id JOIN jobs AS j ON j.id = a.job_id "
-    f"WHERE s.position <= :until AND {JOB_IS_HELD}"
-)
-
-
 class HoldKind(StrEnum):
     """What a hold names."""
 
@@ -230,16 +223,6 @@ def holding(
         "order_ids": order_ids,
     }
     return list(session.scalars(_HOLDING, values))
-
-
-def first_held_event(session: Session, until: int) -> int | None:
-    """The first position of the audit trail, up to another one, with an event of a held job.
-
-    No hold is placed before the transaction ends.
-    """
-    alone(session)
-    found: int | None = session.scalar(_FIRST_HELD, {"until": until})
-    return found
 
 
 def forget(

@@ -20,7 +20,8 @@ from shared import audit
 from shared.audit.prune import prune
 from shared.db.models import PurgeRow
 from shared.db.session import Sessions
-from shared.retention.holds import alone, first_held_event
+from shared.retention.held_events import first_held_event
+from shared.retention.holds import alone
 from shared.retention.kinds import PURGINGS
 from shared.retention.objects import remove_due
 from shared.retention.policy import Kind, RetentionPolicy, Rule

@@ -20,7 +20,7 @@ def _many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("mebibytes", "processes", "places"),
-    [(2048, 1, 4), (1536, 2, 1), (1536, 1, 3), (256, 1, 1), (64, 4, 1)],
+    [(2048, 1, 1), (4096, 1, 2), (4096, 2, 1), (16384, 2, 5), (64, 4, 1)],
 )
 def test_a_container_with_many_cores_decodes_what_its_memory_holds(
     tmp_path: Path, mebibytes: int, processes: int, places: int

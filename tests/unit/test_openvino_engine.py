@@ -78,6 +78,7 @@ def test_answers_are_those_of_each_image_alone(count: int) -> None:
     for index, one in enumerate(alone):
         np.testing.assert_allclose(one.probabilities[0], together.probabilities[index], atol=1e-5)
         np.testing.assert_allclose(one.features[0], together.features[index], atol=1e-4)
+        np.testing.assert_allclose(one.maps[0], together.maps[index], atol=1e-4)
 
 
 def test_an_engine_that_nobody_holds_is_freed() -> None:

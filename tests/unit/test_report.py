@@ -327,7 +327,7 @@ def study(make_report: Callable[..., Report]) -> Report:
     history = {"accuracy": [0.5, 0.9], "loss": [1.0, 0.3], "val_accuracy": [0.4, 0.8]}
     runs = [
         {
-            "plan": {"architecture": "cnn_custom", "seed": seed, "precision": "float32"},
+            "plan": {"architecture": "cnn_custom", "seed": seed, "precision": "mixed_bfloat16"},
             "metrics": make_report(predicted)["metrics"],
             "history": history,
             "wrong": wrong,

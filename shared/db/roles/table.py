@@ -23,6 +23,9 @@ _OPEN_KEY = (
 )
 """A key without the hash of its secret: enough to know whose a job is."""
 
+_EVENT = "INSERT (actor, action, job_id, details)"
+"""An event of the audit trail: the database gives it its id and its time."""
+
 
 class Role(StrEnum):
     """A process, or somebody at a prompt, with a database role of its own."""
@@ -87,7 +90,8 @@ GRANTS: Mapping[Role, Mapping[str, str]] = {
         "alembic_version": "SELECT",
         "api_keys": "SELECT, INSERT, UPDATE (expires_at, revoked_at)",
         "audit_checkpoints": "SELECT",
-        "audit_events": "SELECT, INSERT",
+        # Calls are told together, a moment after each: with their times.
+        "audit_events": "SELECT, INSERT (at, actor, action, job_id, details)",
         "audit_seals": "SELECT",
         "datasets": "SELECT, INSERT",
         "dicom_sources": "SELECT, INSERT",
@@ -114,7 +118,7 @@ GRANTS: Mapping[Role, Mapping[str, str]] = {
     Role.GATEWAY: {
         **_CATALOGUE,
         "api_keys": _OPEN_KEY,
-        "audit_events": "INSERT",
+        "audit_events": _EVENT,
         "dicom_sources": "SELECT, INSERT",
         "job_images": "SELECT, INSERT",
         "jobs": "SELECT, INSERT",
@@ -125,7 +129,7 @@ GRANTS: Mapping[Role, Mapping[str, str]] = {
     },
     Role.WORKER: {
         **_CATALOGUE,
-        "audit_events": "INSERT",
+        "audit_events": _EVENT,
         "dicom_sources": "SELECT",
         "explanations": "INSERT",
         "job_images": "SELECT",
@@ -153,7 +157,7 @@ GRANTS: Mapping[Role, Mapping[str, str]] = {
     Role.RELAY: {
         **_CATALOGUE,
         "audit_checkpoints": "SELECT, INSERT",
-        "audit_events": "SELECT, INSERT",
+        "audit_events": f"SELECT, {_EVENT}",
         "audit_seals": "SELECT, INSERT",
         "dicom_sources": "SELECT",
         "drift_measures": "SELECT, INSERT",
@@ -168,7 +172,7 @@ GRANTS: Mapping[Role, Mapping[str, str]] = {
     },
     Role.TRAINER: {
         "api_keys": _OPEN_KEY,
-        "audit_events": "INSERT",
+        "audit_events": _EVENT,
         "datasets": "SELECT, UPDATE",
         "gates": "SELECT, UPDATE",
         "job_images": "SELECT",
@@ -183,7 +187,7 @@ GRANTS: Mapping[Role, Mapping[str, str]] = {
         **_CATALOGUE,
         "api_keys": f"{_OPEN_KEY}, INSERT, UPDATE (expires_at, revoked_at)",
         "audit_checkpoints": "SELECT",
-        "audit_events": "SELECT, INSERT",
+        "audit_events": f"SELECT, {_EVENT}",
         "audit_seals": "SELECT",
         "job_images": "SELECT",
         "jobs": "SELECT, UPDATE",
@@ -196,7 +200,7 @@ GRANTS: Mapping[Role, Mapping[str, str]] = {
     Role.RETENTION: {
         "api_keys": f"{_OPEN_KEY}, DELETE",
         "audit_checkpoints": "SELECT, DELETE",
-        "audit_events": "SELECT, INSERT, DELETE",
+        "audit_events": f"SELECT, {_EVENT}, DELETE",
         "audit_seals": "SELECT, DELETE",
         "datasets": "SELECT, UPDATE, DELETE",
         "dicom_sources": "SELECT, DELETE",

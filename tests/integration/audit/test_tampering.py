@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 
 import pytest
 from sqlalchemy import text
@@ -12,6 +13,7 @@ from shared.audit.anchors import newest_checkpoint
 from shared.audit.chain import FIELDS
 from shared.audit.checkpoint import Checkpoint
 from shared.audit.signing import SigningKey
+from shared.audit.verify import FOREVER
 from shared.db.models import AuditRow
 from tests.integration.audit.trail import REWRITE, TABLES, Trail, empty, problems, rewrite
 
@@ -80,6 +82,35 @@ def test_a_beginning_that_was_cut_off_is_found(attested: Trail, first_left: int)
         f"DELETE FROM audit_seals WHERE position < {first_left}",
     )
     assert problems(attested.verify())[0] == ("beginning_cut", 1, None)
+
+
+@pytest.mark.parametrize(("told", "keep", "found"), [
+    (4, FOREVER, True), (4, dt.timedelta(days=1), True), (4, None, False), (10**9, None, True),
+])  # fmt: skip
+def test_a_cut_that_is_passed_off_as_pruning_is_found(
+    attested: Trail, told: int, keep: dt.timedelta | None, *, found: bool
+) -> None:
+    """Whoever may prune can write the event of it; the policy says whether it may have been."""
+    attested.tamper(
+        "INSERT INTO audit_events (actor, action, details) VALUES "
+        f"('service:retention', 'audit.pruned', '{{\"position\": {told}}}')",
+        "DELETE FROM audit_events WHERE id <= 4",
+        "DELETE FROM audit_seals WHERE position <= 4",
+        "DELETE FROM audit_checkpoints WHERE position < 4",
+    )
+    attested.new_notary()
+    attested.checkpoint()
+    first = problems(attested.verify(keep=keep))[:1]
+    assert first == ([("beginning_cut", 1, None)] if found else [])
+
+
+def test_a_trail_computed_again_without_any_signature_is_found(attested: Trail) -> None:
+    attested.tamper("DELETE FROM audit_checkpoints")
+    empty(attested.storage)
+    rewrite(attested, REWRITE)
+    assert problems(attested.verify()) == [], "its events may be of this minute"
+    assert problems(attested.verify(uncovered_seconds=0)) == [("uncovered", 1, None)]
+    assert problems(attested.verify(public=None, uncovered_seconds=0)) == []
 
 
 def test_two_events_that_changed_places_are_found(attested: Trail) -> None:

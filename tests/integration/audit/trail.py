@@ -70,6 +70,7 @@ class Trail:
         store: bool = True,
         kept: tuple[Checkpoint, ...] = (),
         unsealed_seconds: float = 60,
+        uncovered_seconds: float = 900,
         keep: dt.timedelta | None = None,
     ) -> Report:
         keys = None if public is None else [self.key.public if public == "own" else public]
@@ -77,6 +78,7 @@ class Trail:
             keys=None if keys is None else PublicKeys(keys),
             kept=tuple(("a file", each) for each in kept),
             unsealed_seconds=unsealed_seconds,
+            uncovered_seconds=uncovered_seconds,
             keep=keep,
         )
         return verify(self.sessions, self.storage if store else None, expected)

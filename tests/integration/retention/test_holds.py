@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import uuid
 
 import pytest
 from sqlalchemy import text
 
+from shared import audit
 from shared.audit.seal import Sealer
 from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.session import Sessions
 from shared.retention import holds
-from shared.retention.holds import HoldKind, alone, first_held_event
+from shared.retention.held_events import first_held_event
+from shared.retention.holds import HoldKind, alone
 from shared.storage.s3 import S3Store
 from tests.integration.retention.conftest import Purging
 from tests.integration.retention.patients import a_patient, a_result_of, objects_of
@@ -52,22 +55,45 @@ def test_the_trail_is_kept_from_the_first_event_of_what_is_held(
     Sealer(sessions).seal()
     named = {"tenant": DEFAULT_TENANT, "reason": "m-1", "actor": "operator"}
     hold = holds.place(sessions, HoldKind.PATIENT_REF, kept.ref, **named)
-    of_job = text(
+    of_patient = text(
         "SELECT min(position), max(position) FROM audit_seals JOIN audit_events "
-        "ON id = event_id WHERE job_id = :job_id"
+        "ON id = event_id WHERE job_id = :job_id OR details ->> 'order' = CAST(:order_id AS text)"
     )
 
-    def first_held(until: int) -> int | None:
+    def first_held(last: int) -> int | None:
         with sessions.begin() as session:
-            return first_held_event(session, until)
+            return first_held_event(session, 1, last)
 
     with sessions() as session:
-        first, last = session.execute(of_job, {"job_id": kept.job_id}).one()
-        earlier, _ = session.execute(of_job, {"job_id": other.job_id}).one()
+        (first, last), (earlier, _) = (
+            session.execute(of_patient, {"job_id": one.job_id, "order_id": one.order_id}).one()
+            for one in (kept, other)
+        )
     assert earlier < first <= last
     assert (first_held(last), first_held(first - 1)) == (first, None)
     holds.release(sessions, hold.id, actor="operator")
     assert first_held(last) is None
+
+
+@pytest.mark.parametrize("held", ["order", "hold"])
+def test_events_of_a_held_order_and_of_the_hold_itself_are_kept(
+    sessions: Sessions, storage: S3Store, key_id: str, held: str
+) -> None:
+    kept = a_patient(sessions, storage, key_id, "7")
+    named = {"tenant": DEFAULT_TENANT, "reason": "m-1", "actor": "operator"}
+    hold = holds.place(sessions, HoldKind.ACCESSION_NUMBER, kept.accession_number, **named)
+    with sessions.begin() as session:
+        audit.record(session, "key:k", "test.of_nobody", None, order=str(uuid.uuid4()))
+        about = {"order": str(kept.order_id)} if held == "order" else {"hold": str(hold.id)}
+        audit.record(session, "key:k", "test.of_held", None, **about)
+    Sealer(sessions).seal()
+    places = text(
+        "SELECT position FROM audit_seals JOIN audit_events ON id = event_id WHERE action = :action"
+    )
+    with sessions.begin() as session:
+        nobodys = session.scalars(places, {"action": "test.of_nobody"}).one()
+        found = session.scalars(places, {"action": "test.of_held"}).one()
+        assert first_held_event(session, nobodys, found) == found
 
 
 def test_a_patients_hold_keeps_jobs_that_another_of_their_accession_number_vouches_for(

@@ -97,6 +97,20 @@ def test_the_audit_trail_is_changed_by_nobody_and_shortened_by_retention_alone(
 
 
 @each_role
+def test_no_role_chooses_an_events_id_and_the_api_alone_its_time(
+    connect: Connect, role: Role
+) -> None:
+    cursor = connect(role).cursor()
+    for column, value in (("id", "1"), ("at", "now()")):
+        if (column, role) == ("at", Role.API):
+            continue
+        with pytest.raises(InsufficientPrivilege):
+            cursor.execute(
+                f"INSERT INTO audit_events ({column}, actor, action) VALUES ({value}, 'a', 'b')"
+            )
+
+
+@each_role
 def test_no_role_changes_the_schema_or_becomes_another(connect: Connect, role: Role) -> None:
     cursor = connect(role).cursor()
     for statement in (
