@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from typing import TextIO
 
 import click
@@ -32,7 +33,10 @@ class NoPseudonymError(BadRequestError):
 
 @click.command("erase")
 @click.option("--patient-ref", help="The pseudonym that jobs and orders carry.")
-@click.option("--patient-id", help="The patient's number, of which the pseudonym was made.")
+@click.option(
+    "--patient-id",
+    help="The number of which the pseudonym was made; -: asks for it, or reads it as a line.",
+)
 @click.option("--issuer", default="", help="Who gave that number, as DICOM or HL7 said it.")
 @tenant_option("Whose patient it is.")
 @click.option("--reason", default="patient_request", show_default=True, help="A code.")
@@ -67,7 +71,7 @@ def command(
     elif again:
         _reapply(settings, sessions, storage, copy)
     else:
-        named = patient_ref or _pseudonym(settings, patient_id or "", issuer)
+        named = patient_ref or _pseudonym(settings, _number(patient_id or ""), issuer)
         _erase(settings, sessions, storage, named, tenant=tenant, reason=reason)
 
 
@@ -111,6 +115,17 @@ def _show(erasure: Erasure) -> None:
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {table}" for table, count in counts.items()) or "nothing was there"
+
+
+def _number(patient_id: str) -> str:
+    """The number, from standard input for `-`: others on the host can see arguments."""
+    if patient_id != "-":
+        return patient_id
+    if sys.stdin.isatty():
+        click.echo("The patient's number: ", nl=False, err=True)
+    if number := sys.stdin.readline().strip():
+        return number
+    raise click.UsageError("No number was given.")
 
 
 def _pseudonym(settings: Settings, patient_id: str, issuer: str) -> str:

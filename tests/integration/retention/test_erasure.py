@@ -6,14 +6,18 @@ import io
 import uuid
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine, func, select
 
+from services.cli.erase import command
 from shared.audit.queries import AuditFilter, list_events
 from shared.auth.tenants import DEFAULT_TENANT
 from shared.db.models import DatasetRow, JobRow, RemovedJobRow
 from shared.db.session import Sessions
 from shared.errors import NotFoundError
+from shared.interop.dicom.deidentify import pseudonym
 from shared.jobs.queries import get_job
+from shared.local.servers import LocalServers
 from shared.orders.entities import NewOrder
 from shared.orders.place import place
 from shared.orders.queries import get_order
@@ -64,6 +68,26 @@ def test_nothing_of_an_erased_patient_is_in_any_table_or_object(
     assert get_job(sessions, other.job_id, tenant=DEFAULT_TENANT).result is not None
     assert len(objects_of(storage, other.job_id)) == 2
     assert all(tables_that_tell(database, word) for word in other.words)
+
+
+def test_the_command_reads_a_patients_number_from_standard_input(
+    sessions: Sessions, storage: S3Store, key_id: str, servers: LocalServers
+) -> None:
+    named, other = (pseudonym(SECRET, number, "HOSPITAL") for number in ("4711", "4712"))
+    job = post(sessions, storage, key_id, patient_ref=named).job
+    kept = post(sessions, storage, key_id, patient_ref=other).job
+    secret = {"HEMOTRIAGE_PSEUDONYM_SECRET": SECRET.get_secret_value()}
+    runner = CliRunner(env={**servers.environment(), **secret})
+    asked = ["--patient-id", "-", "--issuer", "HOSPITAL"]
+
+    nothing = runner.invoke(command, asked, input="\n")
+    assert (nothing.exit_code, "No number was given." in nothing.output) == (2, True)
+    done = runner.invoke(command, asked, input="4711\n")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("erased ")
+    with pytest.raises(JobErasedError):
+        get_job(sessions, job.id, tenant=DEFAULT_TENANT)
+    assert get_job(sessions, kept.id, tenant=DEFAULT_TENANT).id == kept.id
 
 
 def test_an_erasure_is_in_the_audit_trail_by_ids_alone(
