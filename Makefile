@@ -67,7 +67,7 @@ lock: setup ## Lock the requirements by hash, from requirements/*.in
 audit: setup ## Ask for known vulnerabilities of what is locked, and look at its licences
 	$(BIN)/python requirements/audit.py
 
-fuzz: setup ## Feed every parser what mutates from valid files, SECONDS each; crashes are kept in var/fuzz
+fuzz: setup ## Feed parsers of outside bytes what mutates from valid files, SECONDS each; crashes are kept in var/fuzz
 	nice -n 10 $(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
 clean: ## Remove what was built, and the local service's data

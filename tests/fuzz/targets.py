@@ -1,4 +1,4 @@
-"""Every parser of outside bytes as a function of bytes, with valid inputs to begin from.
+"""Nine parsers of outside bytes as functions of bytes, with valid inputs to begin from.
 
 A target returns, or raises an error that has a stable code. Anything else is a finding.
 """
