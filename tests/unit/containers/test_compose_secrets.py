@@ -22,6 +22,7 @@ from tests.unit.containers.support import (
     SECRETS,
     SERVER_SECRETS,
     compose,
+    resolve,
     settings_of,
     words,
 )
@@ -70,6 +71,17 @@ def test_who_migrates_alone_has_every_roles_password(services: dict[str, Any]) -
     for name in set(OURS) - {"migrate"}:
         held = [secret for secret in given.values() if secret in json.dumps(services[name])]
         assert len(held) == 1, name
+
+
+def test_who_makes_or_looks_for_pseudonyms_alone_has_their_secret() -> None:
+    secret = "pseudonym-" * 4
+    given = resolve({**SECRETS, "HEMOTRIAGE_PSEUDONYM_SECRET": secret}, PUSH_FILE)
+    held = {name for name, service in given.items() if secret in json.dumps(service)}
+    assert held == {"api", "gateway", "retention"}
+    for name in held:
+        read = settings_of(given[name]).pseudonym_secret
+        assert read is not None
+        assert read.get_secret_value() == secret
 
 
 def test_the_example_names_what_the_compose_file_reads_and_holds_no_value() -> None:
