@@ -33,8 +33,11 @@ from tests.integration.jobs import LEASE, finish, post, take
 from tests.trainings import a_ready_dataset, a_request
 from tests.unit.deploy.support import needs_promtool, promtool
 
-GROWING = ("jobs", "results", "audit_events", "webhooks", "orders", "outbox")
-PARTIAL = ("ix_jobs_queued", "ix_jobs_lease", "ix_jobs_expires_at", "ix_webhooks_due")
+GROWING = ("jobs", "results", "audit_events", "webhooks", "orders", "outbox", "erasures")
+PARTIAL = (
+    *("ix_jobs_queued", "ix_jobs_lease", "ix_jobs_expires_at", "ix_webhooks_due"),
+    "ix_erasures_queued",
+)
 
 
 def shown(client: FlaskClient, name: str, *labels: str) -> dict[Any, float]:
@@ -127,6 +130,35 @@ def test_what_is_due_to_the_broker_and_to_receivers_is_counted_with_its_age(
     assert shown(client, "hemotriage_deliveries_failing", "kind") == {"webhook": 0, "push": 2}
     ages = shown(client, "hemotriage_deliveries_oldest_seconds", "kind")
     assert all(50 <= age < 80 for age in ages.values())
+
+
+def test_what_waits_for_retention_is_shown_with_its_age(
+    client: FlaskClient, sessions: Sessions
+) -> None:
+    erasures, removals = (
+        f"hemotriage_{name}_oldest_seconds" for name in ("erasures", "object_removals")
+    )
+    change(
+        sessions,
+        "INSERT INTO object_removals (key, due_at, again_at) VALUES "
+        "('jobs/1/', now() + interval '1 h', null), ('jobs/2/', now() + interval '1 h', null)",
+    )
+    assert (shown(client, erasures)[()], shown(client, removals)[()]) == (0, 0)
+    for number, hours in enumerate((1, 2)):
+        change(
+            sessions,
+            f"INSERT INTO erasures (id, patient_ref, reason, requested_by, requested_at) VALUES "
+            f"('{uuid.UUID(int=number)}', 'P', 'test', 'test', now() - interval '{hours} h')",
+        )
+    change(sessions, "UPDATE object_removals SET due_at = now() - interval '40 s' WHERE key ~ '2'")
+    assert 7200 <= shown(client, erasures)[()] < 7230
+    assert 40 <= shown(client, removals)[()] < 70
+    change(
+        sessions,
+        "UPDATE erasures SET status = 'done', finished_at = now(), patient_ref = null",
+    )
+    change(sessions, "DELETE FROM object_removals WHERE key ~ '2'")
+    assert (shown(client, erasures)[()], shown(client, removals)[()]) == (0, 0)
 
 
 def test_a_run_shows_how_far_it_is_and_for_how_long_it_is_silent(

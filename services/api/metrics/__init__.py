@@ -26,6 +26,7 @@ from services.api.metrics import (
     orders,
     outgoing,
     readiness,
+    retention,
     reviews,
 )
 from services.api.readiness import checks
@@ -42,6 +43,7 @@ SOURCES: tuple[Callable[[Sessions], Iterator[Metric]], ...] = (
     learning.families,
     keys.families,
     audit.families,
+    retention.families,
     drift.families,
     reviews.families,
     explanations.families,

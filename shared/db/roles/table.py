@@ -105,6 +105,8 @@ GRANTS: Mapping[Role, Mapping[str, str]] = {
         "jobs": "SELECT, INSERT, UPDATE",
         "legal_holds": "SELECT, INSERT, UPDATE (released_at, released_by)",
         "model_aliases": _ALL,
+        # For how long removals have been due, at /metrics.
+        "object_removals": "SELECT (due_at)",
         "orders": "SELECT, INSERT, UPDATE",
         "outbox": "SELECT, INSERT, DELETE",
         "removed_jobs": "SELECT",

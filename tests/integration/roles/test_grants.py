@@ -9,9 +9,11 @@ import pytest
 from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import Engine, text
 
+from services.api.metrics import SOURCES
 from shared.db.models import Base
 from shared.db.roles.table import GRANTS, TABLES, Role, role_name
-from tests.integration.roles.conftest import Connect
+from shared.settings import Settings
+from tests.integration.roles.conftest import Connect, of_role
 
 each_role = pytest.mark.parametrize("role", list(Role))
 
@@ -150,6 +152,12 @@ def test_no_key_is_given_more_than_it_was_made_with(connect: Connect) -> None:
         for column in ("scopes", "secret_sha256", "allowed_hosts", "issuer", "subject"):
             with pytest.raises(InsufficientPrivilege):
                 connect(role).cursor().execute(f"UPDATE api_keys SET {column} = {column}")
+
+
+def test_the_api_may_read_all_that_its_metrics_show(owned: Engine, settings: Settings) -> None:
+    sessions = of_role(owned, settings, Role.API)
+    for families in SOURCES:
+        list(families(sessions))
 
 
 def test_what_is_not_a_role_of_ours_may_not_even_connect(owned: Engine) -> None:
