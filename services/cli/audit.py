@@ -12,7 +12,7 @@ import click
 from services.cli.operator import operator_settings
 from shared.audit.anchors import newest_checkpoint
 from shared.audit.checkpoint import read_checkpoint
-from shared.audit.export import export, verify_export
+from shared.audit.export import export, lines_of, verify_export
 from shared.audit.findings import Report
 from shared.audit.set_aside import set_aside
 from shared.audit.signing import PublicKeys, SigningKey
@@ -118,8 +118,9 @@ def verify_trail(
     if exported is not None:
         if kept:
             raise click.UsageError("--checkpoint is for the database, not for a --file.")
-        with exported.open(encoding="utf-8", errors="surrogateescape") as lines:
-            report = verify_export(lines, PublicKeys(public_keys) if public_keys else None)
+        with exported.open(encoding="utf-8", errors="surrogateescape") as file:
+            keys = PublicKeys(public_keys) if public_keys else None
+            report = verify_export(lines_of(file), keys)
     else:
         settings = operator_settings()
         expected = Expectations(

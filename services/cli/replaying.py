@@ -248,8 +248,8 @@ class _CheckedStore(S3Store):
         super().__init__(settings, pool_size=1)
         self._posted = posted
 
-    def get(self, key: str) -> bytes:
-        data = super().get(key)
+    def get(self, key: str, *, most_bytes: int | None = None) -> bytes:
+        data = super().get(key, most_bytes=most_bytes)
         posted: str | None = self._posted.get(key)
         if posted is not None and hashlib.sha256(data).hexdigest() != posted:
             raise ImageAlteredError(key)

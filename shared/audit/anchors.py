@@ -10,15 +10,17 @@ from sqlalchemy import text
 from shared.audit.checkpoint import (
     CHECKPOINT_TEXT,
     CHECKPOINTS_PREFIX,
+    MOST_TAIL_BYTES,
     TAIL_KEY,
     Checkpoint,
+    CheckpointError,
     checkpoint_of_row,
     place_of_key,
     read_checkpoint,
 )
 from shared.audit.links import ends
 from shared.db.session import Sessions, execute
-from shared.storage import ObjectMissingError, ObjectStore
+from shared.storage import ObjectMissingError, ObjectStore, ObjectTooLargeError
 
 IN_DATABASE = "the database"
 IN_STORE = "the object store"
@@ -128,10 +130,12 @@ def newest_told(storage: ObjectStore) -> Checkpoint | None:
     """The newest state of the chain that the object store was told.
 
     Raises:
-        CheckpointError: What is there is none.
+        CheckpointError: What is there is none, or too large for one.
         StorageUnavailableError: The store does not answer.
     """
     try:
-        return read_checkpoint(storage.get(TAIL_KEY))
+        return read_checkpoint(storage.get(TAIL_KEY, most_bytes=MOST_TAIL_BYTES))
     except ObjectMissingError:
         return None
+    except ObjectTooLargeError as error:
+        raise CheckpointError from error

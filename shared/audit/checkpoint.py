@@ -20,6 +20,9 @@ CHECKPOINTS_PREFIX = "audit/checkpoints/"
 TAIL_KEY = "audit/tail.json"
 """The newest state of the chain, written over each time: what may be cut off is a second's."""
 
+MOST_TAIL_BYTES = 64 * 1024
+"""A checkpoint has some hundred; whoever writes to the store must not fill who reads there."""
+
 CHECKPOINT_TEXT = """
     position, hash, (to_jsonb(at AT TIME ZONE 'UTC') #>> '{}') || 'Z' AS at, key_id, signature
 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TextIO
 
 from sqlalchemy import text
 
@@ -29,9 +29,12 @@ from shared.audit.findings import Problem, Report
 from shared.audit.links import ends, links
 from shared.audit.signing import PublicKeys
 from shared.db.session import Sessions, execute
-from shared.errors import NotFoundError
+from shared.errors import BadRequestError, NotFoundError
 
 FORMAT = "hemotriage-audit-1"
+
+MOST_IN_LINE = 1024**2
+"""Characters of a line: an event has some hundred, and thousands for each hundred ids."""
 
 _BEFORE = text(f"""
     SELECT {CHECKPOINT_TEXT} FROM audit_checkpoints WHERE audit_checkpoints.at <= :moment
@@ -54,6 +57,10 @@ _MALFORMED = (
 
 class NothingToExportError(NotFoundError):
     """No checkpoint covers events of that time."""
+
+
+class LineTooLongError(BadRequestError):
+    """A line of the file is longer than any of an export."""
 
 
 def export(sessions: Sessions, at_from: dt.datetime | None, at_to: dt.datetime) -> Iterator[str]:
@@ -86,6 +93,20 @@ def export(sessions: Sessions, at_from: dt.datetime | None, at_to: dt.datetime) 
         begin = covering.position
         if begin >= closing[0].position:
             return
+
+
+def lines_of(file: TextIO) -> Iterator[str]:
+    """The lines of a file; none is read that is too long to be held.
+
+    Raises:
+        LineTooLongError: A line has more than `MOST_IN_LINE` characters.
+    """
+    number = 0
+    while line := file.readline(MOST_IN_LINE + 1):
+        number += 1
+        if len(line) > MOST_IN_LINE:
+            raise LineTooLongError(f"Line {number} has more than {MOST_IN_LINE} characters.")
+        yield line
 
 
 def verify_export(lines: Iterable[str], keys: PublicKeys | None) -> Report:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
+from typing import BinaryIO, cast
 
 from shared import audit
 from shared.audit.anchors import Anchors
@@ -48,8 +49,16 @@ def set_aside(sessions: Sessions, storage: ObjectStore) -> int:
         with sessions.begin() as session:
             audit.record(session, _ACTOR, _SET_ASIDE, objects=len(wrong), position=position)
     for _, key in wrong:
-        data = storage.get(key)
-        target = SET_ASIDE_PREFIX + key.removeprefix("audit/")
-        storage.put(target, io.BytesIO(data), len(data), "application/json")
+        _copy(storage, key, SET_ASIDE_PREFIX + key.removeprefix("audit/"))
         storage.delete(key)
     return len(wrong)
+
+
+def _copy(storage: ObjectStore, key: str, target: str) -> None:
+    """By a file: what is no checkpoint may be of any size."""
+    with tempfile.TemporaryFile() as file:
+        for piece in storage.get_stream(key):
+            file.write(piece)
+        size = file.tell()
+        file.seek(0)
+        storage.put(target, cast(BinaryIO, file), size, "application/json")

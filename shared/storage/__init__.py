@@ -25,6 +25,10 @@ class ObjectMissingError(PermanentError):
     http_status = HTTPStatus.NOT_FOUND
 
 
+class ObjectTooLargeError(PermanentError):
+    """An object is larger than what is read of it."""
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """An object's key and the moment, by the store's clock, at which it was written."""
@@ -52,8 +56,8 @@ class ObjectStore(Protocol):
     def put_stream(self, key: str, data: BinaryIO, media_type: str) -> None:
         """Store what `data` gives until its end, a part at a time; nothing is left if it raises."""
 
-    def get(self, key: str) -> bytes:
-        """Read an object; raises ObjectMissingError."""
+    def get(self, key: str, *, most_bytes: int | None = None) -> bytes:
+        """Read an object, up to ObjectTooLargeError if bounded; raises ObjectMissingError."""
 
     def get_stream(self, key: str) -> Iterator[bytes]:
         """Read an object a piece at a time; raises ObjectMissingError."""

@@ -11,7 +11,12 @@ from minio import Minio
 from minio.error import MinioException, S3Error
 
 from shared.settings import Settings
-from shared.storage import ObjectMissingError, StorageUnavailableError, StoredObject
+from shared.storage import (
+    ObjectMissingError,
+    ObjectTooLargeError,
+    StorageUnavailableError,
+    StoredObject,
+)
 from shared.telemetry.tracing import leaf
 
 # A store answers an upload when it is on its disk, which may be busy.
@@ -75,12 +80,18 @@ class S3Store:
                 num_parallel_uploads=1,
             )
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, most_bytes: int | None = None) -> bytes:
         """See `ObjectStore.get`."""
         with _asked("get", key):
             response = self._client.get_object(self._bucket, key)
             try:
-                return bytes(response.data)
+                if most_bytes is None:
+                    return bytes(response.data)
+                # As it is stored: what is compressed would have no bound.
+                data = response.read(most_bytes + 1, decode_content=False)
+                if len(data) > most_bytes:
+                    raise ObjectTooLargeError(key)
+                return bytes(data)
             finally:
                 response.close()
                 response.release_conn()

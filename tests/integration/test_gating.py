@@ -227,10 +227,10 @@ class SlowStore(S3Store):
         super().__init__(settings, pool_size=2)
         self.asked, self.let = threading.Event(), threading.Event()
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, most_bytes: int | None = None) -> bytes:
         self.asked.set()
         assert self.let.wait(60)
-        return super().get(key)
+        return super().get(key, most_bytes=most_bytes)
 
 
 def test_a_trainer_that_stops_hands_its_gate_back(

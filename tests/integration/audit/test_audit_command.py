@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from services.cli.audit import AuditChainBrokenError, command
 from shared.audit.anchors import newest_checkpoint
 from shared.audit.checkpoint import checkpoint_of
+from shared.audit.export import MOST_IN_LINE, LineTooLongError, lines_of
 from shared.audit.signing import AuditKeyError, PublicKeys, Signature, SigningKey
 from shared.local.servers import LocalServers
 from tests.command_line import command_line
@@ -67,6 +68,19 @@ def test_a_file_is_verified_without_a_database(attested: Trail, run: Run, tmp_pa
     assert isinstance(broken.exception, AuditChainBrokenError)
     (found,) = json.loads(broken.output)["findings"]
     assert (found["problem"], found["position"]) == ("altered", 1)
+
+
+def test_a_file_whose_line_has_no_end_is_not_read_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "trail.jsonl"
+    path.write_text("{}\n" + "x" * (MOST_IN_LINE + 1))
+    with path.open() as file:
+        lines = lines_of(file)
+        assert next(lines) == "{}\n"
+        with pytest.raises(LineTooLongError, match="Line 2 has more than 1048576 characters"):
+            next(lines)
+    path.write_text("x" * (MOST_IN_LINE + 1))
+    refused = CliRunner().invoke(command, ["verify", "--file", str(path)])
+    assert isinstance(refused.exception, LineTooLongError)
 
 
 def test_a_key_that_was_made_is_one_that_signs() -> None:

@@ -9,15 +9,18 @@ from collections.abc import Iterator
 import pytest
 
 from shared.audit.anchors import Anchor, Anchors
-from shared.audit.checkpoint import TAIL_KEY, Checkpoint
+from shared.audit.checkpoint import MOST_TAIL_BYTES, TAIL_KEY, Checkpoint
 from shared.audit.export import FORMAT, verify_export
 from shared.audit.set_aside import set_aside
+from shared.storage import ObjectTooLargeError
+from shared.storage.s3 import S3Store
 from tests.integration.audit.trail import Trail, problems
 
 GOOD = Checkpoint(12, bytes(32), "2026-01-01T00:00:00Z", "0" * 16, bytes(64)).document
 ODD = [
     b"",
     b"{}",
+    json.dumps(GOOD).encode().ljust(MOST_TAIL_BYTES + 1),
     *(
         json.dumps({**GOOD, name: value}).encode()
         for name, value in (("position", 10**30), ("key_id", {}), ("at", "\ud800"))
@@ -37,6 +40,14 @@ def test_a_newest_state_that_is_no_checkpoint_is_told_and_can_be_set_aside(
     assert set_aside(attested.sessions, attested.storage) == 1
     attested.checkpoint()
     assert problems(attested.verify()) == []
+
+
+def test_no_more_is_read_of_an_object_than_is_asked_for(storage: S3Store) -> None:
+    storage.put("bounded", io.BytesIO(bytes(1001)), 1001, "application/json")
+    assert storage.get("bounded", most_bytes=1001) == bytes(1001)
+    with pytest.raises(ObjectTooLargeError):
+        storage.get("bounded", most_bytes=1000)
+    assert storage.get("bounded") == bytes(1001), "the connection is of use still"
 
 
 def test_an_object_of_a_position_that_no_database_has_is_none_of_a_checkpoint(
