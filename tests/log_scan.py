@@ -1,8 +1,9 @@
 """Looks for patients and secrets in the logs of the whole run of tests, and fails it for one.
 
 What is looked at: what is logged in this process, as production would write it; the logs of every
-process and server that `shared.local` starts, to their last line; log lines on the standard error
-of commands. Each process of pytest-xdist judges what it has run.
+process and server that `shared.local` starts, to their last line, and what the children of its
+trainers print; log lines on the standard error of commands. Each process of pytest-xdist judges
+what it has run.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from shared.settings import Settings
 from tests.canaries import PATIENT_SHAPES, SECRET_SHAPES, found_in
 
 _OURS = ("shared", "services")
+_CHILD_LOG = "child.log"
 _SHORTEST_SECRET = 8
 _SHOWN = 20
 _SECRETS = {
@@ -50,6 +52,7 @@ class LogScan:
     lines: int = 0
     _secrets: set[str] = field(default_factory=set)
     _logs: dict[tuple[int, int], tuple[str, BinaryIO]] = field(default_factory=dict)
+    _trainers: set[Path] = field(default_factory=set)
 
     @property
     def followed(self) -> list[str]:
@@ -72,8 +75,15 @@ class LogScan:
         if identity not in self._logs:
             self._logs[identity] = (log.name, log.open("rb"))
 
+    def follow_children(self, trainer: Path) -> None:
+        """Read at the end what the runs in a trainer's folder printed, if it is still there."""
+        self._trainers.add(trainer)
+
     def read_followed(self) -> None:
         """Look at all lines of the logs that are followed, which are then let go."""
+        for log in (log for trainer in self._trainers for log in trainer.rglob(_CHILD_LOG)):
+            self.follow(log)
+        self._trainers.clear()
         for name, log in self._logs.values():
             with log, io.TextIOWrapper(log, errors="replace") as text:
                 for line in text:
@@ -140,6 +150,8 @@ def log_scan() -> Iterator[LogScan]:
     def followed(process: LocalProcess) -> None:
         scan.keep_secret(dict(process.spec.environment))
         scan.follow(process.spec.log)
+        if work := process.spec.environment.get("HEMOTRIAGE_TRAINER_WORK"):
+            scan.follow_children(Path(work))
         start(process)
 
     def heard(process: subprocess.Popen[Any], *args: Any, **kwargs: Any) -> Any:

@@ -103,6 +103,17 @@ def test_a_process_of_the_local_service_is_followed(log_scan: LogScan, tmp_path:
     assert [*set(log_scan.followed) - before] == ["said.log"]
 
 
+def test_what_the_children_of_a_trainer_print_is_read(tmp_path: Path) -> None:
+    scan = LogScan()
+    scan.follow_children(tmp_path / "none")
+    scan.follow_children(tmp_path)
+    log = tmp_path / "runs" / "1" / "child.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(f"Traceback\nof {PLANTED['a token']}\n")
+    with pytest.raises(AssertionError, match=r"child\.log: a token"):
+        scan.judge()
+
+
 def test_log_lines_on_the_standard_error_of_a_command_are_looked_at(log_scan: LogScan) -> None:
     before = log_scan.lines
     line = json.dumps({"logger": "shared", "message": "said"})
