@@ -16,7 +16,7 @@ from tests.unit.deploy.kustomize import (
 
 @pytest.fixture(scope="module")
 def built() -> list[Manifest]:
-    return build("base") + build("gateway")
+    return build("base") + build("gateway") + build("backup")
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,12 @@ def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
     return {name: each["spec"]["template"] for name, each in runs.items()}
 
 
+def scheduled(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """The pod template of each CronJob, by its name."""
+    runs = of_kind(manifests, "CronJob")
+    return {name: each["spec"]["jobTemplate"]["spec"]["template"] for name, each in runs.items()}
+
+
 def container(pod: Manifest) -> Manifest:
     (only,) = pod["spec"]["containers"]
     return dict(only)

@@ -24,6 +24,7 @@ from tests.unit.deploy.kustomize import (
     needs_kubectl,
     of_kind,
     pods,
+    scheduled,
     secret_references,
     settings_of,
 )
@@ -96,7 +97,8 @@ def test_the_example_of_secrets_has_each_key_and_no_value(built: list[Manifest])
         for one in yaml.safe_load_all(SECRETS_FILE.read_text())
         for key, value in one["stringData"].items()
     }
-    asked = {found[1:3] for pod in pods(built).values() for found in secret_references(pod)}
+    running = [*pods(built).values(), *scheduled(built).values()]
+    asked = {found[1:3] for pod in running for found in secret_references(pod)}
     assert set(held) == asked
     assert all("REPLACE" in value for value in held.values())
     roles = re.findall(r"^(\w+)=REPLACE$", held["hemotriage-owner", "role_passwords"], re.MULTILINE)
@@ -120,7 +122,7 @@ def test_each_address_of_the_database_says_who_vouches_for_it() -> None:
         if value.startswith("postgresql")
     ]
     # libpq takes no server under `verify-full` without that file.
-    assert len(addresses) == len(Role)  # all but the backup's, and the owner's
+    assert len(addresses) == len(Role) + 1, "each role's, and the owner's"
     assert all("?sslmode=verify-full&sslrootcert=/etc/tls/ca.pem" in one for one in addresses)
 
 
