@@ -118,6 +118,15 @@ def test_a_pod_has_room_and_bounds(built: list[Manifest], name: str) -> None:
     assert mounted - {"/app/var"} == {"/tmp", "/etc/tls"}
 
 
+@pytest.mark.parametrize("name", sorted(RUNS - {"migrate"}))
+def test_compose_bounds_memory_as_much(
+    built: list[Manifest], services: dict[str, Any], name: str
+) -> None:
+    limit = container(pods(built)[name])["resources"]["limits"]["memory"]
+    assert int(services[name]["mem_limit"]) == mebibytes(limit) * 1024**2
+    assert services[name]["pids_limit"] == 1024
+
+
 def mebibytes(quantity: str) -> int:
     number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", quantity).groups()  # type: ignore[union-attr]
     return int(number) * (1024 if unit == "Gi" else 1)
