@@ -26,7 +26,10 @@ class AuditSettings(BaseSettings):
         default=1.0, gt=0, description="Pause between two passes that chain new audit events."
     )
     audit_checkpoint_seconds: float = Field(
-        default=60, gt=0, description="Least time between two kept checkpoints of that chain."
+        default=60,
+        gt=0,
+        le=600,
+        description="Least time between two kept checkpoints of that chain.",
     )
 
     @field_validator("audit_signing_key")

@@ -68,7 +68,7 @@ def command() -> None:
     "public_keys",
     multiple=True,
     help="Of who signed, base64; may be repeated. Else those of HEMOTRIAGE_AUDIT_PUBLIC_KEYS, or "
-    "that of HEMOTRIAGE_AUDIT_SIGNING_KEY.",
+    "that of HEMOTRIAGE_AUDIT_SIGNING_KEY; for a --file those given here alone.",
 )
 @click.option(
     "--checkpoint",

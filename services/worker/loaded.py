@@ -57,7 +57,10 @@ class LoadedModels(Generic[AnyPredictor]):
             return found
 
     def _make_room(self) -> None:
-        """Let go before a load, and outside the lock, for an engine takes a while to end."""
+        """Let go before a load, and outside the lock, for an engine takes a while to end.
+
+        A load that fails leaves a place free: memory is what the bound is for.
+        """
         with self._lock:
             over = len(self._kept) - self._most + 1
             oldest = [self._kept.popitem(last=False) for _ in range(over)]

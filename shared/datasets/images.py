@@ -32,6 +32,10 @@ _IS_NAMED = text(
 _KEEP_IMPORTS_OUT = text("LOCK TABLE datasets IN SHARE ROW EXCLUSIVE MODE")
 
 
+class _ImportRunsError(Exception):
+    """What may be removed cannot be told before it has ended."""
+
+
 def sweep_images(sessions: Sessions, storage: ObjectStore, *, until: dt.datetime) -> int:
     """Remove images written before a moment that no version names, if no import runs.
 
@@ -59,18 +63,21 @@ def sweep_images(sessions: Sessions, storage: ObjectStore, *, until: dt.datetime
     named = {row.sha256 for row in execute(sessions, _NAMED)} if aged else set()
     removed = 0
     for sha256 in sorted(aged - named):
-        if not _remove(sessions, storage, sha256):
+        try:
+            removed += _remove(sessions, storage, sha256)
+        except _ImportRunsError:
             break
-        removed += 1
     return removed
 
 
 def _remove(sessions: Sessions, storage: ObjectStore, sha256: str) -> bool:
-    """Remove one, in a transaction as short as that; False if an import runs, or it is named."""
+    """Remove one, in a transaction as short as that; False if a version has come to name it."""
     running = select(DatasetRow.id).where(DatasetRow.status == DatasetStatus.RUNNING).limit(1)
     with removal(sessions), sessions.begin() as session:
         session.execute(_KEEP_IMPORTS_OUT)
-        if session.scalar(running) is not None or session.scalar(_IS_NAMED, {"sha256": sha256}):
+        if session.scalar(running) is not None:
+            raise _ImportRunsError
+        if session.scalar(_IS_NAMED, {"sha256": sha256}):
             return False
         storage.delete(TRAINING_IMAGES_PREFIX + sha256)
         return True

@@ -13,21 +13,22 @@ _ANY_HOLD = text("SELECT EXISTS (SELECT FROM legal_holds WHERE released_at IS NU
 _FIRST_HELD = text(
     "WITH due AS MATERIALIZED ("  # noqa: S608 - of constants
     "  SELECT s.position, a.job_id, a.details ->> 'order' AS order_id,"
-    "    a.details ->> 'hold' AS hold_id"
+    "    COALESCE(a.details -> 'holds', '[]') || COALESCE(a.details -> 'hold', '[]') AS hold_ids"
     "  FROM audit_seals AS s JOIN audit_events AS a ON a.id = s.event_id"
     "  WHERE s.position BETWEEN :first AND :last"
     "), held_jobs AS MATERIALIZED ("
     "  SELECT j.id FROM jobs AS j"
     f" WHERE j.id IN (SELECT job_id FROM due WHERE job_id IS NOT NULL) AND {JOB_IS_HELD}"
     "), held_orders AS MATERIALIZED ("
-    "  SELECT CAST(o.id AS text) AS id FROM orders AS o"
-    "  WHERE CAST(o.id AS text) IN (SELECT order_id FROM due WHERE order_id IS NOT NULL)"
-    f"   AND {ORDER_IS_HELD}"
+    "  SELECT CAST(o.id AS text) AS id FROM orders AS o WHERE o.id IN ("
+    "    SELECT CAST(order_id AS uuid) FROM due WHERE order_id ~ '^[0-9a-f-]{36}$'"
+    f" ) AND {ORDER_IS_HELD}"
     "), holds AS MATERIALIZED ("
-    "  SELECT CAST(h.id AS text) AS id FROM legal_holds AS h WHERE h.released_at IS NULL"
+    "  SELECT array_agg(CAST(h.id AS text)) AS ids FROM legal_holds AS h"
+    "  WHERE h.released_at IS NULL"
     ")"
     " SELECT min(position) FROM due WHERE job_id IN (SELECT id FROM held_jobs)"
-    "   OR order_id IN (SELECT id FROM held_orders) OR hold_id IN (SELECT id FROM holds)"
+    "   OR order_id IN (SELECT id FROM held_orders) OR hold_ids ?| (SELECT ids FROM holds)"
 )
 
 

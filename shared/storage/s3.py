@@ -87,11 +87,14 @@ class S3Store:
             try:
                 if most_bytes is None:
                     return bytes(response.data)
-                # As it is stored: what is compressed would have no bound.
-                data = response.read(most_bytes + 1, decode_content=False)
-                if len(data) > most_bytes:
-                    raise ObjectTooLargeError(key)
-                return bytes(data)
+                data = b""
+                # As it is stored: what is compressed would have no bound. To the end, where a
+                # body that was cut off is told.
+                while piece := response.read(most_bytes + 1 - len(data), decode_content=False):
+                    data += piece
+                    if len(data) > most_bytes:
+                        raise ObjectTooLargeError(key)
+                return data
             finally:
                 response.close()
                 response.release_conn()

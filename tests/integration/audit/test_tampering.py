@@ -110,6 +110,8 @@ def test_a_trail_computed_again_without_any_signature_is_found(attested: Trail) 
     rewrite(attested, REWRITE)
     assert problems(attested.verify()) == [], "its events may be of this minute"
     assert problems(attested.verify(uncovered_seconds=0)) == [("uncovered", 1, None)]
+    rewrite(attested, "UPDATE audit_events SET at = '2099-01-01' WHERE id > 6")
+    assert problems(attested.verify()) == [("uncovered", 7, None)], "these would never get old"
     assert problems(attested.verify(public=None, uncovered_seconds=0)) == []
 
 

@@ -75,7 +75,7 @@ def test_the_trail_is_kept_from_the_first_event_of_what_is_held(
     assert first_held(last) is None
 
 
-@pytest.mark.parametrize("held", ["order", "hold"])
+@pytest.mark.parametrize("held", ["order", "hold", "holds"])
 def test_events_of_a_held_order_and_of_the_hold_itself_are_kept(
     sessions: Sessions, storage: S3Store, key_id: str, held: str
 ) -> None:
@@ -84,8 +84,12 @@ def test_events_of_a_held_order_and_of_the_hold_itself_are_kept(
     hold = holds.place(sessions, HoldKind.ACCESSION_NUMBER, kept.accession_number, **named)
     with sessions.begin() as session:
         audit.record(session, "key:k", "test.of_nobody", None, order=str(uuid.uuid4()))
-        about = {"order": str(kept.order_id)} if held == "order" else {"hold": str(hold.id)}
-        audit.record(session, "key:k", "test.of_held", None, **about)
+        about = {
+            "order": str(kept.order_id),
+            "hold": str(hold.id),
+            "holds": [str(uuid.uuid4()), str(hold.id)],
+        }[held]
+        audit.record(session, "key:k", "test.of_held", None, **{held: about})
     Sealer(sessions).seal()
     places = text(
         "SELECT position FROM audit_seals JOIN audit_events ON id = event_id WHERE action = :action"

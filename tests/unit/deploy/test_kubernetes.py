@@ -19,6 +19,7 @@ from tests.unit.deploy.kustomize import (
     needs_kubectl,
     of_kind,
     pods,
+    scheduled,
     selected,
 )
 
@@ -195,7 +196,15 @@ def test_a_pod_leaves_before_it_is_killed(example: list[Manifest]) -> None:
 
 def test_the_migration_can_be_run_first_with_all_that_it_needs(example: list[Manifest]) -> None:
     first = [one for one in example if one["metadata"]["labels"].get("hemotriage/step") == "first"]
-    assert {one["kind"] for one in first} == {"ConfigMap", "Job", "NetworkPolicy"}
+    assert {one["kind"] for one in first} == {
+        "ConfigMap",
+        "Job",
+        "NetworkPolicy",
+        # A restore comes before everything else, too.
+        "CronJob",
+        "PersistentVolumeClaim",
+    }
+    assert set(scheduled(first)) == {"restore"}
     job = pods(first)["migrate"]
     assert environment(first, job)["HEMOTRIAGE_S3_ENDPOINT"]
     assert {
