@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from services.trainer.code_version import code_version
 from tests.faults.verdict import Verdict
 from tests.soak.growth import Growth, Piece, growth
 from tests.soak.latency import Latency
@@ -20,6 +21,7 @@ from tests.soak.plan import Plan
 from tests.soak.samples import Sample, pieces_of
 
 _MEBIBYTE = 2**20
+_LONG_MINUTES = 45
 _SHOWN = 20
 _SHOWN_OF_A_LINE = 300
 _ID_OR_NUMBER = re.compile(r"[0-9a-f]{8,}(-[0-9a-f]+)*|\d+")
@@ -44,6 +46,7 @@ class Outcome:
     windows: list[Window] = field(default_factory=list)
     lines: int = 0
     servers: dict[str, tuple[float, float]] = field(default_factory=dict)
+    code: dict[str, str | None] = field(default_factory=code_version)
     notes: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
@@ -103,6 +106,19 @@ def judge_memory(
     ]
     outcome.complain(grown)
     _keep_servers(outcome, [one.servers for one in steady if one.servers])
+
+
+def judge_coverage(outcome: Outcome) -> None:
+    """A long run judges every role and every priority: what was not seen is not known to be good.
+
+    A short one is over before a process that was restarted is full again.
+    """
+    if outcome.minutes < _LONG_MINUTES:
+        return
+    unseen = [role for role, found in outcome.growths.items() if not (found and found.is_judged)]
+    outcome.complain([f"the memory of {role} was not seen for long enough" for role in unseen])
+    few = [one.priority for one in outcome.latencies if None in {one.first, one.last}]
+    outcome.complain([f"too few jobs are {priority} for a p95" for priority in few])
 
 
 def _cut(series: list[tuple[float, float]], breaks: dict[str, list[float]]) -> list[Piece]:

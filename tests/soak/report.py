@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from shared.cores import usable_cores
 from tests.soak.growth import LIMIT
 from tests.soak.judging import Outcome
 
@@ -21,6 +22,8 @@ def report(outcome: Outcome) -> str:
     """The page."""
     parts = [
         f"# Soak of {outcome.minutes:g} minutes: {'good' if outcome.is_good else 'FAILED'}",
+        f"hemotriage {outcome.code['package']}, commit {outcome.code['commit']}; "
+        f"{usable_cores()} cores.",
         _counts(outcome),
         "## Memory",
         _METHOD,

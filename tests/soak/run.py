@@ -18,6 +18,7 @@ from tests.soak.events import OTHER, Event, Ground, await_training
 from tests.soak.judging import (
     Outcome,
     judge_answers,
+    judge_coverage,
     judge_latencies,
     judge_lines,
     judge_memory,
@@ -158,6 +159,7 @@ class _Run:
         judge_answers(outcome, self._load.troubles)
         judge_lines(outcome, lines_of(self._world.root / "log"))
         judge_latencies(outcome)
+        judge_coverage(outcome)
         self._judge_rest(outcome)
         return outcome
 

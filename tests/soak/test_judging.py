@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,15 @@ import pytest
 from tests.faults.verdict import Verdict
 from tests.soak.events import SERVERS
 from tests.soak.growth import LIMIT, Growth, Piece, growth
-from tests.soak.judging import Outcome, judge_answers, judge_lines, judge_memory, judge_verdict
-from tests.soak.latency import latencies
+from tests.soak.judging import (
+    Outcome,
+    judge_answers,
+    judge_coverage,
+    judge_lines,
+    judge_memory,
+    judge_verdict,
+)
+from tests.soak.latency import Latency, latencies
 from tests.soak.load import KINDS, PRIORITIES, RECIPES, Sent, Trouble, arrivals
 from tests.soak.logs import Line, Window, lines_of, unexplained
 from tests.soak.plan import plan
@@ -126,6 +134,26 @@ def test_what_a_process_fills_after_its_start_is_not_judged_and_a_leak_after_tha
         outcome = an_outcome()
         judge_memory(outcome, samples, {}, plan(60), begin=0.0)
         assert outcome.is_good is is_good, outcome.complaints
+
+
+def test_what_a_long_run_has_not_seen_is_not_good() -> None:
+    seen = Growth(median=100.0, slope=0.0, duration=3300.0, covered=600.0)
+    told = Latency("stat", 100, 0.1, 0.2, 0.2, 0.2)
+    unseen = [
+        ({"worker": None}, []),
+        ({"worker": replace(seen, covered=200.0)}, []),
+        ({}, [replace(told, last=None)]),
+        ({}, [replace(told, first=None)]),
+    ]
+    for growths, told_of in unseen:
+        for minutes, is_good in ((60.0, False), (3.0, True)):
+            outcome = an_outcome(growths=growths, latencies=told_of)
+            outcome.minutes = minutes
+            judge_coverage(outcome)
+            assert outcome.is_good is is_good
+    good = an_outcome(growths={"worker": seen}, latencies=[told])
+    judge_coverage(good)
+    assert good.is_good
 
 
 @pytest.mark.parametrize(("hourly", "is_good"), [(60.0, False), (0.0, True)])
