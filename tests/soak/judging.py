@@ -22,6 +22,8 @@ from tests.soak.samples import Sample, pieces_of
 
 _MEBIBYTE = 2**20
 _LONG_MINUTES = 45
+_AS_NEEDED = {"trainer, children", "shadow, children", "worker, children", "worker-stat, children"}
+"""They are there while a run trains, or a job is alone, and may be gone too soon to be judged."""
 _SHOWN = 20
 _SHOWN_OF_A_LINE = 300
 _ID_OR_NUMBER = re.compile(r"[0-9a-f]{8,}(-[0-9a-f]+)*|\d+")
@@ -115,7 +117,8 @@ def judge_coverage(outcome: Outcome) -> None:
     """
     if outcome.minutes < _LONG_MINUTES:
         return
-    unseen = [role for role, found in outcome.growths.items() if not (found and found.is_judged)]
+    judged = {role for role, found in outcome.growths.items() if found and found.is_judged}
+    unseen = sorted(outcome.growths.keys() - judged - _AS_NEEDED)
     outcome.complain([f"the memory of {role} was not seen for long enough" for role in unseen])
     few = [one.priority for one in outcome.latencies if None in {one.first, one.last}]
     outcome.complain([f"too few jobs are {priority} for a p95" for priority in few])

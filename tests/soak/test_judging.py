@@ -151,7 +151,7 @@ def test_what_a_long_run_has_not_seen_is_not_good() -> None:
             outcome.minutes = minutes
             judge_coverage(outcome)
             assert outcome.is_good is is_good
-    good = an_outcome(growths={"worker": seen}, latencies=[told])
+    good = an_outcome(growths={"worker": seen, "trainer, children": None}, latencies=[told])
     judge_coverage(good)
     assert good.is_good
 
