@@ -1,20 +1,18 @@
-"""Figures of jobs that have ended, for metrics: no scrape reads all jobs that there are."""
+"""Figures of jobs that have ended lately, for metrics: bounded, however many jobs there are."""
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import bindparam, func, select
 
 from shared.db.models import JobRow, ResultRow
 from shared.db.session import Sessions, execute
 from shared.jobs.states import Status
 
 SPAN = dt.timedelta(hours=24)
-"""How long ago a job may have ended to be counted: what was wrong once is not wrong for weeks.
-
-A dead job is counted however long ago that was: it waits for somebody to queue it again."""
+"""How long ago a job may have ended to be counted: what was wrong once is not wrong for weeks."""
 NEWEST = 1000
 """As many results of that time are looked at."""
 QUANTILES = (0.5, 0.95)
@@ -43,10 +41,7 @@ class Turnaround:
 # By `now`: no index is searched for `clock_timestamp`, whose value may change within a statement.
 _BY_CODE = (
     select(JobRow.status, JobRow.error_code, func.count().label("jobs"))
-    .where(
-        JobRow.status.in_(_UNSUCCESSFUL),  # as the index says it
-        or_(JobRow.status == Status.DEAD, JobRow.finished_at > func.now() - SPAN),
-    )
+    .where(JobRow.status.in_(_UNSUCCESSFUL), JobRow.finished_at > func.now() - SPAN)
     .group_by(JobRow.status, JobRow.error_code)
 )
 _newest_results = (
@@ -68,7 +63,7 @@ _TURNAROUND = (
 
 
 def unsuccessful(sessions: Sessions) -> list[Unsuccessful]:
-    """Jobs that failed within `SPAN`, and all that are dead; none that was queued again."""
+    """Jobs that ended as failed or dead within `SPAN` and that nobody has queued again."""
     rows = execute(sessions, _BY_CODE)
     return [Unsuccessful(Status(row.status), row.error_code, row.jobs) for row in rows]
 
