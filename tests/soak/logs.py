@@ -13,6 +13,8 @@ _LEVELS = ("WARNING", "ERROR", "CRITICAL")
 _OF_SERVERS = re.compile(r"\b(ERROR|FATAL|PANIC|WARNING):|^[EF]\d{4} |# WARNING")
 _SEAWEEDFS = re.compile(r"[IWEF](\d{4} \d\d:\d\d:\d\d\.\d{6}) ")
 _MARKS = ("Traceback (most recent call last)", "MemoryError", "Segmentation fault")
+_CUT_OFF_SECONDS = 0.001
+"""A line's time is cut off after its milliseconds: one that came at once seems to be earlier."""
 _HARMLESS = re.compile(
     "Memory overcommit must be enabled"  # of the machine
     "|SecurityWarning"  # Celery's, of a worker that runs as root
@@ -45,7 +47,7 @@ class Window:
 
     def explains(self, line: Line) -> bool:
         """Whether a line comes of the event."""
-        in_time = line.at is None or self.begin <= line.at <= self.end
+        in_time = line.at is None or self.begin - _CUT_OFF_SECONDS <= line.at <= self.end
         return in_time and _matches(self.lines, f"{line.process}: {line.text}")
 
     def explains_answer(self, at: float, what: str) -> bool:

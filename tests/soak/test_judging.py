@@ -364,3 +364,13 @@ def test_the_page_tells_each_complaint() -> None:
     assert ": FAILED" in report(bad)
     assert "- worker grows by 9.0 %" in report(bad)
     assert json.dumps(good.as_dict())
+
+
+@pytest.mark.parametrize(("begin", "is_explained"), [(100.9239, True), (100.9251, False)])
+def test_a_line_that_comes_at_once_is_not_before_its_event(
+    begin: float, is_explained: bool
+) -> None:
+    """PostgreSQL cuts a time off after its milliseconds."""
+    window = Window("postgres-restarted", begin, begin + 20, ("^postgres: .*terminating",), ())
+    line = Line("postgres", 100.923, "ERROR", "FATAL:  terminating connection")
+    assert (unexplained([line], [window]) == []) is is_explained
