@@ -18,6 +18,7 @@ from shared.backup.manifest import Manifest
 from shared.backup.objects import OBJECTS_AT_ONCE
 from shared.backup.place import BackupPlace
 from shared.backup.take import take_backup
+from shared.backup.textfile import write_textfile
 from shared.db.roles.table import Role
 from shared.storage.s3 import S3Store
 
@@ -85,7 +86,12 @@ def list_all(folder: Path) -> None:
 @command.command("verify")
 @folder_argument
 @click.option("--name", help="The backup; the newest one unless it is named.")
-def verify(folder: Path, name: str | None) -> None:
+@click.option(
+    "--textfile",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="If it is whole, write when it was taken there, for Prometheus' node exporter.",
+)
+def verify(folder: Path, name: str | None, textfile: Path | None) -> None:
     """Read all of a backup, and compare every table and object with its SHA-256."""
     place = BackupPlace(folder)
     found = 0
@@ -95,7 +101,10 @@ def verify(folder: Path, name: str | None) -> None:
     if found:
         raise BackupDamagedError(f"{found} parts.")
     path = place.folder(name)
-    click.echo(f"whole {path.name} {_line(Manifest.read(path))}")
+    manifest = Manifest.read(path)
+    click.echo(f"whole {path.name} {_line(manifest)}")
+    if textfile:
+        write_textfile(textfile, manifest)
 
 
 @contextmanager

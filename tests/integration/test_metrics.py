@@ -36,7 +36,7 @@ from tests.unit.deploy.support import needs_promtool, promtool
 GROWING = ("jobs", "results", "audit_events", "webhooks", "orders", "outbox", "erasures")
 PARTIAL = (
     *("ix_jobs_queued", "ix_jobs_lease", "ix_jobs_expires_at", "ix_webhooks_due"),
-    "ix_erasures_queued",
+    *("ix_erasures_queued", "ix_jobs_dead"),
 )
 
 
@@ -98,12 +98,12 @@ def test_what_ends_badly_is_counted_by_its_reason_until_it_is_queued_again(
 
     with sessions() as session:
         dead = session.scalar(text("SELECT id FROM jobs WHERE status = 'dead'"))
-    requeue(sessions, dead, tenant=EVERY_TENANT, expire_after_seconds=60, actor="test")
-    found = shown(client, "hemotriage_jobs_unsuccessful", "status", "code")
-    assert found == {("failed", "too_few_pixels"): 1}
     change(
         sessions, "UPDATE jobs SET finished_at = now() - interval '25 h' WHERE finished_at < now()"
     )
+    found = shown(client, "hemotriage_jobs_unsuccessful", "status", "code")
+    assert found == {("dead", "internal_error"): 1}, "nobody has done anything about it"
+    requeue(sessions, dead, tenant=EVERY_TENANT, expire_after_seconds=60, actor="test")
     assert shown(client, "hemotriage_jobs_unsuccessful", "status", "code") == {}
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -20,6 +21,8 @@ from services.worker.inference import JobRunner
 from services.worker.metrics import count_batch, show_hands
 from services.worker.patience import Patience
 from shared.auth.keys import Scope, create_key
+from shared.backup.manifest import LostObject, Manifest, ObjectList
+from shared.backup.textfile import write_textfile
 from shared.clock import utc_now
 from shared.db.session import Sessions
 from shared.errors import ImageTooSmallError
@@ -263,8 +266,25 @@ def names(exposition: str) -> set[str]:
 
 
 @pytest.fixture
-def shown(client: FlaskClient, sessions: Sessions) -> set[str]:
-    """The names of all metrics, of the API and of the other processes."""
+def of_backup(tmp_path: Path) -> str:
+    """What is told of a backup that was found whole."""
+    manifest = Manifest(
+        software="1",
+        revision="0001",
+        taken_at=utc_now(),
+        tables={},
+        sequences={},
+        objects=ObjectList(count=7, bytes=70, sha256=""),
+        lost=(LostObject(key="images/one", reason="missing"),),
+    )
+    file = tmp_path / "hemotriage.prom"
+    write_textfile(file, manifest)
+    return file.read_text()
+
+
+@pytest.fixture
+def shown(client: FlaskClient, sessions: Sessions, of_backup: str) -> set[str]:
+    """The names of all metrics, of the API, of the other processes, and of backups."""
     create_key(sessions, "ends", [Scope.READ], expires_at=utc_now().replace(year=2999))
     with sessions.begin() as session:
         session.execute(
@@ -273,7 +293,19 @@ def shown(client: FlaskClient, sessions: Sessions) -> set[str]:
                 "VALUES (now(), now(), '[]')"
             )
         )
-    return names(client.get("/metrics").text) | names(generate_latest(REGISTRY).decode())
+    of_processes = client.get("/metrics").text, generate_latest(REGISTRY).decode()
+    return set().union(*(names(exposition) for exposition in (*of_processes, of_backup)))
+
+
+def test_a_backup_is_told_with_its_age(of_backup: str) -> None:
+    told = dict(line.split() for line in of_backup.splitlines() if not line.startswith("#"))
+    taken = float(told.pop("hemotriage_backup_taken_timestamp_seconds"))
+    assert 0 <= utc_now().timestamp() - taken < 60
+    assert told == {
+        "hemotriage_backup_objects": "7.0",
+        "hemotriage_backup_objects_bytes": "70.0",
+        "hemotriage_backup_lost_objects": "1.0",
+    }
 
 
 def test_the_page_has_each_metric_that_is_shown_and_no_other(shown: set[str]) -> None:
@@ -288,7 +320,8 @@ def test_rules_and_dashboard_name_metrics_that_are_shown(shown: set[str]) -> Non
 
 
 @needs_promtool
-def test_promtool_finds_no_fault_with_what_processes_show() -> None:
+def test_promtool_finds_no_fault_with_what_processes_show(of_backup: str) -> None:
+    promtool("check", "metrics", given=of_backup)
     lines = generate_latest(REGISTRY).decode().splitlines()
     ours = [line for line in lines if "hemotriage_" in line and "_created" not in line]
     promtool("check", "metrics", given="\n".join(ours) + "\n")

@@ -54,7 +54,7 @@ def _outbox(sessions: Sessions) -> Iterator[Metric]:
 def _unsuccessful(sessions: Sessions) -> Metric:
     gauge = GaugeMetricFamily(
         "hemotriage_jobs_unsuccessful",
-        "Jobs that ended as failed or dead in the last 24 hours and were not queued again.",
+        "Jobs that failed in the last 24 hours, and all that are dead; none that was queued again.",
         labels=["status", "code"],
     )
     for found in unsuccessful(sessions):

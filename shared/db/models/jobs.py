@@ -94,6 +94,7 @@ class JobRow(Base):
             "finished_at",
             postgresql_where=text("status IN ('failed', 'dead')"),
         ),
+        Index("ix_jobs_dead", "error_code", postgresql_where=text("status = 'dead'")),
         Index("ix_jobs_lease", "lease_expires_at", postgresql_where=text("status = 'running'")),
         Index(
             "ix_jobs_queued", "priority", "queued_at", postgresql_where=text("status = 'queued'")

@@ -135,7 +135,10 @@ def test_the_command_line_makes_lists_verifies_and_restores(
     told = made.stdout.removeprefix(f"backup {name} ")
     assert f"objects={len(contents(0))} " in told
     assert command_line("backup", "list", tmp_path).stdout == f"{name} {told}"
-    assert command_line("backup", "verify", tmp_path).stdout == f"whole {name} {told}"
+    textfile = tmp_path / "hemotriage.prom"
+    verified = command_line("backup", "verify", tmp_path, "--textfile", textfile)
+    assert verified.stdout == f"whole {name} {told}"
+    assert "hemotriage_backup_taken_timestamp_seconds 1." in textfile.read_text()
     done = command_line("restore", tmp_path, "--name", name, **target.environment())
     assert done.returncode == 0, done.stderr
     assert f"jobs rows={len(STATUSES)}\n" in done.stdout

@@ -87,8 +87,10 @@ def test_damaged_and_missing_objects_and_a_changed_manifest_are_found(
     first, second, *_ = sorted(place.objects())
     first.write_bytes(b"rotten")
     second.unlink()
-    found = command_line("backup", "verify", tmp_path)
+    textfile = tmp_path / "hemotriage.prom"
+    found = command_line("backup", "verify", tmp_path, "--textfile", textfile)
     assert found.returncode == 1
+    assert not textfile.exists(), "a damaged backup is none"
     assert {line.split()[1] for line in found.stderr.splitlines()[:2]} == {first.name, second.name}
     with pytest.raises(BackupDamagedError):
         restore(target, tmp_path)
