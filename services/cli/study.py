@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import ValidationError
 from rich.table import Table
 
+from services.cli.overrides import values_of
 from services.cli.rendering import stdout_console
 from services.cli.study_options import study_options
 from services.trainer.dataset import Dataset, read_dataset
@@ -17,7 +19,7 @@ from services.trainer.plan import Recipe, TrainingPlan, make_plan
 from services.trainer.release import ENSEMBLE, Release, release_ensemble, release_run
 from services.trainer.report import html_study
 from services.trainer.representation import require_servable
-from services.trainer.siblings import Origin
+from services.trainer.siblings import Origin, require_base
 from services.trainer.splits import (
     Protocol,
     Split,
@@ -31,6 +33,7 @@ from shared.errors import ConflictError
 from shared.models.architectures import architecture as architecture_of
 from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
+from shared.trainings.request import Overrides
 
 
 @click.command("study")
@@ -73,17 +76,23 @@ def _train_and_export(
     dataset: Dataset, split: Split, release: Release, given: dict[str, Any]
 ) -> None:
     registry = ModelRegistry(release.settings.models_dir)
-    if given["teacher"]:
-        teacher = registry.resolve(given["teacher"])
-        require_unseen(split, dataset, [teacher])
-        given = {**given, "teacher": str(teacher)}
+    for option in ("teacher", "base"):
+        if given[option]:
+            version = registry.resolve(given[option])
+            require_unseen(split, dataset, [version])
+            given = {**given, option: str(version)}
     plans = tuple(_plan(name.strip(), given) for name in given["models"].split(","))
+    if given["base"]:
+        require_base(registry.resolve(given["base"]), plans)
     if given["version"] is not None:
         require_servable(plans[0])
     targets = {plan.architecture: _targets(plan.architecture, release, given) for plan in plans}
     study = Study(dataset, split, plans, given["seeds"], given["work"])
     origin = Origin(dataset, split, given["work"], release.settings)
-    report = run_study(study, make_tools(release.settings, given["work"], given["teacher"]))
+    tools = make_tools(
+        release.settings, given["work"], teacher=given["teacher"], base=given["base"]
+    )
+    report = run_study(study, tools)
     stdout_console(width=110).print(_table(report))
     if given["json_file"]:
         given["json_file"].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -103,10 +112,26 @@ def _plan(architecture: str, given: dict[str, Any]) -> TrainingPlan:
     architecture_of(architecture)  # before another one has trained for an hour
     names = (
         "precision", "representation", "max_epochs", "images_per_class", "teacher",
-        "with_validation",
+        "base", "with_validation",
     )  # fmt: skip
     chosen = {name: given[name] for name in names}
-    return make_plan(architecture, Recipe(given["recipe"]), **chosen)
+    return make_plan(architecture, Recipe(given["recipe"]), **chosen, **_set(given))
+
+
+def _set(given: dict[str, Any]) -> dict[str, Any]:
+    """What `--set` says, of that for which there is no option."""
+    values = values_of(given["overrides"])
+    if own := sorted(values.keys() & given.keys()):
+        raise click.BadParameter(f"there is --{own[0].replace('_', '-')}.", param_hint="--set")
+    try:
+        overrides = Overrides.model_validate(values)
+        overrides.check_recipe(given["recipe"])
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise click.BadParameter("; ".join(wrong), param_hint="--set") from error
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--set") from error
+    return overrides.model_dump(exclude_none=True)
 
 
 def _targets(name: str, release: Release, given: dict[str, Any]) -> list[ModelVersion]:

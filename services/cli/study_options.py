@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.cli.files import FILE, in_a_folder
 from services.cli.models import STUDY_WORK
+from services.cli.overrides import set_option
 from services.trainer.plan import Recipe
 from services.trainer.splits import Protocol
 
@@ -89,12 +90,17 @@ _OPTIONS = (
         type=click.IntRange(min=1),
         help="Of an epoch, instead of the plan's.",
     ),
+    set_option,
     click.option(
         "--with-validation",
         is_flag=True,
         help="Train on the validation part too; a run without it gives the calibration.",
     ),
     click.option("--teacher", help="Learn this version's probabilities (distillation)."),
+    click.option(
+        "--base",
+        help="Start from this version's weights; it trained without the validation part.",
+    ),
     click.option("--members", help="Versions that `--models ensemble` joins."),
     click.option(
         "--work",

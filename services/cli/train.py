@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from services.cli.operator import service_address
+from services.cli.overrides import set_option, values_of
 from services.cli.rendering import json_of, stdout_console
 from shared.client import Client
 from shared.client.trainings import Training, TrainingEvent, TrainingSummary
@@ -57,13 +58,7 @@ def command() -> None:
 )
 @click.option("--seed", "seeds", type=int, multiple=True, default=[1], help="May be repeated.")
 @click.option("--epochs", type=click.IntRange(min=1), help="At most; instead of the recipe's.")
-@click.option(
-    "--set",
-    "overrides",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="Another value of the plan, such as learning_rate=0.001. May be repeated.",
-)
+@set_option
 @click.option("--base", help="Version whose weights are trained further, NAME@VERSION.")
 @click.option("--name", help="For people.")
 @click.option("--wait", is_flag=True, help="Follow the run to its end.")
@@ -72,7 +67,7 @@ def start(
     overrides: tuple[str, ...], epochs: int | None, *, wait: bool, as_json: bool, **given: Any
 ) -> None:
     """Ask for a run; with --wait, the exit code tells whether it succeeded."""
-    chosen = dict(_value_of(override) for override in overrides)
+    chosen = values_of(overrides)
     if epochs is not None:
         chosen["max_epochs"] = epochs
     client = Client(*service_address())
@@ -129,16 +124,6 @@ def show(run_id: object, *, as_json: bool) -> None:
 def cancel(run_id: object) -> None:
     """Cancel a run that is queued or running."""
     click.echo(_line(Client(*service_address()).cancel_training(str(run_id))))
-
-
-def _value_of(override: str) -> tuple[str, Any]:
-    name, equals, text = override.partition("=")
-    if not equals:
-        raise click.BadParameter(f"{override!r} is not NAME=VALUE.", param_hint="--set")
-    try:
-        return name, json.loads(text)
-    except ValueError:
-        return name, text  # a word, such as mixed_bfloat16
 
 
 def _told_line(event: TrainingEvent) -> str:

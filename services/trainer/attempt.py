@@ -59,7 +59,7 @@ def train_run(run_id: uuid.UUID, settings: Settings, reports: Reports) -> None:
     tracker = Tracker(reports, parts_of(study), plan.max_epochs)
     tracker.retell()
     tools = replace(
-        make_tools(settings, settings.trainer_work, plan.teacher),
+        make_tools(settings, settings.trainer_work, teacher=plan.teacher),
         base=None if base is None else partial(restore_keras, base),
         progress_of=tracker.progress_of,
     )

@@ -46,6 +46,8 @@ class TrainingPlan:
     """Train on the validation part too; a run without it then gives the calibration."""
     teacher: str | None = None
     """Model version whose probabilities are learned, `NAME@VERSION`."""
+    base: str | None = None
+    """Model version whose weights training starts from, `NAME@VERSION`; None: as built."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as a card holds it."""
@@ -53,8 +55,11 @@ class TrainingPlan:
 
     @property
     def digest(self) -> str:
-        """A short hash over every value of the plan."""
-        text = json.dumps(self.as_dict(), sort_keys=True)
+        """A short hash over every value of the plan; runs of before there were bases are found."""
+        values = self.as_dict()
+        if self.base is None:
+            del values["base"]
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -110,14 +115,20 @@ def make_plan(architecture: str, recipe: Recipe, **overrides: Any) -> TrainingPl
             **_ROBUST.get(architecture, {}),
         }
     given = {name: value for name, value in overrides.items() if value is not None}
+    if "augmentation" in given:
+        given["augmentation"] = Augmentation(given["augmentation"])
     plan = TrainingPlan(architecture=architecture, recipe=recipe, **{"seed": 1, **values, **given})
     if plan.with_validation and plan.patience is not None:
         raise BadRequestError(
             "The study's recipe stops by the validation part and cannot train on it; "
             "the robust recipe can."
         )
-    if plan.teacher is not None and plan.augmentation is not Augmentation.ROBUST:
+    if plan.teacher is not None and _draws_once(architecture, recipe):
         raise BadRequestError(
             f"{architecture} learns from no teacher by this recipe: its variants are drawn once."
         )
     return plan
+
+
+def _draws_once(architecture: str, recipe: Recipe) -> bool:
+    return recipe is Recipe.STUDY or _ROBUST.get(architecture, {}).items() >= _DRAWN_ONCE.items()

@@ -6,6 +6,7 @@ the validation part too, its sibling's word on that part is taken.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from services.trainer.plan import Precision, Recipe, TrainingPlan
 from services.trainer.splits import Protocol, Split, split_dataset
 from services.trainer.study import Study, load_run, sibling_run
 from services.trainer.tools import make_tools
-from shared.errors import DatasetError
+from shared.errors import BadRequestError, DatasetError
 from shared.imaging.augment import Augmentation
 from shared.models.registry import ModelVersion
 from shared.settings import InferenceSettings
+from shared.trainings.request import BaseMismatchError
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Origin:
         plan = plan_of(version)
         plan = replace(plan, precision=self.precision or plan.precision)
         study = Study(self.dataset, self.split, (plan,), (plan.seed,), self.work)
-        tools = make_tools(self.settings, self.work, plan.teacher)
+        tools = make_tools(self.settings, self.work, teacher=plan.teacher, base=plan.base)
         return load_run(sibling_run(study, plan, tools))
 
 
@@ -76,6 +78,20 @@ def origin_of(
 def trained_on_validation(version: ModelVersion) -> bool:
     """Whether a version's training saw the validation part; cards of old say nothing of it."""
     return bool(_described_plan(version).get("with_validation", False))
+
+
+def require_base(base: ModelVersion, plans: Iterable[TrainingPlan]) -> None:
+    """Refuse a base that is of another architecture, or that makes a sibling know too much.
+
+    Raises:
+        BaseMismatchError: It is an ensemble, or of another architecture than a plan.
+        BadRequestError: The validation part, which chooses and calibrates runs, has trained it.
+    """
+    architecture = base.card["architecture"]
+    if base.members or {plan.architecture for plan in plans} != {architecture}:
+        raise BaseMismatchError(f"{base} is of {architecture}.")
+    if trained_on_validation(base):
+        raise BadRequestError(f"{base} was trained on the validation part, which is to calibrate.")
 
 
 def plan_of(version: ModelVersion) -> TrainingPlan:

@@ -31,6 +31,7 @@ class Augmentation(StrEnum):
     """A family of random variants of a training image."""
 
     STUDY = "study"  # geometry and contrast, as published
+    TURNED = "turned"  # the same of a field that has no upright
     ROBUST = "robust"  # geometry, stain, colour, illumination, focus and compression
 
 
@@ -67,6 +68,10 @@ def _study_variant(image: Pixels, rng: np.random.Generator) -> Pixels:
     return _change_contrast(variant, rng.uniform(1 - MAX_CONTRAST, 1 + MAX_CONTRAST))
 
 
+def _turned_variant(image: Pixels, rng: np.random.Generator) -> Pixels:
+    return _study_variant(np.rot90(image, int(rng.integers(4))), rng)
+
+
 def _robust_variant(image: Pixels, rng: np.random.Generator) -> Pixels:
     """A smear has no upright: any flip and quarter turn is as good a field as the first."""
     image = np.rot90(image, int(rng.integers(4)))
@@ -84,7 +89,13 @@ def _robust_variant(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 _FAMILIES: Mapping[Augmentation, Callable[[Pixels, np.random.Generator], Pixels]] = (
-    MappingProxyType({Augmentation.STUDY: _study_variant, Augmentation.ROBUST: _robust_variant})
+    MappingProxyType(
+        {
+            Augmentation.STUDY: _study_variant,
+            Augmentation.TURNED: _turned_variant,
+            Augmentation.ROBUST: _robust_variant,
+        }
+    )
 )
 
 

@@ -32,7 +32,7 @@ SPLIT_SEED = 2022
 MAX_SEEDS = 10
 
 _OF_STUDY = ("patience", "lr_patience")
-_OF_ROBUST = ("weight_decay", "with_validation")
+_OF_ROBUST = ("weight_decay", "with_validation", "augmentation")
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -75,8 +75,24 @@ class Overrides(BaseModel):
         description="Train on the validation part too; a run without it then gives the "
         "calibration. Recipe `robust` alone.",
     )
+    augmentation: Literal["study", "turned", "robust"] | None = Field(
+        None,
+        description="Variants: as published, these at any quarter turn, or those against stain, "
+        "colour and light. Recipe `robust` alone.",
+    )
     precision: Literal["float32", "mixed_bfloat16"] | None = None
     representation: Literal["original", "segmented"] | None = None
+
+    def check_recipe(self, recipe: str) -> None:
+        """Refuse what a recipe would not look at.
+
+        Raises:
+            ValueError: There is such a field.
+        """
+        foreign = _OF_ROBUST if recipe == TrainingRecipe.STUDY else _OF_STUDY
+        wrong = [name for name in sorted(foreign) if getattr(self, name) is not None]
+        if wrong:
+            raise ValueError(f"the recipe {recipe} has no {', '.join(wrong)}")
 
 
 def _lacking(names: tuple[str, ...]) -> dict[str, Any]:
@@ -121,10 +137,7 @@ class TrainingRequest(BaseModel):
     def _is_possible(self) -> TrainingRequest:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds must differ")
-        foreign = _OF_ROBUST if self.recipe is TrainingRecipe.STUDY else _OF_STUDY
-        wrong = [name for name in sorted(foreign) if getattr(self.overrides, name) is not None]
-        if wrong:
-            raise ValueError(f"the recipe {self.recipe} has no {', '.join(wrong)}")
+        self.overrides.check_recipe(self.recipe)
         return self
 
     def check_base(self, base: ModelVersion) -> None:

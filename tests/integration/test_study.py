@@ -84,6 +84,14 @@ def test_a_study_trains_exports_and_is_evaluated(drawn: Path, tmp_path: Path) ->
         (["--models=cnn_custom, cnn_costum"], 1, "unknown_model"),
         (["--representation=segmented", "--version=7"], 1, "representation_not_served"),
         (["--models=student", "--teacher=student"], 1, "bad_request"),
+        (["--models=student", "--base=cnn_custom@1"], 1, "base_mismatch"),
+        (["--models=student", "--base=student@2"], 1, "bad_request"),
+        (["--base=ensemble@1"], 1, "base_mismatch"),
+        (["--base=cnn_custom@77"], 1, "unknown_model"),
+        (["--set=augmentation=turned"], 2, "the recipe study has no augmentation"),
+        (["--set=learning_rate=fast"], 2, "learning_rate: "),
+        (["--set=learning_rat=1e-3"], 2, "learning_rat: "),
+        (["--set=max_epochs=3"], 2, "there is --max-epochs"),
         (["--models=cnn_custom,efficientnet_lite0"], 1, "pretrained_weights_missing"),
         (["--html=nowhere/study.html"], 2, "--html"),
         (["--models=ensemble", "--members=student@2", "--version=7", "--json=a"], 2, "--json"),
@@ -178,6 +186,35 @@ def test_members_an_ensemble_and_a_student_that_learns_from_it(drawn: Path, tmp_
     (run,) = json.loads(report.read_text())["models"]["cnn_custom"]["runs"]
     assert run["plan"]["teacher"] == "ensemble@1"
     assert run["metrics"]["images"] == 8
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_a_version_that_goes_on_from_another(drawn: Path, tmp_path: Path) -> None:
+    models, work = tmp_path / "models", tmp_path / "work"
+    common = ["--models=cnn_custom", "--seeds=1", "--max-epochs=1", "--images-per-class=8"]
+    common += ["--no-robustness", "--no-gate", f"--work={work}", f"--models-dir={models}"]
+    first = command_line("study", drawn, *common, "--version=1", "--no-explanations")
+    assert first.returncode == 0, first.stderr
+    goes_on = ["--recipe=robust", "--base=cnn_custom", "--with-validation"]
+    second = command_line("study", drawn, *common, "--version=2", *goes_on)
+    assert second.returncode == 0, second.stderr
+    card = json.loads((models / "cnn_custom/2/card.json").read_text())
+    assert card["training"]["plan"]["base"] == "cnn_custom@1"
+    plans = [json.loads(path.read_text())["plan"] for path in work.glob("*/run.json")]
+    bases = sorted((plan["base"] or "", plan["with_validation"]) for plan in plans)
+    assert bases == [("", False), ("cnn_custom@1", False), ("cnn_custom@1", True)]
+    third = command_line("study", drawn, *common, "--recipe=robust", "--base=cnn_custom")
+    assert (third.returncode, "validation part" in third.stderr) == (1, True)
+
+    shutil.rmtree(work)
+    assured = command_line(
+        "models", "assure", "cnn_custom@2", drawn, f"--work={work}",
+        HEMOTRIAGE_MODELS_DIR=str(models),
+    )  # fmt: skip
+    assert assured.returncode == 0, assured.stderr
+    (path,) = work.glob("*/run.json")
+    assert json.loads(path.read_text())["plan"]["base"] == "cnn_custom@1", "as its sibling began"
 
 
 @pytest.mark.exhaustive

@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -226,3 +227,10 @@ def test_variants_of_segmented_images_are_black_where_no_cell_is(
 def test_a_teacher_who_would_not_be_asked_is_refused(architecture: str, recipe: Recipe) -> None:
     with pytest.raises(BadRequestError, match="no teacher"):
         make_plan(architecture, recipe, teacher="ensemble@1")
+
+
+def test_a_base_makes_another_run_and_none_the_one_of_before() -> None:
+    kept = "bc4c9491"  # of a run whose plan knew nothing of bases
+    plan = make_plan("cnn_custom", Recipe.STUDY, seed=2, precision="mixed_bfloat16")
+    assert plan.digest == kept
+    assert replace(plan, base="cnn_custom@1").digest != kept

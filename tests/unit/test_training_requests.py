@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from services.trainer.plan import Recipe, TrainingPlan, make_plan
 from services.trainer.splits import Protocol
+from shared.imaging.augment import Augmentation
 from shared.models.architectures import architectures
 from shared.models.registry import ModelRegistry
 from shared.settings import PROJECT_ROOT
@@ -43,7 +44,14 @@ def test_recipes_are_the_trainers() -> None:
 def test_what_may_be_overridden_is_of_the_plan() -> None:
     fields = set(Overrides.model_fields)
     assert fields <= set(TrainingPlan.__dataclass_fields__)
-    assert not fields & {"architecture", "recipe", "seed", "augmentation"}
+    assert not fields & {"architecture", "recipe", "seed", "teacher", "base"}
+
+
+@pytest.mark.parametrize("kind", list(Augmentation))
+def test_every_kind_of_variants_may_be_asked_for(kind: Augmentation) -> None:
+    overrides = asked(recipe="robust", overrides={"augmentation": str(kind)}).overrides
+    plan = make_plan("student", Recipe.ROBUST, **overrides.model_dump(exclude_none=True))
+    assert plan.augmentation is kind
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -63,6 +71,7 @@ def test_every_request_makes_a_plan(architecture: str, recipe: TrainingRecipe) -
     [
         ("study", {"with_validation": True}),
         ("study", {"weight_decay": 0.1}),
+        ("study", {"augmentation": "turned"}),
         ("robust", {"patience": 3}),
         ("robust", {"lr_patience": 3}),
     ],
