@@ -50,16 +50,16 @@ class TrainingPlan:
     """Model version whose weights training starts from, `NAME@VERSION`; None: as built."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, as a card holds it."""
-        return asdict(self)
+        """Plain data, as a card holds it; without a base as it was before there were any."""
+        values = asdict(self)
+        if self.base is None:
+            del values["base"]
+        return values
 
     @property
     def digest(self) -> str:
-        """A short hash over every value of the plan; runs of before there were bases are found."""
-        values = self.as_dict()
-        if self.base is None:
-            del values["base"]
-        text = json.dumps(values, sort_keys=True)
+        """A short hash over every value of the plan."""
+        text = json.dumps(self.as_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -202,7 +202,7 @@ def test_a_version_that_goes_on_from_another(drawn: Path, tmp_path: Path) -> Non
     card = json.loads((models / "cnn_custom/2/card.json").read_text())
     assert card["training"]["plan"]["base"] == "cnn_custom@1"
     plans = [json.loads(path.read_text())["plan"] for path in work.glob("*/run.json")]
-    bases = sorted((plan["base"] or "", plan["with_validation"]) for plan in plans)
+    bases = sorted((plan.get("base", ""), plan["with_validation"]) for plan in plans)
     assert bases == [("", False), ("cnn_custom@1", False), ("cnn_custom@1", True)]
     third = command_line("study", drawn, *common, "--recipe=robust", "--base=cnn_custom")
     assert (third.returncode, "validation part" in third.stderr) == (1, True)

@@ -233,4 +233,5 @@ def test_a_base_makes_another_run_and_none_the_one_of_before() -> None:
     kept = "bc4c9491"  # of a run whose plan knew nothing of bases
     plan = make_plan("cnn_custom", Recipe.STUDY, seed=2, precision="mixed_bfloat16")
     assert plan.digest == kept
+    assert "base" not in plan.as_dict()
     assert replace(plan, base="cnn_custom@1").digest != kept
