@@ -148,7 +148,7 @@ def test_a_canary_gets_its_share_of_the_jobs_for_the_champion(
     all_of_them = client.put(CHALLENGER, json={**WHY, "canary_percent": 100}, headers=signed)
     assert (all_of_them.status_code, all_of_them.json["canary_percent"]) == (200, 100)
     assert {model_of_job(client) for _ in range(5)} == {"student@2"}
-    assert model_of_job(client, model="cnn_custom") == "cnn_custom@1", "only the champion's"
+    assert model_of_job(client, model="cnn_custom") == "cnn_custom@2", "only the champion's"
 
     retired = client.delete("/v1/models/aliases/challenger")
     assert (retired.status_code, retired.json) == (200, SHIPPED)

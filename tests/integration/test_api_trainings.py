@@ -57,7 +57,7 @@ def test_a_run_is_accepted_read_and_listed(client, body) -> None:
     assert answer.headers["Location"] == run["links"]["self"] == f"/v1/trainings/{run['id']}"
     assert (run["status"], run["progress"], run["seconds_left"]) == ("queued", 0, None)
     assert (run["seeds"], run["overrides"]) == ([1, 2], {"max_epochs": 4})
-    assert run["base"] == "cnn_custom@1", "the version is fixed when it is asked for"
+    assert run["base"] == "cnn_custom@2", "the version is fixed when it is asked for"
     assert client.get(run["links"]["self"]).json == run
     listed = client.get("/v1/trainings?status=queued").json["trainings"]
     assert [one["id"] for one in listed] == [run["id"]]

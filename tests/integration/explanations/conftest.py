@@ -34,7 +34,7 @@ def subject(sessions: Sessions, storage: S3Store, key_id: str) -> Subject:
 @pytest.fixture
 def address(client: FlaskClient, runner: JobRunner) -> str:
     """Where the explanation of a new job's second image is."""
-    accepted = post(client, smear_bytes(1), smear_bytes(2), model="cnn_custom").json
+    accepted = post(client, smear_bytes(1), smear_bytes(2), model="cnn_custom@1").json
     runner.run(uuid.UUID(accepted["id"]), worker="w")
     return accepted["links"]["explanations"][1]
 

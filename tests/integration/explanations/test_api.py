@@ -187,7 +187,7 @@ def test_a_result_that_names_no_class_of_the_image_cannot_be_explained(
 
 
 def test_what_is_not_there_or_has_no_result_is_refused(client, sessions) -> None:
-    waiting = post(client, smear_bytes(), model="cnn_custom").json["links"]["explanations"][0]
+    waiting = post(client, smear_bytes(), model="cnn_custom@1").json["links"]["explanations"][0]
     absent = f"/v1/jobs/{uuid.uuid4()}/images/0/explanation"
     for link, status, code in (
         (waiting, 409, "no_result"),

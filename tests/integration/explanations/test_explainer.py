@@ -152,7 +152,7 @@ def test_an_explainer_keeps_the_models_that_it_used_last(settings, catalogue) ->
 def test_new_results_are_explained_without_being_asked_where_that_is_set(
     client, sessions, eager, explaining, explain
 ) -> None:
-    accepted = post(client, smear_bytes(1), smear_bytes(2), model="cnn_custom").json
+    accepted = post(client, smear_bytes(1), smear_bytes(2), model="cnn_custom@1").json
     explaining(explain)
     eager.run(uuid.UUID(accepted["id"]), worker="w")
     for link in accepted["links"]["explanations"]:
