@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, func, select, union_all
+from sqlalchemy import bindparam, func, select
 
 from shared.db.models import JobRow, ResultRow
 from shared.db.session import Sessions, execute
@@ -39,15 +39,19 @@ class Turnaround:
 
 
 # By `now`: no index is searched for `clock_timestamp`, whose value may change within a statement.
-_FAILED = select(JobRow.status, JobRow.error_code).where(
-    JobRow.status.in_((Status.FAILED, Status.DEAD)),  # as its index says it
-    JobRow.status == Status.FAILED,
-    JobRow.finished_at > func.now() - SPAN,
+_FAILED = (
+    select(JobRow.error_code, func.count().label("jobs"))
+    .where(
+        JobRow.status.in_((Status.FAILED, Status.DEAD)),  # as its index says it
+        JobRow.status == Status.FAILED,
+        JobRow.finished_at > func.now() - SPAN,
+    )
+    .group_by(JobRow.error_code)
 )
-_DEAD = select(JobRow.status, JobRow.error_code).where(JobRow.status == Status.DEAD)
-_ended = union_all(_FAILED, _DEAD).subquery()
-_BY_CODE = select(_ended.c.status, _ended.c.error_code, func.count().label("jobs")).group_by(
-    _ended.c.status, _ended.c.error_code
+_DEAD = (
+    select(JobRow.error_code, func.count().label("jobs"))
+    .where(JobRow.status == Status.DEAD)
+    .group_by(JobRow.error_code)
 )
 _newest_results = (
     select(ResultRow.job_id, ResultRow.created_at)
@@ -69,8 +73,11 @@ _TURNAROUND = (
 
 def unsuccessful(sessions: Sessions) -> list[Unsuccessful]:
     """Jobs that failed within `SPAN`, and all that are dead; none that was queued again."""
-    rows = execute(sessions, _BY_CODE)
-    return [Unsuccessful(Status(row.status), row.error_code, row.jobs) for row in rows]
+    return [
+        Unsuccessful(status, row.error_code, row.jobs)
+        for status, statement in ((Status.FAILED, _FAILED), (Status.DEAD, _DEAD))
+        for row in execute(sessions, statement)
+    ]
 
 
 def turnarounds(sessions: Sessions) -> list[Turnaround]:

@@ -262,7 +262,7 @@ def test_no_scrape_reads_a_table_that_grows_as_a_whole(
     found = []
     with database.connect() as connection:
         # Tables of tests are small: the question is whether there is another way at all.
-        for way in ("seqscan", "sort", "hashjoin", "mergejoin"):
+        for way in ("seqscan", "sort", "hashjoin", "mergejoin", "hashagg"):
             connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
         for statement, parameters in seen:
             scans = []

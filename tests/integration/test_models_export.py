@@ -153,9 +153,9 @@ def test_a_file_that_answers_otherwise_than_keras_is_not_written(
 
 def test_an_ensemble_is_no_single_file(models: Path, tmp_path: Path) -> None:
     out = tmp_path / "model.onnx"
-    for version in ("2", "3"):
+    for version in ("8", "9"):
         shutil.copytree(models / "cnn_custom/1", models / "cnn_custom" / version)
-    members = [{"model": f"cnn_custom@{version}", "weight": 1.0} for version in (2, 3)]
+    members = [{"model": f"cnn_custom@{version}", "weight": 1.0} for version in (8, 9)]
     change_card(models, members=members)
     done = command_line(
         "models", "export", "cnn_custom@1", "--format=onnx", f"--out={out}",
@@ -163,5 +163,5 @@ def test_an_ensemble_is_no_single_file(models: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert "conflict" in done.stderr
-    assert "cnn_custom@2, cnn_custom@3" in done.stderr
+    assert "cnn_custom@8, cnn_custom@9" in done.stderr
     assert not out.exists()

@@ -39,7 +39,7 @@ def load(model: str, *, maps: bool = True) -> Predictor:
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return load("cnn_custom")
+    return load("cnn_custom@1")
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +157,7 @@ def test_the_command_draws_a_picture_a_file_and_prints_a_line(tmp_path: Path) ->
     out = tmp_path / "out"
     names = ("broken.png", "text.jpg")
     files = [SYNTHETIC_SMEAR, *(tmp_path / name for name in names)]
-    options = ("--model", "cnn_custom", "--label", "Pro", "--out-dir", out)
+    options = ("--model", "cnn_custom@1", "--label", "Pro", "--out-dir", out)
     done = command_line("explain", *files, *options)
     assert done.returncode == 1
     good, *bad = [json.loads(line) for line in done.stdout.splitlines()]
