@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.api.auth import actor
 from services.api.context import context
 from shared.trainings import queue
-from shared.trainings.request import TrainingRequest
+from shared.trainings.request import TrainingRequest, check_base
 from shared.trainings.states import TrainingRun
 
 
@@ -20,6 +20,6 @@ def request_training(asked: TrainingRequest) -> TrainingRun:
     ctx = context()
     if asked.base is not None:
         base = ctx.registry.resolve(asked.base)
-        asked.check_base(base)
+        check_base(base, asked.architecture)
         asked = asked.model_copy(update={"base": str(base)})
     return queue.request(ctx.sessions, asked, actor=actor())

@@ -22,7 +22,7 @@ from shared.errors import BadRequestError, DatasetError
 from shared.imaging.augment import Augmentation
 from shared.models.registry import ModelVersion
 from shared.settings import InferenceSettings
-from shared.trainings.request import BaseMismatchError
+from shared.trainings.request import check_base
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,8 @@ def require_base(base: ModelVersion, plans: Iterable[TrainingPlan]) -> None:
         BaseMismatchError: It is an ensemble, or of another architecture than a plan.
         BadRequestError: The validation part, which chooses and calibrates runs, has trained it.
     """
-    architecture = base.card["architecture"]
-    if base.members or {plan.architecture for plan in plans} != {architecture}:
-        raise BaseMismatchError(f"{base} is of {architecture}.")
+    for plan in plans:
+        check_base(base, plan.architecture)
     if trained_on_validation(base):
         raise BadRequestError(f"{base} was trained on the validation part, which is to calibrate.")
 

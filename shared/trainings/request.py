@@ -140,12 +140,12 @@ class TrainingRequest(BaseModel):
         self.overrides.check_recipe(self.recipe)
         return self
 
-    def check_base(self, base: ModelVersion) -> None:
-        """Refuse to go on from a version that cannot give this run its weights.
 
-        Raises:
-            BaseMismatchError: It is of another architecture, or an ensemble.
-        """
-        architecture = base.card["architecture"]
-        if base.members or architecture != self.architecture:
-            raise BaseMismatchError(f"{base} is of {architecture}.")
+def check_base(base: ModelVersion, architecture: str) -> None:
+    """Refuse to go on from a version that cannot give a network its weights.
+
+    Raises:
+        BaseMismatchError: It is of another architecture, or an ensemble.
+    """
+    if base.members or base.card["architecture"] != architecture:
+        raise BaseMismatchError(f"{base} is of {base.card['architecture']}.")

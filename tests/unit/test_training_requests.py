@@ -20,6 +20,7 @@ from shared.trainings.request import (
     TrainingProtocol,
     TrainingRecipe,
     TrainingRequest,
+    check_base,
 )
 
 GIVEN = {"architecture": "cnn_custom", "dataset_id": str(uuid.uuid4())}
@@ -83,7 +84,7 @@ def test_an_override_that_its_recipe_would_not_look_at_is_refused(recipe, overri
 
 def test_a_base_is_of_the_same_architecture_and_no_ensemble() -> None:
     registry = ModelRegistry(PROJECT_ROOT / "models")
-    asked().check_base(registry.resolve("cnn_custom@1"))
+    check_base(registry.resolve("cnn_custom@1"), "cnn_custom")
     for name in ("student@1", "ensemble@1"):
         with pytest.raises(BaseMismatchError):
-            asked().check_base(registry.resolve(name))
+            check_base(registry.resolve(name), "cnn_custom")
