@@ -26,8 +26,15 @@ from shared.registry.policy import ChangeControlPolicy, read_policy
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from shared.triage.policy import Urgency
+from tests.factories import class_folders
 from tests.integration.jobs import finish, post, take
 from tests.integration.posting import authorised
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of drawn fields: ten of each class, in a folder a class."""
+    return class_folders(tmp_path_factory.mktemp("drawn") / "images", 10)
 
 
 @pytest.fixture

@@ -10,14 +10,8 @@ import pytest
 
 from shared.models.registry import ModelRegistry
 from tests.command_line import command_line
-from tests.factories import class_folders
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return class_folders(tmp_path_factory.mktemp("drawn") / "images", 10)
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,8 @@ from shared.models.precision import LOWER, Precision, verdicts
 from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
 from tests.command_line import command_line
-from tests.factories import class_folders
 
 pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return class_folders(tmp_path_factory.mktemp("drawn") / "images", 10)
 
 
 @pytest.fixture(scope="module")

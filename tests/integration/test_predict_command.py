@@ -5,19 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from shared.local.synthetic import draw_smear
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
 from shared.triage.labels import LABELS
 from tests.command_line import command_line
-from tests.factories import class_folders
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return class_folders(tmp_path_factory.mktemp("drawn") / "images", 10)
 
 
 def test_predict_walks_folders_and_tells_what_it_could_not_read(

@@ -14,12 +14,6 @@ from shared.models.likeness import Likeness
 from shared.models.registry import ModelRegistry
 from shared.triage.labels import LABELS
 from tests.command_line import command_line
-from tests.factories import class_folders
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return class_folders(tmp_path_factory.mktemp("drawn") / "images", 10)
 
 
 @pytest.mark.slow

@@ -14,13 +14,7 @@ import pytest
 from shared.models.likeness import Likeness
 from shared.models.registry import ModelRegistry
 from tests.command_line import command_line
-from tests.factories import class_folders
 from tests.waiting import eventually
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return class_folders(tmp_path_factory.mktemp("drawn") / "images", 10)
 
 
 @pytest.mark.exhaustive
