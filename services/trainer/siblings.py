@@ -94,8 +94,12 @@ def require_base(base: ModelVersion, plans: Iterable[TrainingPlan]) -> None:
 
 
 def plan_of(version: ModelVersion) -> TrainingPlan:
-    """The plan that a version was trained by, out of its card."""
-    described = dict(_described_plan(version))
+    """The plan that a version was trained by, out of its card.
+
+    The service's trainings note their base beside the plan.
+    """
+    base = version.card["training"].get("base")
+    described = {"base": base, **_described_plan(version)}
     described["recipe"] = Recipe(described["recipe"])
     described["augmentation"] = Augmentation(described["augmentation"])
     return TrainingPlan(**described)
