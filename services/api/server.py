@@ -23,6 +23,7 @@ from services.api.patching import lock_logs_natively
 from shared.errors import HemotriageError
 from shared.logging import configure_logging
 from shared.memory import share_one_heap
+from shared.scheduling import let_others_finish
 from shared.settings import Settings
 from shared.telemetry.tracing import configure_tracing
 
@@ -124,6 +125,7 @@ def serve(shared_metrics: Path) -> int:
     settings = Settings()
     configure_logs(settings.log_level)
     share_one_heap()
+    let_others_finish()
     gevent.hub.Hub.print_exception = _log_uncaught
     # A refusal out of a thread of its pool is raised again where it is answered.
     gevent.hub.Hub.NOT_ERROR = (*gevent.hub.Hub.NOT_ERROR, HemotriageError)

@@ -34,6 +34,7 @@ from shared.memory import share_one_heap
 from shared.metrics import serve_metrics
 from shared.queue.app import create_celery
 from shared.registry.catalogue import Catalogue
+from shared.scheduling import let_others_finish
 from shared.settings import Settings
 from shared.storage.s3 import S3Store
 from shared.telemetry.tracing import configure_tracing
@@ -51,6 +52,7 @@ def main() -> int:
     configure_logging(settings.log_level, service="worker")
     configure_tracing(settings, service="worker")
     share_one_heap()
+    let_others_finish()
     threads = settings.worker_threads
     database = create_database(settings, pool_size=threads + _HOUSEKEEPERS)
     sessions = create_sessions(database)
