@@ -9,9 +9,9 @@ from contextlib import suppress
 def let_others_finish() -> None:
     """Have no thread of this process, when it wakes, take the processor from one that runs.
 
-    Linux' policy for batches (sched(7), "SCHED_BATCH"): what wakes waits for its turn, which is
-    some milliseconds away where all processors are busy, and nothing where one is idle. A job
-    wakes some two hundred threads, most of them while another of ours is about to finish.
+    Linux' policy for batches (sched(7), "SCHED_BATCH"): what wakes waits for its turn, which comes
+    within milliseconds where all processors are busy, and at once where one is idle. Under load a
+    job has some 140 threads wake, many of them while another of ours is about to finish.
 
     To be called before threads start, which take it over, as child processes do. A system without
     such a policy, or one that forbids it, is left as it is.

@@ -82,7 +82,7 @@ class SeaweedFS:
         )
 
     def make_durable(self) -> None:
-        """Have every write to a bucket synced to disk before it is acknowledged.
+        """Have the bytes of every object synced to disk before it is acknowledged; not its index.
 
         Raises:
             LocalServiceError: The setting was not taken.
