@@ -1,4 +1,4 @@
-"""What wakes waits for its turn, in all threads and in children; a system that forbids it is left."""
+"""What wakes waits for its turn, in all threads and in children, where the system allows it."""
 
 from __future__ import annotations
 

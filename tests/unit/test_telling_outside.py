@@ -41,7 +41,6 @@ def test_the_modules_in_question_are_found() -> None:
 @pytest.mark.parametrize("module", modules())
 def test_importing_it_tells_nobody(module: str) -> None:
     """In a process of its own: in another, something else may have come first."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, module], cwd=ROOT, capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", PROGRAM, module]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
