@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from services.trainer.calibrate import choose_conformal, compare_vector
 from services.trainer.dataset import label_indices, load_pixels
 from services.trainer.likeness import FLAGGED, fit_gaussians, unseen_threshold, with_threshold
-from services.trainer.siblings import trained_on_validation
+from services.trainer.lineage import trained_on_validation
 from services.trainer.splits import Split
 from services.trainer.stored_arrays import store_arrays
 from shared.imaging import Pixels

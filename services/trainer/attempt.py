@@ -16,10 +16,10 @@ from services.trainer.dataset_store import fetch_dataset
 from services.trainer.finish import RECORD, REFUSED, run_folder
 from services.trainer.folders import DATASETS
 from services.trainer.groups import write_whole
+from services.trainer.lineage import trained_on_validation
 from services.trainer.plan import Recipe, make_plan
 from services.trainer.register import make_version
 from services.trainer.reports import Reports
-from services.trainer.siblings import trained_on_validation
 from services.trainer.splits import Protocol, Split, require_every_class, split_dataset
 from services.trainer.study import Study, run_study
 from services.trainer.tools import make_tools

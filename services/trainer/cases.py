@@ -12,8 +12,8 @@ from scipy.spatial.distance import cdist
 from services.trainer.cards import update_card
 from services.trainer.dataset import Sample, label_indices, load_pixels
 from services.trainer.evaluate import Part
+from services.trainer.lineage import trained_on_validation
 from services.trainer.metrics import proportion
-from services.trainer.siblings import trained_on_validation
 from services.trainer.splits import Split
 from services.trainer.stored_arrays import remove_unnamed, store_arrays
 from shared.models.cases import CASES, ID_LENGTH, at_length_one

@@ -25,6 +25,7 @@ from services.trainer.evaluate import Part, decide_all, evaluate_part, list_erro
 from services.trainer.export import ONNX_FILE, export_onnx
 from services.trainer.faithfulness import IMAGES_PER_CLASS, faithfulness
 from services.trainer.held_out import held_out
+from services.trainer.lineage import ENSEMBLE
 from services.trainer.metrics import measure_review
 from services.trainer.precisions import add_precisions
 from services.trainer.robustness import robustness
@@ -42,8 +43,6 @@ from shared.monitoring.measures import reference_of
 from shared.settings import InferenceSettings
 from shared.triage.labels import LABELS
 from shared.triage.wording.english import ENGLISH
-
-ENSEMBLE = "ensemble"
 
 _SOFTWARE = (
     "tensorflow-cpu",

@@ -6,23 +6,20 @@ the validation part too, its sibling's word on that part is taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from services.trainer.dataset import Dataset, Grouping, read_dataset
-from services.trainer.plan import Precision, Recipe, TrainingPlan
+from services.trainer.lineage import plan_of
+from services.trainer.plan import Precision
 from services.trainer.splits import Protocol, Split, split_dataset
 from services.trainer.study import Study, load_run, sibling_run
 from services.trainer.tools import make_tools
-from shared.errors import BadRequestError, DatasetError
-from shared.imaging.augment import Augmentation
+from shared.errors import DatasetError
 from shared.models.registry import ModelVersion
 from shared.settings import InferenceSettings
-from shared.trainings.request import check_base
 
 
 @dataclass(frozen=True)
@@ -73,38 +70,3 @@ def origin_of(
     if split.hash != of_card["hash"]:
         raise DatasetError(f"{folder} does not give the split that {version} was trained by.")
     return Origin(dataset, split, work, settings, precision)
-
-
-def trained_on_validation(version: ModelVersion) -> bool:
-    """Whether a version's training saw the validation part; cards of old say nothing of it."""
-    return bool(_described_plan(version).get("with_validation", False))
-
-
-def require_base(base: ModelVersion, plans: Iterable[TrainingPlan]) -> None:
-    """Refuse a base that is of another architecture, or that makes a sibling know too much.
-
-    Raises:
-        BaseMismatchError: It is an ensemble, or of another architecture than a plan.
-        BadRequestError: The validation part, which chooses and calibrates runs, has trained it.
-    """
-    for plan in plans:
-        check_base(base, plan.architecture)
-    if trained_on_validation(base):
-        raise BadRequestError(f"{base} was trained on the validation part, which is to calibrate.")
-
-
-def plan_of(version: ModelVersion) -> TrainingPlan:
-    """The plan that a version was trained by, out of its card.
-
-    The service's trainings note their base beside the plan.
-    """
-    base = version.card["training"].get("base")
-    described = {"base": base, **_described_plan(version)}
-    described["recipe"] = Recipe(described["recipe"])
-    described["augmentation"] = Augmentation(described["augmentation"])
-    return TrainingPlan(**described)
-
-
-def _described_plan(version: ModelVersion) -> dict[str, Any]:
-    plan: dict[str, Any] = version.card["training"]["plan"]
-    return plan
