@@ -63,6 +63,9 @@ APPLICATIONS = {
 }
 """Our processes by name."""
 
+_AT_ONCE = ("api", "worker", "worker-stat")
+"""What a job needs to be answered; the others are started once these are ready."""
+
 _GATEWAY = Application(("services.gateway.main",), Role.GATEWAY)
 
 LOCAL_KEY_SCOPES = "submit,read,review,admin"
@@ -95,7 +98,7 @@ class LocalService(Startable):
         self.api_key = ""
 
     def start(self) -> None:
-        """Start everything and wait until the API is ready.
+        """Start everything and wait until a job can be answered.
 
         Raises:
             LocalServiceError: A process does not come up; the end of its log is told.
@@ -107,11 +110,14 @@ class LocalService(Startable):
             earlier = self._earlier()
             port = self._choose_port(earlier)
             self.url = f"http://{HOST}:{port}"
-            for name, application in APPLICATIONS.items():
-                self._start_application(name, application, port)
+            for name in _AT_ONCE:
+                self._start_application(name, APPLICATIONS[name], port)
             for process in self.applications.values():
                 process.wait_ready()
             self.api_key = self._usable_key(earlier)
+            for name, application in APPLICATIONS.items():
+                if name not in self.applications:
+                    self._start_application(name, application, port)
             self._start_gateway(port)
             document = json.dumps({"url": self.url, "api_key": self.api_key})
             write_private(self._root / "local.json", document)
