@@ -1,8 +1,11 @@
-"""The batching thread: runs the model on whatever waits, up to a bound, without a timer.
+"""The batching threads: run the model on whatever waits, up to a bound, without a timer.
 
-Jobs come from many threads, which load, decode and commit while this one infers. Waiting for a
+Jobs come from many threads, which load, decode and commit while these infer. Waiting for a
 batch to fill would add latency to a quiet service and nothing to a busy one, whose next batch
 fills while the present one runs. `lanes.py` chooses what comes next.
+
+There are two, which take turns: where the engine allows it, the next batch begins while the last
+images of the present one are computed, of which there may be fewer than the machine has cores for.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future
+from typing import Self
 
 import numpy as np
 
@@ -21,6 +25,8 @@ from shared.jobs.claim import Claim
 from shared.models.prediction import Prediction
 from shared.models.predictor import Predictor
 from shared.telemetry.tracing import span, traceparent
+
+_THREADS = 2
 
 
 class NotNowError(Exception):
@@ -43,8 +49,9 @@ class Batcher:
         self._waiting = Lanes(batch_size=batch_size)
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
-        self._thread.start()
+        self._turn = threading.Lock()
+        for number in range(_THREADS):
+            threading.Thread(target=self._run, name=f"batcher-{number}", daemon=True).start()
 
     def submit(self, claim: Claim, predictor: Predictor, images: Pixels) -> Future[Prediction]:
         """Queue the images of one job, shape (n, 224, 224, 3), for prediction.
@@ -69,8 +76,12 @@ class Batcher:
             self._changed.notify()
 
     def _run(self) -> None:
-        while batch := self._next_batch():
-            self._answer(batch)
+        while True:
+            with _Turn(self._turn) as turn:
+                batch = self._next_batch()
+                if not batch:
+                    return
+                self._answer(batch, turn)
 
     def _next_batch(self) -> list[Request]:
         """Block until there is work; empty once closed."""
@@ -81,16 +92,16 @@ class Batcher:
                 self._changed.wait()
             return self._waiting.take_batch()
 
-    def _answer(self, batch: list[Request]) -> None:
+    def _answer(self, batch: list[Request], turn: _Turn) -> None:
         """Give each request its rows, or its error; one that fails does not fail the others."""
         try:
-            joined = self._predict(batch)
+            joined = self._predict(batch, turn)
         except Exception as error:  # whoever waits for a future must hear of any error
             if len(batch) == 1:
                 batch[0].future.set_exception(error)
                 return
             for request in batch:
-                self._answer([request])
+                self._answer([request], turn)
             return
         start = 0
         for request in batch:
@@ -106,7 +117,7 @@ class Batcher:
             else:
                 self._waiting.put_back(request)
 
-    def _predict(self, batch: list[Request]) -> Prediction:
+    def _predict(self, batch: list[Request], turn: _Turn) -> Prediction:
         images = np.concatenate([request.piece for request in batch])
         # In the trace of the oldest, and linked to all whose images it has.
         traced = [request.traceparent for request in batch if request.traceparent]
@@ -117,9 +128,31 @@ class Batcher:
             span("batch", parent=parent, links=traced) as running,
         ):
             running.note(hemotriage__batch__jobs=len(batch), hemotriage__batch__images=len(images))
-            prediction = batch[0].predictor.predict(images)
+            prediction = batch[0].predictor.predict(images, turn.pass_on)
         count_batch(len(images), seconds=time.perf_counter() - start)
         return prediction
+
+
+class _Turn:
+    """A thread's turn to choose a batch and have it begun; ends early where it is passed on."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self._is_mine = False
+
+    def __enter__(self) -> Self:
+        self._lock.acquire()
+        self._is_mine = True
+        return self
+
+    def pass_on(self) -> None:
+        """Let the other thread go on; more than once does nothing."""
+        if self._is_mine:
+            self._is_mine = False
+            self._lock.release()
+
+    def __exit__(self, *_: object) -> None:
+        self.pass_on()
 
 
 def _refuse(request: Request) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +43,10 @@ class SharedPredictor(Predictor):
         super().__init__(*args, **kwargs)
         self._turn = threading.Lock()
 
-    def predict(self, images: Pixels) -> Prediction:
+    def predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Prediction:
         """See `Predictor.predict`."""
         with self._turn:
-            return super().predict(images)
+            return super().predict(images, on_begun)
 
     def grad_cam(self, images: Pixels, labels: Labels) -> NDArray[np.float32]:
         """See `Predictor.grad_cam`."""

@@ -6,7 +6,7 @@ Worker, command line and evaluation all predict here, so that they cannot differ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -124,11 +124,15 @@ class Predictor:
         of_members = {name: sha for m in members for name, sha in m.settings_sha256.items()}
         return {str(self._version): self._version.settings_sha256, **of_members}
 
-    def predict(self, images: Pixels) -> Prediction:
-        """Predict any number of images, shape (n, 224, 224, 3), in batches of bounded size."""
-        step = self._batch_size
-        starts = range(0, max(len(images), 1), step)
-        return Prediction.joined([self._predict(images[i : i + step]) for i in starts])
+    def predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Prediction:
+        """Predict any number of images, shape (n, 224, 224, 3), in batches of bounded size.
+
+        It may be called from one thread at a time, and from another once `on_begun` was called,
+        see `shared.models.engines.Engine`.
+        """
+        *firsts, last = range(0, max(len(images), 1), self._batch_size)
+        parts = [self._predict(images[i : i + self._batch_size]) for i in firsts]
+        return Prediction.joined([*parts, self._predict(images[last:], on_begun)])
 
     def grad_cam(self, images: Pixels, labels: Labels) -> NDArray[np.float32]:
         """Where the evidence for a class lies in each image.
@@ -152,9 +156,9 @@ class Predictor:
             [self._source.grad_cam(images[i : i + step], labels[i : i + step]) for i in starts]
         )
 
-    def look(self, images: Pixels) -> Prediction:
+    def look(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Prediction:
         """What the network sees in one batch; its unlikeness is by features, not by colours."""
-        answer = self._source.answer(images, self._likeness, self._cases)
+        answer = self._source.answer(images, self._likeness, self._cases, on_begun)
         calibrated = self._calibration.apply(answer.uncalibrated)
         return Prediction(
             raw=answer.raw,
@@ -166,8 +170,8 @@ class Predictor:
             distances=answer.distances,
         )
 
-    def _predict(self, images: Pixels) -> Prediction:
-        seen, by_colours = self.look(images), self._likeness.of_colours(images)
+    def _predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Prediction:
+        seen, by_colours = self.look(images, on_begun), self._likeness.of_colours(images)
         similar = None
         if self._cases is not None and seen.distances is not None:
             similar = self._cases.nearest(seen.distances)
@@ -207,9 +211,15 @@ class Network:
         self.precision = self._engine.precision
         self.sha256 = self._engine.artefact_sha256
 
-    def answer(self, images: Pixels, likeness: Likeness, cases: Cases | None) -> Answer:
+    def answer(
+        self,
+        images: Pixels,
+        likeness: Likeness,
+        cases: Cases | None,
+        on_begun: Callable[[], None] | None,
+    ) -> Answer:
         """Run the network on one batch."""
-        outputs = self._engine.predict(images)
+        outputs = self._engine.predict(images, on_begun)
         softmax, features = outputs.probabilities, outputs.features
         distances = None if cases is None else cases.distances(features)
         return Answer(softmax, softmax, likeness.of_features(features), distances)
@@ -248,10 +258,17 @@ class Ensemble:
             return None
         return first
 
-    def answer(self, images: Pixels, likeness: Likeness, cases: Cases | None) -> Answer:
+    def answer(
+        self,
+        images: Pixels,
+        likeness: Likeness,
+        cases: Cases | None,
+        on_begun: Callable[[], None] | None,
+    ) -> Answer:
         """Have each member look at the batch."""
         del likeness  # the members know what they were trained on
-        seen = [member.look(images) for member, _ in self.members]
+        *firsts, last = (member for member, _ in self.members)
+        seen = [*(member.look(images) for member in firsts), last.look(images, on_begun)]
         opinions = np.stack([one.calibrated for one in seen], axis=1)
         raw_opinions = np.stack([one.raw for one in seen], axis=1)
         each = [one.unlikeness for one in seen if one.unlikeness is not None]

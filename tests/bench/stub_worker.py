@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -39,8 +40,9 @@ class StubEngine:
     def __init__(self) -> None:
         self._rate = float(os.environ.get(STUB_RATE_VARIABLE, STUB_RATE))
 
-    def predict(self, images: Pixels) -> Outputs:
+    def predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Outputs:
         """See `shared.models.engines.Engine`."""
+        del on_begun
         time.sleep(len(images) / self._rate)
         probabilities = np.array([[0.97, 0.01, 0.01, 0.01]], np.float32)
         return Outputs(

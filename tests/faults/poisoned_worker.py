@@ -68,10 +68,10 @@ def _wrap_decoder(decode: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrap_model(predict: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(predict)
-    def predict_images(self: Predictor, images: Any) -> Any:
+    def predict_images(self: Predictor, images: Any, *arguments: Any) -> Any:
         if any(_poison_of(image[_AT, _AT]) == "hang_model" for image in images):
             _hang()
-        return predict(self, images)
+        return predict(self, images, *arguments)
 
     return predict_images
 

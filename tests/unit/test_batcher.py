@@ -1,8 +1,8 @@
-"""The batching thread joins what waits, keeps models apart, and tells errors to who waits."""
+"""The batching threads join what waits, keep models apart, and tell errors to who waits."""
 
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 
@@ -23,7 +23,7 @@ class CountingPredictor:
         self.batches: list[int] = []
         self.gate = gate
 
-    def predict(self, images: np.ndarray) -> Prediction:
+    def predict(self, images: np.ndarray, *_: object) -> Prediction:
         if self.gate:
             self.gate.wait(10)
         self.batches.append(len(images))
@@ -40,10 +40,18 @@ class SteppingPredictor(CountingPredictor):
         self.begun, self.let = threading.Semaphore(0), threading.Semaphore(0)
         self.values: list[set[int]] = []
 
-    def predict(self, images: np.ndarray) -> Prediction:
+    def predict(self, images: np.ndarray, *_: object) -> Prediction:
         self.begun.release()
         assert self.let.acquire(timeout=10)
         self.values.append(set(images[:, 0, 0, 0].tolist()))
+        return super().predict(images)
+
+
+class PassingPredictor(SteppingPredictor):
+    """Can be called again while it still computes, as a CPU engine can."""
+
+    def predict(self, images: np.ndarray, on_begun: Callable[[], None]) -> Prediction:
+        on_begun()
         return super().predict(images)
 
 
@@ -61,14 +69,14 @@ class Watched(Watchdog):
 class FussyPredictor(CountingPredictor):
     """Cannot bear a 13."""
 
-    def predict(self, images: np.ndarray) -> Prediction:
+    def predict(self, images: np.ndarray, *_: object) -> Prediction:
         if 13 in images:
             raise ValueError("13")
         return super().predict(images)
 
 
 class FailingPredictor:
-    def predict(self, images: np.ndarray) -> Prediction:
+    def predict(self, images: np.ndarray, *_: object) -> Prediction:
         raise ValueError(f"cannot predict {len(images)}")
 
 
@@ -193,7 +201,7 @@ def test_a_closing_batcher_finishes_what_runs_and_hands_back_what_waits() -> Non
     gate, begun = threading.Event(), threading.Event()
 
     class Slow(CountingPredictor):
-        def predict(self, images: np.ndarray) -> Prediction:
+        def predict(self, images: np.ndarray, *_: object) -> Prediction:
             begun.set()
             return super().predict(images)
 
@@ -236,3 +244,56 @@ def test_each_piece_of_a_large_job_is_watched_by_itself() -> None:
     batcher.submit(claim, CountingPredictor(), images(1, count=10)).result(10)
     batcher.close()
     assert watched.pieces == [[claim], [claim], [claim]]
+
+
+def test_where_the_engine_allows_it_the_next_batch_begins_before_the_last_one_ends() -> None:
+    predictor = PassingPredictor()
+    batcher = make_batcher(batch_size=4)
+    futures = []
+    for value in (1, 2):
+        futures.append(submit(batcher, predictor, images(value, count=4)))
+        assert predictor.begun.acquire(timeout=10)
+    assert not any(future.done() for future in futures)
+    futures.append(submit(batcher, predictor, images(3, count=4)))
+    assert not predictor.begun.acquire(timeout=0.2), "two at once, and no more"
+    predictor.let.release(3)
+    assert [future.result(10).raw[:, 0].tolist() for future in futures] == [
+        [1] * 4,
+        [2] * 4,
+        [3] * 4,
+    ]
+    batcher.close()
+
+
+def test_an_engine_that_does_not_allow_it_is_called_once_at_a_time() -> None:
+    predictor = SteppingPredictor()
+    batcher = make_batcher(batch_size=1)
+    futures = [submit(batcher, predictor, images(value)) for value in range(6)]
+    for _ in futures:
+        assert predictor.begun.acquire(timeout=10)
+        assert not predictor.begun.acquire(timeout=0.05)
+        predictor.let.release()
+    assert [int(future.result(10).raw[0, 0]) for future in futures] == list(range(6))
+    batcher.close()
+
+
+def test_a_job_that_fails_a_batch_after_the_next_has_begun_fails_alone() -> None:
+    class Fussy(PassingPredictor):
+        def predict(self, images: np.ndarray, on_begun: Callable[[], None]) -> Prediction:
+            prediction = super().predict(images, on_begun)
+            if 13 in images:
+                raise ValueError("13")
+            return prediction
+
+    predictor = Fussy()
+    batcher = make_batcher(batch_size=2)
+    first = submit(batcher, predictor, images(1, count=2))
+    assert predictor.begun.acquire(timeout=10)
+    second = submit(batcher, predictor, images(2, count=2))
+    assert predictor.begun.acquire(timeout=10)
+    bad, good = (submit(batcher, predictor, images(value)) for value in (13, 3))
+    predictor.let.release(9)
+    assert [int(one.result(10).raw[0, 0]) for one in (first, second, good)] == [1, 2, 3]
+    with pytest.raises(ValueError, match="13"):
+        bad.result(10)
+    batcher.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,13 @@ import pytest
 from shared.errors import UnknownModelError
 from shared.imaging.decode import to_model_input
 from shared.local.synthetic import draw_smear
+from shared.models.engines.openvino_engine import OpenVINOEngine
+from shared.models.engines.outputs import Outputs
 from shared.models.predictor import Predictor
 from shared.models.registry import ModelRegistry
 from shared.settings import PROJECT_ROOT, InferenceSettings
 from shared.triage.calibration import Calibration
+from tests.networks import drawn
 
 WEIGHTS = {"cnn_custom@1": 3.0, "cnn_custom@2": 1.0}
 
@@ -105,3 +109,22 @@ def test_an_ensemble_whose_member_is_gone_is_refused(folder: Path) -> None:
     shutil.rmtree(folder / "cnn_custom" / "2")
     with pytest.raises(UnknownModelError, match="cnn_custom@2"):
         load(folder, "ensemble")
+
+
+def test_others_may_begin_when_its_last_member_has_begun_its_last_batch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensemble, done = load(folder, "ensemble"), 0
+    predict = OpenVINOEngine.predict
+
+    def counted(*arguments: Any) -> Outputs:
+        nonlocal done
+        outputs = predict(*arguments)
+        done += 1
+        return outputs
+
+    monkeypatch.setattr(OpenVINOEngine, "predict", counted)
+    told: list[int] = []
+    ensemble.predict(drawn(6), lambda: told.append(done))
+    assert told == [3], "of two members' two batches each, all but the last"
+    assert done == 4

@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,37 @@ def test_answers_are_those_of_each_image_alone(count: int) -> None:
         np.testing.assert_allclose(one.probabilities[0], together.probabilities[index], atol=1e-5)
         np.testing.assert_allclose(one.features[0], together.features[index], atol=1e-4)
         np.testing.assert_allclose(one.maps[0], together.maps[index], atol=1e-4)
+
+
+def test_another_call_may_begin_once_no_image_waits() -> None:
+    engine, images = student(maps=True), drawn(12)
+    expected = engine.predict(images)
+    within: list[Outputs] = []
+    with ThreadPoolExecutor(1) as other:
+
+        def call_again() -> None:
+            within.append(other.submit(engine.predict, images[:5]).result(60))
+
+        outer = engine.predict(images, call_again)
+    assert_same(outer, expected)
+    (inner,) = within
+    np.testing.assert_allclose(inner.probabilities, expected.probabilities[:5], atol=1e-4)
+
+
+def test_calls_that_overlap_give_what_each_gives_alone() -> None:
+    engine, images = student(maps=True), drawn(9)
+    parts = [images[:9], images[2:5], images[4:5]] * 4
+    expected = [engine.predict(part) for part in parts]
+    with ThreadPoolExecutor(2) as two:
+        for again, alone in zip(two.map(engine.predict, parts), expected, strict=True):
+            assert_same(again, alone)
+
+
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_that_all_has_begun_is_told_once(count: int) -> None:
+    told: list[int] = []
+    student(maps=False).predict(drawn(9)[:count], lambda: told.append(1))
+    assert told == [1]
 
 
 def test_an_engine_that_nobody_holds_is_freed() -> None:

@@ -141,7 +141,7 @@ def test_a_batch_is_linked_to_all_whose_images_it_has() -> None:
     free = threading.Event()
 
     class Slow:
-        def predict(self, images: np.ndarray) -> Prediction:
+        def predict(self, images: np.ndarray, *_: object) -> Prediction:
             assert free.wait(60)
             rows = np.zeros((len(images), 4))
             return Prediction(rows.astype(np.float32), rows)

@@ -7,7 +7,7 @@ support it, and the probabilities then differ from those that were evaluated.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol, cast
 
 import numpy as np
@@ -22,7 +22,7 @@ from shared.settings import EngineName, InferenceSettings
 
 
 class Engine(Protocol):
-    """Runs one model. `predict` may be called from one thread at a time."""
+    """Runs one model. `predict` may be called from one thread at a time, but see `on_begun`."""
 
     name: str
     precision: Precision
@@ -32,8 +32,14 @@ class Engine(Protocol):
     head: Head | None
     """What classifies the features; of an engine that gives maps."""
 
-    def predict(self, images: Pixels) -> Outputs:
-        """Classify a batch of shape (n, 224, 224, 3)."""
+    def predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Outputs:
+        """Classify a batch.
+
+        Args:
+            images: Shape (n, 224, 224, 3).
+            on_begun: Called once no image waits any more, the last ones being computed, by an
+                engine that can be called from another thread from then on.
+        """
 
 
 class _EngineModule(Protocol):

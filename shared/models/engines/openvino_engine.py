@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import openvino as ov
@@ -86,37 +86,46 @@ class OpenVINOEngine:
         self._width = features.get_partial_shape()[1].get_length()
         self.head = _weights(graph) if maps else None
         graph.add_outputs([features, _map(features)] if maps else [features])
-        compiled = core.compile_model(graph, _DEVICE, properties)
+        self._compiled = core.compile_model(graph, _DEVICE, properties)
         # As many again as compute at once: when one is done, the next has its image already.
-        waiting_too = 2 * compiled.get_property("NUM_STREAMS")
-        self._requests = [compiled.create_infer_request() for _ in range(waiting_too)]
+        self._at_once = 2 * self._compiled.get_property("NUM_STREAMS")
+        self._idle: list[list[ov.InferRequest]] = []
 
-    def predict(self, images: Pixels) -> Outputs:
+    def predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Outputs:
         """See `Engine.predict`.
 
         Without a callback: one in Python would be called by OpenVINO's own threads, which end a
         process that is ending, and would be held by OpenVINO, and the engine with it, for ever.
         """
         answers = _Answers(len(images), self._width, maps=self.head is not None)
-        at_once = len(self._requests)
-        try:
+        with self._requests() as requests:
             for index, image in enumerate(images):
-                request = self._requests[index % at_once]
-                if index >= at_once:
-                    answers.keep(index - at_once, request)
+                request = requests[index % self._at_once]
+                if index >= self._at_once:
+                    answers.keep(index - self._at_once, request)
                 request.start_async({0: image[np.newaxis]})
-            for index in range(max(0, len(images) - at_once), len(images)):
-                answers.keep(index, self._requests[index % at_once])
-        except BaseException:
-            self._finish()
-            raise
+            if on_begun is not None:
+                on_begun()
+            for index in range(max(0, len(images) - self._at_once), len(images)):
+                answers.keep(index, requests[index % self._at_once])
         return answers.outputs()
 
-    def _finish(self) -> None:
-        """Let what is in work end, whatever of it: the next call takes the same requests."""
-        for request in self._requests:
-            with suppress(Exception):
-                request.wait()
+    @contextmanager
+    def _requests(self) -> Iterator[list[ov.InferRequest]]:
+        """Requests of a call's own; what is in work of them ends before another call has them."""
+        try:
+            requests = self._idle.pop()
+        except IndexError:
+            requests = [self._compiled.create_infer_request() for _ in range(self._at_once)]
+        try:
+            yield requests
+        except BaseException:
+            for request in requests:
+                with suppress(Exception):
+                    request.wait()
+            raise
+        finally:
+            self._idle.append(requests)
 
 
 class _Answers:

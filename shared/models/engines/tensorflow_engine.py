@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import keras
 import numpy as np
@@ -67,8 +67,9 @@ class TensorFlowEngine:
             jit_compile=xla,
         )
 
-    def predict(self, images: Pixels) -> Outputs:
-        """See `Engine.predict`."""
+    def predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Outputs:
+        """See `Engine.predict`; takes one call at a time."""
+        del on_begun
         probabilities, *wanted = (output.numpy() for output in self._call(images))
         features, *maps = (output.astype(np.float32) for output in wanted)
         return Outputs(probabilities, features, _grid(maps[0]) if maps else None)
