@@ -63,7 +63,7 @@ APPLICATIONS = {
 }
 """Our processes by name."""
 
-_AT_ONCE = ("api", "worker", "worker-stat")
+_AT_ONCE = frozenset({"api", "worker", "worker-stat"})
 """What a job needs to be answered; the others are started once these are ready."""
 
 _GATEWAY = Application(("services.gateway.main",), Role.GATEWAY)
@@ -112,12 +112,11 @@ class LocalService(Startable):
             self.url = f"http://{HOST}:{port}"
             for name in _AT_ONCE:
                 self._start_application(name, APPLICATIONS[name], port)
-            for process in self.applications.values():
-                process.wait_ready()
+            for name in _AT_ONCE:
+                self.applications[name].wait_ready()
             self.api_key = self._usable_key(earlier)
-            for name, application in APPLICATIONS.items():
-                if name not in self.applications:
-                    self._start_application(name, application, port)
+            for name in APPLICATIONS.keys() - _AT_ONCE:
+                self._start_application(name, APPLICATIONS[name], port)
             self._start_gateway(port)
             document = json.dumps({"url": self.url, "api_key": self.api_key})
             write_private(self._root / "local.json", document)
