@@ -28,7 +28,7 @@ from shared.models.registry import ModelRegistry, ModelVersion
 from shared.settings import InferenceSettings
 from shared.trainings.request import Overrides
 
-_STUDYING = "services.cli.studying"  # loads TensorFlow, which no refusal has to wait for
+_STUDYING = "services.cli.studying"  # loads TensorFlow
 
 
 @click.command("study")

@@ -1,4 +1,4 @@
-"""The work of `hemotriage study`, once what is asked is known to be possible; loads TensorFlow."""
+"""The work of `hemotriage study`, once its options are known to fit; loads TensorFlow."""
 
 from __future__ import annotations
 

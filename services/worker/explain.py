@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from shared.explanations.method import Progress
 from shared.explanations.states import ExplanationClaim
 from shared.imaging import Pixels
 from shared.imaging.decode import decode_image
+from shared.models.engines import OnBegun
 from shared.models.gradcam import Labels
 from shared.models.precision import FULL
 from shared.models.prediction import Prediction
@@ -43,7 +43,7 @@ class SharedPredictor(Predictor):
         super().__init__(*args, **kwargs)
         self._turn = threading.Lock()
 
-    def predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Prediction:
+    def predict(self, images: Pixels, on_begun: OnBegun = None) -> Prediction:
         """See `Predictor.predict`."""
         with self._turn:
             return super().predict(images, on_begun)

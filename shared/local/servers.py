@@ -81,7 +81,7 @@ class LocalServers(Startable):
         """Start a server that died again, on its port and its data; returns the names of those."""
         dead = [process for process in self.processes.values() if not process.is_running()]
         for process in dead:
-            _log.warning("restarting", extra={"server": process.spec.name})
+            _log.warning("restarting %s; its log is %s", process.spec.name, process.spec.log)
             start_patiently(process)
         if dead:
             self.run_folder.remember(self.processes.values())

@@ -148,7 +148,7 @@ class LocalService(Startable):
             for name, process in self.applications.items():
                 waited = time.monotonic() - self._started_at[name]
                 if not process.is_running() and waited > _RESTART_PAUSE_SECONDS:
-                    _log.warning("restarting", extra={"application": name})
+                    _log.warning("restarting %s; its log is %s", name, process.spec.log)
                     self._launch(process)
 
     def environment(self, role: str = OWNER) -> dict[str, str]:

@@ -6,7 +6,7 @@ Worker, command line and evaluation all predict here, so that they cannot differ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shared.imaging import Pixels
 from shared.models.cases import Cases, Distances
-from shared.models.engines import create_engine, supported_precisions
+from shared.models.engines import OnBegun, create_engine, supported_precisions
 from shared.models.gradcam import Labels, enlarge, grad_cam, scaled
 from shared.models.likeness import Likeness
 from shared.models.precision import Precision, choose_precision
@@ -124,11 +124,11 @@ class Predictor:
         of_members = {name: sha for m in members for name, sha in m.settings_sha256.items()}
         return {str(self._version): self._version.settings_sha256, **of_members}
 
-    def predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Prediction:
+    def predict(self, images: Pixels, on_begun: OnBegun = None) -> Prediction:
         """Predict any number of images, shape (n, 224, 224, 3), in batches of bounded size.
 
         It may be called from one thread at a time, and from another once `on_begun` was called,
-        see `shared.models.engines.Engine`.
+        see `shared.models.engines.OnBegun`.
         """
         *firsts, last = range(0, max(len(images), 1), self._batch_size)
         parts = [self._predict(images[i : i + self._batch_size]) for i in firsts]
@@ -156,7 +156,7 @@ class Predictor:
             [self._source.grad_cam(images[i : i + step], labels[i : i + step]) for i in starts]
         )
 
-    def look(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Prediction:
+    def look(self, images: Pixels, on_begun: OnBegun = None) -> Prediction:
         """What the network sees in one batch; its unlikeness is by features, not by colours."""
         answer = self._source.answer(images, self._likeness, self._cases, on_begun)
         calibrated = self._calibration.apply(answer.uncalibrated)
@@ -170,7 +170,7 @@ class Predictor:
             distances=answer.distances,
         )
 
-    def _predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Prediction:
+    def _predict(self, images: Pixels, on_begun: OnBegun = None) -> Prediction:
         seen, by_colours = self.look(images, on_begun), self._likeness.of_colours(images)
         similar = None
         if self._cases is not None and seen.distances is not None:
@@ -212,11 +212,7 @@ class Network:
         self.sha256 = self._engine.artefact_sha256
 
     def answer(
-        self,
-        images: Pixels,
-        likeness: Likeness,
-        cases: Cases | None,
-        on_begun: Callable[[], None] | None,
+        self, images: Pixels, likeness: Likeness, cases: Cases | None, on_begun: OnBegun
     ) -> Answer:
         """Run the network on one batch."""
         outputs = self._engine.predict(images, on_begun)
@@ -259,11 +255,7 @@ class Ensemble:
         return first
 
     def answer(
-        self,
-        images: Pixels,
-        likeness: Likeness,
-        cases: Cases | None,
-        on_begun: Callable[[], None] | None,
+        self, images: Pixels, likeness: Likeness, cases: Cases | None, on_begun: OnBegun
     ) -> Answer:
         """Have each member look at the batch."""
         del likeness  # the members know what they were trained on

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
 
 from services.worker.main import main
 from shared.imaging import Pixels
 from shared.models import predictor
+from shared.models.engines import OnBegun
 from shared.models.engines.outputs import Outputs
 from shared.models.precision import FULL
 
@@ -40,7 +40,7 @@ class StubEngine:
     def __init__(self) -> None:
         self._rate = float(os.environ.get(STUB_RATE_VARIABLE, STUB_RATE))
 
-    def predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Outputs:
+    def predict(self, images: Pixels, on_begun: OnBegun = None) -> Outputs:
         """See `shared.models.engines.Engine`."""
         del on_begun
         time.sleep(len(images) / self._rate)

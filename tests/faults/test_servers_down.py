@@ -115,12 +115,14 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_runs(
 
 
 def test_a_killed_api_and_a_killed_relay_come_back(
-    service: LocalService, client: Client, image: Path
+    service: LocalService, client: Client, image: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     accepted = client.submit([image]).id
     for name in ("api", "relay"):
         service.applications[name].kill()
     time.sleep(2.1)  # the supervisor restarts a process at most every two seconds
     service.ensure_alive()
+    for name in ("api", "relay"):
+        assert f"restarting {name}; its log is {service.applications[name].spec.log}" in caplog.text
     service.applications["api"].wait_ready()
     assert finish(service, client, [accepted, client.submit([image]).id]) == ["succeeded"] * 2

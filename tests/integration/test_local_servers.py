@@ -59,12 +59,15 @@ def dsn(servers: LocalServers) -> str:
     return servers.environment()["HEMOTRIAGE_DATABASE_URL"].replace("+psycopg2", "")
 
 
-def test_killed_servers_come_back_with_their_data(root: Path) -> None:
+def test_killed_servers_come_back_with_their_data(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with LocalServers(root) as servers:
         put_everywhere(servers)
         for process in servers.processes.values():
             process.kill()
         assert set(servers.ensure_alive()) == {"postgres", "valkey", "seaweedfs"}
+        assert all(f"restarting {name}; its log is" in caplog.text for name in servers.processes)
         assert servers.ensure_alive() == []
         assert read_everywhere(servers) == (42, b"42", b"42")
     with LocalServers(root) as again:

@@ -20,9 +20,13 @@ from shared.models.precision import Precision
 from shared.models.registry import ModelVersion
 from shared.settings import EngineName, InferenceSettings
 
+OnBegun = Callable[[], None] | None
+"""Called once no image of a call waits any more, the last ones being computed, by an engine that
+can be called from another thread from then on."""
+
 
 class Engine(Protocol):
-    """Runs one model. `predict` may be called from one thread at a time, but see `on_begun`."""
+    """Runs one model. `predict` may be called from one thread at a time, but see `OnBegun`."""
 
     name: str
     precision: Precision
@@ -32,14 +36,8 @@ class Engine(Protocol):
     head: Head | None
     """What classifies the features; of an engine that gives maps."""
 
-    def predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Outputs:
-        """Classify a batch.
-
-        Args:
-            images: Shape (n, 224, 224, 3).
-            on_begun: Called once no image waits any more, the last ones being computed, by an
-                engine that can be called from another thread from then on.
-        """
+    def predict(self, images: Pixels, on_begun: OnBegun = None) -> Outputs:
+        """Classify a batch of shape (n, 224, 224, 3)."""
 
 
 class _EngineModule(Protocol):

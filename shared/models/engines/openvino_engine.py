@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shared.cores import usable_cores
 from shared.imaging import Pixels
+from shared.models.engines import OnBegun
 from shared.models.engines.outputs import Outputs
 from shared.models.engines.processor import sums_int8_exactly
 from shared.models.gradcam import Head
@@ -91,7 +92,7 @@ class OpenVINOEngine:
         self._at_once = 2 * self._compiled.get_property("NUM_STREAMS")
         self._idle: list[list[ov.InferRequest]] = []
 
-    def predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Outputs:
+    def predict(self, images: Pixels, on_begun: OnBegun = None) -> Outputs:
         """See `Engine.predict`.
 
         Without a callback: one in Python would be called by OpenVINO's own threads, which end a

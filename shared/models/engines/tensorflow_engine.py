@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import keras
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shared.imaging import INPUT_SIZE, Pixels
 from shared.models.architectures import build
+from shared.models.engines import OnBegun
 from shared.models.engines.outputs import Outputs
 from shared.models.gradcam import Head
 from shared.models.precision import FULL, Precision
@@ -67,7 +68,7 @@ class TensorFlowEngine:
             jit_compile=xla,
         )
 
-    def predict(self, images: Pixels, on_begun: Callable[[], None] | None = None) -> Outputs:
+    def predict(self, images: Pixels, on_begun: OnBegun = None) -> Outputs:
         """See `Engine.predict`; takes one call at a time."""
         del on_begun
         probabilities, *wanted = (output.numpy() for output in self._call(images))
